@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+#   make             release build in build/release      make test       everything that is checked
+#   make deps        packages and build/venv             make asan-test  C tests under ASan + UBSan
+#   make demo        a cluster on this machine           make tsan-test  C tests under TSan
+#   make format      clang-format on all C files         make clean      remove build/
+JOBS ?= $(shell nproc)
+VENV := build/venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+
+.PHONY: all build deps system-deps python-package test asan-test tsan-test demo clean format
+.DELETE_ON_ERROR:
+
+all: build
+build: build-release
+
+build-%:
+	@cmake --preset $* >/dev/null
+	@cmake --build --preset $*
+
+deps: system-deps
+	@$(MAKE) -s --no-print-directory $(VENV)/.requirements
+
+system-deps:
+	@tools/install_debs.sh
+
+$(VENV)/.requirements: tools/requirements.txt
+	@python3 -m venv $(VENV)
+	@$(PIP) -r $<
+	@touch $@
+
+# The Python package, once pyproject.toml exists; built again when one of its sources is newer.
+PACKAGE_INPUTS := $(shell test ! -f pyproject.toml || \
+	find pyproject.toml CMakeLists.txt cmake include src python -type f ! -path '*/__pycache__/*')
+$(VENV)/.package: $(PACKAGE_INPUTS)
+	@$(PIP) .
+	@touch $@
+
+python-package: deps
+	@test ! -f pyproject.toml || $(MAKE) -s --no-print-directory $(VENV)/.package
+
+test: deps
+	@$(MAKE) -s --no-print-directory build-dev python-package
+	@$(PYTHON) tools/run_tests.py --preset dev
+
+asan-test tsan-test: %-test: deps
+	@$(MAKE) -s --no-print-directory build-$*
+	@$(PYTHON) tools/run_tests.py --preset $* ctest
+
+demo: deps
+	@$(MAKE) -s --no-print-directory build-release python-package
+	@demo/run.sh
+
+clean:
+	rm -rf build
+
+format:
+	@find src include tests bench python -name '*.[ch]' 2>/dev/null | xargs -r clang-format -i

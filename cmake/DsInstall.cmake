@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+# Headers, libraries, programs, find_package(ds) with ds::ds, and ds.pc.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+foreach(program dskeeper dsworker dscli)
+  if(TARGET ${program})
+    install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  endif()
+endforeach()
+if(NOT TARGET ds)
+  return()
+endif()
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/ds)
+install(TARGETS ds ds_static EXPORT ds-targets
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+  INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT ds-targets NAMESPACE ds:: DESTINATION ${package_dir})
+configure_package_config_file(cmake/ds-config.cmake.in ${PROJECT_BINARY_DIR}/ds-config.cmake
+  INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/ds-config-version.cmake
+  COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/ds-config.cmake ${PROJECT_BINARY_DIR}/ds-config-version.cmake
+  DESTINATION ${package_dir})
+
+# ds.pc finds its prefix from its own place, so the tree may be moved.
+file(RELATIVE_PATH prefix_from_pc
+  ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+configure_file(cmake/ds.pc.in ds.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/ds.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

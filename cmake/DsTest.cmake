@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# Backstop only: the runner in tests/harness ends a test that takes too long.
+set(DS_TEST_TIMEOUT_S 600)
+
+# ds_unit_test(shm segment ring): builds tests/unit/shm/test_segment.c and test_ring.c into one
+# program each, linked with module shm and what lies below it. A module without files is skipped.
+function(ds_unit_test module)
+  if(NOT TARGET ds_${module})
+    return()
+  endif()
+  ds_modules_below(modules ${module})
+  foreach(file IN LISTS ARGN)
+    set(name test_${module}_${file})
+    add_executable(${name} ${module}/test_${file}.c)
+    target_link_libraries(${name} PRIVATE ds_test ${modules})
+    add_test(NAME unit/${module}/${file} COMMAND ${name})
+    set_tests_properties(unit/${module}/${file} PROPERTIES
+      LABELS unit TIMEOUT ${DS_TEST_TIMEOUT_S} SKIP_RETURN_CODE 77)
+  endforeach()
+endfunction()
+
+# ds_fuzz_test(shm ring): tests/fuzz/fuzz_ring.c over module shm. With DS_FUZZ a libFuzzer program
+# to run by hand; otherwise a test that replays tests/fuzz/corpus/ring.
+function(ds_fuzz_test module file)
+  if(NOT TARGET ds_${module})
+    return()
+  endif()
+  ds_modules_below(modules ${module})
+  add_executable(fuzz_${file} fuzz_${file}.c)
+  target_link_libraries(fuzz_${file} PRIVATE ${modules})
+  if(DS_FUZZ)
+    target_link_options(fuzz_${file} PRIVATE -fsanitize=fuzzer)
+    return()
+  endif()
+  target_sources(fuzz_${file} PRIVATE ${PROJECT_SOURCE_DIR}/tests/harness/fuzz_replay.c)
+  add_test(NAME fuzz/${file} COMMAND fuzz_${file} ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${file})
+  set_tests_properties(fuzz/${file} PROPERTIES LABELS fuzz-smoke TIMEOUT ${DS_TEST_TIMEOUT_S})
+endfunction()
