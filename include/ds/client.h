@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * client.h - a connection to the worker on this node.
+ *
+ * Ownership: ds_client_open() gives a handle that ds_client_close() ends. Views and buffers may
+ *            outlive the close: the shared memory stays mapped until the last of them is released.
+ * Threads:   all calls on one handle may run in several threads at the same time.
+ * fork():    a child must not use the parent's handle for new calls (DS_ENOTREADY); it opens its
+ *            own. Views inherited from the parent stay readable in the child.
+ * Errors:    negative codes of error.h. Calls that need the worker end at their deadline with
+ *            DS_ETIMEOUT; while the worker restarts they wait for it, within the same deadline.
+ */
+#ifndef DS_CLIENT_H
+#define DS_CLIENT_H
+
+#include <ds/error.h>
+#include <ds/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Set by ds_client_options_init(); then changed field by field. Strings are the caller's and are
+ * copied by ds_client_open(). NULL or "" means: not given. */
+struct ds_client_options {
+    size_t struct_size;          /* sizeof, set by init: lets the struct grow */
+    const char *host;            /* worker address; default DATASYSTEM_HOST, then 127.0.0.1 */
+    uint16_t port;               /* default DATASYSTEM_PORT, then 31501 */
+    int32_t connect_timeout_ms;  /* 9000; at least 500 */
+    int32_t request_timeout_ms;  /* 0 = the same as connect_timeout_ms */
+    const char *tenant_id;       /* only "" until tenants exist: else DS_ENOTSUPPORTED */
+};
+
+DS_API void ds_client_options_init(struct ds_client_options *options);
+
+/*
+ * Connects, maps the shared memory and starts a session.
+ * DS_EUNAVAILABLE: nobody listens there. DS_EDENIED: the worker refuses this user. DS_ENOTSUPPORTED:
+ * the worker is there, but its memory cannot be shared with this process (another host or container
+ * without the socket directory). DS_EVERSION. DS_EINVAL. DS_ETIMEOUT. DS_ENOMEM.
+ */
+DS_API DS_MUST_USE int ds_client_open(const struct ds_client_options *options,
+                                      struct ds_client **ret);
+
+/* Ends the session; NULL is a no-op. Waiting calls of other threads end with DS_ESHUTDOWN. */
+DS_API void ds_client_close(struct ds_client *client);
+
+/* 0 if the worker answers within the request timeout. */
+DS_API DS_MUST_USE int ds_client_health(struct ds_client *client);
+
+/* Gives the pin back. A zeroed or already released view is a no-op; the struct is zeroed. */
+DS_API void ds_view_release(struct ds_view *view);
+
+/* The same for n views. */
+DS_API void ds_view_release_many(struct ds_view *views, size_t n);
+
+/* What the worker holds; all sizes in bytes. */
+struct ds_worker_stats {
+    uint64_t memory_size;     /* configured */
+    uint64_t memory_live;     /* blocks of published objects */
+    uint64_t memory_granted;  /* blocks lent to clients for writing */
+    uint64_t memory_doomed;   /* blocks of deleted or replaced objects that somebody still reads */
+    uint64_t memory_free;     /* live + granted + doomed + free = size */
+    uint64_t objects;
+    uint64_t sessions;
+    uint64_t sets;            /* published objects since the worker started, counted by the worker */
+    uint64_t evictions;
+    uint64_t expirations;
+    uint64_t deletes;
+    uint64_t restarts;        /* of the worker, since the keeper started */
+    uint64_t worker_pid;
+    uint64_t keeper_pid;
+    uint64_t uptime_ms;
+    uint64_t passes;          /* over the rings, since the worker started */
+    uint64_t reserved[8];
+};
+
+DS_API DS_MUST_USE int ds_client_stats(struct ds_client *client, struct ds_worker_stats *ret);
+
+/* "0.1.0" */
+DS_API const char *ds_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

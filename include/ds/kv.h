@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kv.h - key-value calls.
+ *
+ * Ownership: keys and values are read during the call only. Views are lent: ds_view_release().
+ * Threads:   any, on one client handle.
+ * Order:     single keys are linearizable: a get that starts after a set returned sees that value
+ *            or a later one. There are no transactions over several keys.
+ * Timeouts:  `timeout_ms` of the get calls is how long to wait for a key that does not exist yet;
+ *            0 does not wait. All calls end within the client's request_timeout_ms as well.
+ * Batches:   results[i] is 0 or the code of item i; the call itself returns 0 if at least one item
+ *            succeeded, else the first item's code, or the code that kept the batch from starting
+ *            (then every results[i] is set to it). `results` may be NULL where not needed.
+ */
+#ifndef DS_KV_H
+#define DS_KV_H
+
+#include <ds/client.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Zeroed = defaults: mode DS_WRITE_NONE, no expiry, overwrite, memory, empty values refused. */
+struct ds_set_options {
+    enum ds_write_mode mode;
+    uint64_t ttl_ms; /* 0 = no expiry; counts from the publish */
+    bool only_if_absent;
+    bool allow_empty; /* accept values of size 0 */
+    enum ds_cache_type cache_type;
+    uint32_t reserved[4];
+};
+
+#define DS_UNCHANGED 1 /* only_if_absent: the key existed, nothing was written */
+
+/* Copies the value into shared memory and publishes it. `options` may be NULL.
+ * DS_UNCHANGED. DS_EINVAL: key or value size. DS_ENOMEM: nothing could be evicted. DS_ETIMEOUT. */
+DS_API DS_MUST_USE int ds_kv_set(struct ds_client *client, const void *key, size_t key_size,
+                                 const void *value, size_t value_size,
+                                 const struct ds_set_options *options);
+
+/* n sets; the same options for all. Of equal keys the first is written, others: DS_EDUPLICATED. */
+DS_API DS_MUST_USE int ds_kv_mset(struct ds_client *client, const struct ds_bytes *keys,
+                                  const struct ds_bytes *values, size_t n,
+                                  const struct ds_set_options *options, int *results);
+
+/* Lends the value in place. DS_ENOTFOUND. DS_ERANGE: more views held than a client may (1 Mi). */
+DS_API DS_MUST_USE int ds_kv_get(struct ds_client *client, const void *key, size_t key_size,
+                                 int64_t timeout_ms, struct ds_view *ret);
+
+/* A local hit only: never asks the worker, never waits. DS_ENOTFOUND: ask with ds_kv_get(). */
+DS_API DS_MUST_USE int ds_kv_try_get(struct ds_client *client, const void *key, size_t key_size,
+                                     struct ds_view *ret);
+
+/* views[i] is zeroed where results[i] != 0. */
+DS_API DS_MUST_USE int ds_kv_mget(struct ds_client *client, const struct ds_bytes *keys, size_t n,
+                                  int64_t timeout_ms, struct ds_view *views, int *results);
+
+/* Copies the value into the caller's memory. *ret_size is the value's size; DS_ERANGE if it is more
+ * than `capacity` (then nothing is copied and *ret_size is set). */
+DS_API DS_MUST_USE int ds_kv_get_into(struct ds_client *client, const void *key, size_t key_size,
+                                      int64_t timeout_ms, void *buffer, size_t capacity,
+                                      size_t *ret_size);
+
+/* [offset, offset + size) of the value, size 0 = to the end, clamped at the end. DS_ERANGE: the
+ * offset is not inside the value. */
+DS_API DS_MUST_USE int ds_kv_read(struct ds_client *client, const void *key, size_t key_size,
+                                  uint64_t offset, uint64_t size, struct ds_view *ret);
+
+/* A key that does not exist counts as deleted. */
+DS_API DS_MUST_USE int ds_kv_delete(struct ds_client *client, const struct ds_bytes *keys, size_t n,
+                                    int *results);
+
+/* Up to DS_BATCH_EXIST_MAX keys. */
+DS_API DS_MUST_USE int ds_kv_exist(struct ds_client *client, const struct ds_bytes *keys, size_t n,
+                                   bool *ret_exists);
+
+/* New expiry from now; 0 removes it. results[i]: DS_ENOTFOUND. */
+DS_API DS_MUST_USE int ds_kv_expire(struct ds_client *client, const struct ds_bytes *keys, size_t n,
+                                    uint64_t ttl_ms, int *results);
+
+/* sizes[i] is 0 where results[i] is DS_ENOTFOUND. */
+DS_API DS_MUST_USE int ds_kv_size(struct ds_client *client, const struct ds_bytes *keys, size_t n,
+                                  uint64_t *ret_sizes, int *results);
+
+/* --- writing in place --- */
+
+/* A buffer of `size` bytes in shared memory, not yet visible to anybody: fill ds_buffer_data(), then
+ * ds_kv_publish(). With only_if_absent and an existing key: DS_UNCHANGED and *ret = NULL. */
+DS_API DS_MUST_USE int ds_kv_create(struct ds_client *client, const void *key, size_t key_size,
+                                    size_t size, const struct ds_set_options *options,
+                                    struct ds_buffer **ret);
+
+/* Publishes n buffers of ds_kv_create(), each under its key. The buffers stay readable; free them
+ * with ds_buffer_free(). NULL entries are skipped. */
+DS_API DS_MUST_USE int ds_kv_publish(struct ds_client *client, struct ds_buffer *const *buffers,
+                                     size_t n, int *results);
+
+/* --- without blocking --- */
+
+/* Called once, in a thread of the library: status as ds_kv_get(), the view is the callee's. It must
+ * not block nor call ds_client_close(). */
+typedef void ds_get_callback(void *arg, int status, struct ds_view *view);
+
+/* Starts a waiting get. 0: the callback will be called, also on failure and on close. */
+DS_API DS_MUST_USE int ds_kv_get_async(struct ds_client *client, const void *key, size_t key_size,
+                                       int64_t timeout_ms, ds_get_callback *callback, void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
