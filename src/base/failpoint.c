@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/failpoint.h"
+
+#ifdef DS_FAILPOINTS
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define POINTS_MAX 16
+
+struct point {
+    char name[48];
+    char action[16];
+    long arg;
+    long nth; /* 0 = every hit */
+    atomic_long hits;
+};
+
+static struct point points[POINTS_MAX];
+static atomic_int n_points = -1; /* -1: the environment has not been read */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void parse(const char *spec)
+{
+    char copy[1024];
+    char *save = NULL;
+    int n = 0;
+
+    memset(points, 0, sizeof(points));
+    (void)snprintf(copy, sizeof(copy), "%s", spec != NULL ? spec : "");
+    for (char *s = strtok_r(copy, ";", &save); s != NULL && n < POINTS_MAX;
+         s = strtok_r(NULL, ";", &save)) {
+        struct point *p = &points[n];
+        char *eq = strchr(s, '=');
+        char *at = strrchr(s, '@');
+        char *colon;
+
+        if (eq == NULL) {
+            continue;
+        }
+        if (at != NULL && at > eq) {
+            p->nth = strtol(at + 1, NULL, 10);
+            *at = '\0';
+        }
+        *eq = '\0';
+        colon = strchr(eq + 1, ':');
+        if (colon != NULL) {
+            p->arg = strtol(colon + 1, NULL, 10);
+            *colon = '\0';
+        }
+        (void)snprintf(p->name, sizeof(p->name), "%s", s);
+        (void)snprintf(p->action, sizeof(p->action), "%s", eq + 1);
+        n++;
+    }
+    atomic_store(&n_points, n);
+}
+
+static void read_environment(void)
+{
+    if (atomic_load(&n_points) < 0) {
+        parse(getenv("DS_FAILPOINTS"));
+    }
+}
+
+void ds_failpoint_arm(const char *spec)
+{
+    parse(spec);
+}
+
+static int fire(const struct point *p)
+{
+    if (strcmp(p->action, "kill") == 0) {
+        (void)kill(getpid(), SIGKILL);
+    } else if (strcmp(p->action, "abort") == 0) {
+        abort();
+    } else if (strcmp(p->action, "exit") == 0) {
+        _exit((int)p->arg);
+    } else if (strcmp(p->action, "sleep") == 0) {
+        struct timespec t = {p->arg / 1000, (p->arg % 1000) * 1000000};
+        (void)nanosleep(&t, NULL);
+    } else if (strcmp(p->action, "errno") == 0) {
+        return -(int)p->arg;
+    }
+    return 0;
+}
+
+int ds_failpoint(const char *name)
+{
+    int n = atomic_load_explicit(&n_points, memory_order_acquire);
+
+    if (DS_UNLIKELY(n < 0)) {
+        (void)pthread_once(&once, read_environment);
+        n = atomic_load_explicit(&n_points, memory_order_acquire);
+    }
+    for (int i = 0; i < n; i++) {
+        struct point *p = &points[i];
+
+        if (strcmp(p->name, name) == 0) {
+            long hit = atomic_fetch_add(&p->hits, 1) + 1;
+
+            if (p->nth == 0 || p->nth == hit) {
+                return fire(p);
+            }
+        }
+    }
+    return 0;
+}
+
+#else
+typedef int ds_failpoint_not_compiled; /* ISO C forbids an empty translation unit */
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * failpoint.h - named places where tests make the program fail or die.
+ *
+ *     rc = ds_failpoint("session.create");   0, or a negative errno value to fail with
+ *
+ * Armed by the environment variable DS_FAILPOINTS, read once at the first hit:
+ *     name=action[@n][;name=action...]    the n-th hit of the name fires (default: every hit)
+ * Actions: kill (SIGKILL to the own process), abort, errno:N, sleep:MS, exit:N.
+ * Compiled to nothing without -DDS_FAILPOINTS (release builds).
+ */
+#ifndef DS_BASE_FAILPOINT_H
+#define DS_BASE_FAILPOINT_H
+
+#include "base/base.h"
+
+#ifdef DS_FAILPOINTS
+int ds_failpoint(const char *name);
+
+/* For unit tests in one process: replaces what is armed; NULL disarms. Not thread-safe. */
+void ds_failpoint_arm(const char *spec);
+#else
+static inline int ds_failpoint(const char *name)
+{
+    (void)name;
+    return 0;
+}
+#endif
+
+#endif

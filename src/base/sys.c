@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+int ds_sys_memfd_sealed(const char *name, uint64_t size)
+{
+    int fd;
+    int rc = ds_failpoint("sys.memfd");
+
+    if (rc < 0) {
+        return rc;
+    }
+    fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) {
+        return -errno;
+    }
+    /* memfds are born with mode 0777: another uid that holds a read-only descriptor could reopen
+     * it for writing through /proc/self/fd. */
+    if (fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)size) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        rc = -errno;
+        (void)close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+int ds_sys_reopen_readonly(int fd)
+{
+    char path[32];
+    int ro;
+    int rc = ds_failpoint("sys.reopen");
+
+    if (rc < 0) {
+        return rc;
+    }
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    ro = open(path, O_RDONLY | O_CLOEXEC);
+    return ro < 0 ? -errno : ro;
+}
+
+int ds_sys_map(int fd, uint64_t size, bool writable, void **ret)
+{
+    void *p;
+    int rc = ds_failpoint("sys.map");
+
+    if (rc < 0) {
+        return rc;
+    }
+    p = mmap(NULL, size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) {
+        return -errno;
+    }
+    *ret = p;
+    return 0;
+}
+
+void *ds_sys_map_private(uint64_t size)
+{
+    void *p;
+
+    if (ds_failpoint("sys.map_private") < 0) {
+        return NULL;
+    }
+    p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void ds_sys_unmap(void *addr, uint64_t size)
+{
+    if (addr != NULL) {
+        (void)munmap(addr, size);
+    }
+}
+
+int ds_sys_reserve(int fd, uint64_t offset, uint64_t size)
+{
+    int rc = ds_failpoint("sys.reserve");
+
+    if (rc < 0) {
+        return rc;
+    }
+    do {
+        rc = fallocate(fd, 0, (off_t)offset, (off_t)size);
+    } while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : 0;
+}
+
+void ds_sys_populate(void *addr, uint64_t size, bool writable)
+{
+    uintptr_t from = (uintptr_t)addr & ~(uintptr_t)(DS_PAGE_SIZE - 1);
+    uint64_t bytes = ds_align_up((uintptr_t)addr + size, DS_PAGE_SIZE) - from;
+
+    (void)madvise((void *)from, bytes, writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+}
+
+void ds_sys_close(int fd)
+{
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
+int ds_sys_pidfd(pid_t pid)
+{
+    long fd;
+    int rc = ds_failpoint("sys.pidfd");
+
+    if (rc < 0) {
+        return rc;
+    }
+    fd = syscall(SYS_pidfd_open, pid, 0);
+    return fd < 0 ? -errno : (int)fd;
+}
+
+int ds_sys_futex_wait(const void *word, uint32_t expected, int64_t timeout_ns)
+{
+    struct timespec t = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    long rc = syscall(SYS_futex, word, FUTEX_WAIT, expected, timeout_ns < 0 ? NULL : &t, NULL, 0);
+
+    return rc < 0 ? -errno : 0;
+}
+
+int ds_sys_futex_wake(const void *word, int n)
+{
+    long rc = syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
+
+    return rc < 0 ? -errno : (int)rc;
+}
+
+ssize_t ds_sys_send_fds(int sock, const void *msg, size_t size, const int *fds, size_t n_fds)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * DS_SYS_FDS_MAX)];
+    } control;
+    struct iovec iov = {(void *)(uintptr_t)msg, size};
+    struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t n = ds_failpoint("sys.send");
+
+    DS_ASSERT(n_fds <= DS_SYS_FDS_MAX);
+    if (n < 0) {
+        return n;
+    }
+    if (n_fds > 0) {
+        struct cmsghdr *c;
+
+        memset(&control, 0, sizeof(control));
+        h.msg_control = control.bytes;
+        h.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+        c = CMSG_FIRSTHDR(&h);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+        memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+    }
+    do {
+        n = sendmsg(sock, &h, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+/* Keeps what fits, closes the rest. */
+static void take_fds(struct msghdr *h, int *fds, size_t capacity, size_t *n)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c != NULL; c = CMSG_NXTHDR(h, c)) {
+        size_t count;
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+            if (*n < capacity) {
+                fds[(*n)++] = fd;
+            } else {
+                (void)close(fd);
+            }
+        }
+    }
+}
+
+ssize_t ds_sys_recv_fds(int sock, void *msg, size_t size, int *fds, size_t *n_fds)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * DS_SYS_FDS_MAX)];
+    } control;
+    struct iovec iov = {msg, size};
+    struct msghdr h = {.msg_iov = &iov,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof(control.bytes)};
+    size_t capacity = *n_fds;
+    ssize_t n = ds_failpoint("sys.recv");
+
+    *n_fds = 0;
+    if (n < 0) {
+        return n;
+    }
+    do {
+        n = recvmsg(sock, &h, MSG_CMSG_CLOEXEC);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        return -errno;
+    }
+    take_fds(&h, fds, capacity, n_fds);
+    if ((h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+        while (*n_fds > 0) {
+            (void)close(fds[--*n_fds]);
+        }
+        return -EMSGSIZE;
+    }
+    return n;
+}
+
+int ds_sys_wait_readable(int fd, int64_t deadline_ns)
+{
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int64_t left_ns = deadline_ns - ds_monotonic_ns();
+        int64_t ms = left_ns <= 0 ? 0 : (left_ns + 999999) / 1000000;
+        int n = poll(&p, 1, ms > INT_MAX ? INT_MAX : (int)ms);
+
+        if (n >= 0) {
+            return n > 0;
+        }
+        if (errno != EINTR) {
+            return -errno;
+        }
+    }
+}
+
+int ds_sys_random(void *buf, size_t size)
+{
+    uint8_t *p = buf;
+    int rc = ds_failpoint("sys.random");
+
+    if (rc < 0) {
+        return rc;
+    }
+    while (size > 0) {
+        ssize_t n = getrandom(p, size, 0);
+
+        if (n < 0 && errno != EINTR) {
+            return -errno;
+        }
+        if (n > 0) {
+            p += n;
+            size -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+int64_t ds_sys_boottime_offset_ns(void)
+{
+    FILE *f = fopen("/proc/self/timens_offsets", "re");
+    char line[128];
+    int64_t offset = 0;
+
+    if (f == NULL) {
+        return 0; /* a kernel without time namespaces */
+    }
+    while (fgets(line, sizeof(line), f) != NULL) {
+        long long s = 0;
+        long long ns = 0;
+
+        if (sscanf(line, "boottime %lld %lld", &s, &ns) == 2) {
+            offset = s * 1000000000 + ns;
+        }
+    }
+    (void)fclose(f);
+    return -offset; /* the namespace shows host time plus its offset */
+}
+
+static bool read_number(const char *path, uint64_t *ret)
+{
+    FILE *f = fopen(path, "re");
+    unsigned long long v = 0;
+    int n;
+
+    if (f == NULL) {
+        return false;
+    }
+    n = fscanf(f, "%llu", &v); /* "max" does not match: no limit */
+    (void)fclose(f);
+    *ret = v;
+    return n == 1;
+}
+
+/* limit - usage of a memory cgroup, or UINT64_MAX. Cgroup paths are those a container sees. */
+static uint64_t cgroup_rest(void)
+{
+    static const char *const files[][2] = {
+        {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+        {"/sys/fs/cgroup/memory/memory.limit_in_bytes",
+         "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
+    };
+
+    for (size_t i = 0; i < DS_ARRAY_SIZE(files); i++) {
+        uint64_t limit;
+        uint64_t used;
+
+        if (read_number(files[i][0], &limit) && read_number(files[i][1], &used)) {
+            return limit > used ? limit - used : 0;
+        }
+    }
+    return UINT64_MAX;
+}
+
+uint64_t ds_sys_memory_available(void)
+{
+    FILE *f = fopen("/proc/meminfo", "re");
+    char line[128];
+    uint64_t available = UINT64_MAX;
+
+    if (f != NULL) {
+        while (fgets(line, sizeof(line), f) != NULL) {
+            unsigned long long kib;
+
+            if (sscanf(line, "MemAvailable: %llu", &kib) == 1) {
+                available = kib * 1024;
+            }
+        }
+        (void)fclose(f);
+    }
+    return ds_min_u64(available, cgroup_rest());
+}
+
+int ds_sys_peer(int sock, struct ds_sys_peer *ret)
+{
+    struct ucred cred;
+    socklen_t size = sizeof(cred);
+
+    if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0) {
+        return -errno;
+    }
+    *ret = (struct ds_sys_peer){cred.pid, cred.uid, cred.gid};
+    return 0;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sys.h - the only door to the operating system for memory, descriptors and sockets.
+ *
+ * Every function returns what the system call returns, with -errno instead of -1 and errno, and has
+ * the failpoint "sys.<name>".
+ */
+#ifndef DS_BASE_SYS_H
+#define DS_BASE_SYS_H
+
+#include <sys/types.h>
+
+#include "base/base.h"
+
+/* A memfd of mode 0600 and `size` bytes, sealed against shrink, grow and further seals. */
+DS_MUST_USE int ds_sys_memfd_sealed(const char *name, uint64_t size);
+
+/* The same file opened O_RDONLY: this descriptor can never be mapped for writing. */
+DS_MUST_USE int ds_sys_reopen_readonly(int fd);
+
+/* 0 and *ret, or -errno. Shared mapping of the whole range. */
+DS_MUST_USE int ds_sys_map(int fd, uint64_t size, bool writable, void **ret);
+
+/* Private anonymous memory that costs nothing until it is touched; NULL on failure. */
+DS_MUST_USE void *ds_sys_map_private(uint64_t size);
+void ds_sys_unmap(void *addr, uint64_t size);
+
+/* Puts pages behind [offset, offset + size): 0, -ENOMEM, -ENOSPC ... */
+DS_MUST_USE int ds_sys_reserve(int fd, uint64_t offset, uint64_t size);
+
+/* Enters resident pages into the own page table. Best effort. */
+void ds_sys_populate(void *addr, uint64_t size, bool writable);
+
+void ds_sys_close(int fd); /* negative: no-op */
+
+DS_MUST_USE int ds_sys_pidfd(pid_t pid);
+
+/* Waits while *word == expected; timeout_ns < 0: for ever. 0, -EAGAIN, -ETIMEDOUT, -EINTR. */
+int ds_sys_futex_wait(const void *word, uint32_t expected, int64_t timeout_ns);
+int ds_sys_futex_wake(const void *word, int n);
+
+/* One message with up to DS_SYS_FDS_MAX descriptors over a SOCK_SEQPACKET socket. The receiver owns
+ * the descriptors it gets (close-on-exec); *n_fds is in: capacity, out: number. recv returns the
+ * message's size, 0 at the end of the stream; a message larger than `size` is -EMSGSIZE. */
+#define DS_SYS_FDS_MAX 8
+DS_MUST_USE ssize_t ds_sys_send_fds(int sock, const void *msg, size_t size, const int *fds,
+                                    size_t n_fds);
+DS_MUST_USE ssize_t ds_sys_recv_fds(int sock, void *msg, size_t size, int *fds, size_t *n_fds);
+
+/* Waits until fd is readable or hung up: 1, 0 at the deadline (CLOCK_MONOTONIC ns), or -errno. */
+DS_MUST_USE int ds_sys_wait_readable(int fd, int64_t deadline_ns);
+
+/* Random bytes from the kernel. */
+DS_MUST_USE int ds_sys_random(void *buf, size_t size);
+
+/* CLOCK_BOOTTIME of the initial time namespace minus that of this process, in ns. */
+DS_MUST_USE int64_t ds_sys_boottime_offset_ns(void);
+
+/* Bytes that this process may still use: the least of free memory and the cgroup's rest. */
+uint64_t ds_sys_memory_available(void);
+
+/* The peer of a Unix socket. */
+struct ds_sys_peer {
+    pid_t pid;
+    uid_t uid;
+    gid_t gid;
+};
+DS_MUST_USE int ds_sys_peer(int sock, struct ds_sys_peer *ret);
+
+#endif
