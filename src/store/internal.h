@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* internal.h - what the files of store/ share. */
+#ifndef DS_STORE_INTERNAL_H
+#define DS_STORE_INTERNAL_H
+
+#include <ds/kv.h>
+
+#include "base/atomics.h"
+#include "base/heap.h"
+#include "shm/arena.h"
+#include "shm/index.h"
+#include "shm/layout.h"
+#include "store/list.h"
+#include "store/store.h"
+#include "store/table.h"
+
+/* Bits of ds_store.flags[id], private. */
+#define FLAG_EARLIER 1u /* unsettled since before this pass: in the list `earlier` */
+#define FLAG_NEWER 2u   /* unsettled since this pass: in the list `newer` */
+#define FLAG_RANKED 4u  /* in the recency list */
+#define FLAG_PINNED 8u  /* only inside reclaim */
+#define FLAG_NESTS 16u  /* has nested records */
+
+struct session {
+    struct ds_segment segment;
+    struct ds_session_header *header;
+    const uint8_t *ring;
+    struct ds_request_slot *slot;
+    const struct ds_log_entry *log;
+    const _Atomic uint32_t *pin;
+    struct ds_state_session *state;
+    uint64_t pins_ready;    /* bytes of the pin area that have memory */
+    uint64_t requests_seen; /* header->requests when the slots were looked at last */
+    uint64_t log_seen;
+    uint64_t collected;   /* ring position up to which this pass has read */
+    uint64_t last_ticket; /* tickets of one ring never go back */
+    uint64_t fresh;       /* request slots seen in this pass */
+    uint64_t ready;       /* seen in an earlier pass: may be executed */
+    uint64_t waiting;     /* executed, but for something to come */
+    int64_t deadline_ns[DS_REQUESTS];
+    uint32_t known[DS_REQUESTS]; /* number of the newest request seen */
+    struct ds_list grants;
+    struct ds_list holds; /* references and latches */
+    uint32_t number;
+    bool hungup;
+    bool broken; /* broke the protocol: its ring is read no more */
+};
+
+/* A set read from a ring, in private memory but for its key. */
+struct set_entry {
+    struct ds_ring_record record;
+    struct session *session;
+    uint64_t position; /* of the record in the ring */
+    uint64_t ticket;
+};
+
+struct ds_store {
+    struct ds_store_config config;
+    struct ds_index index;
+    struct ds_segment *state_segment;
+    struct ds_state_header *state;
+    struct ds_state_session *session_state;
+    struct ds_record *record;
+    struct ds_area area_record;
+    struct ds_arena *data;
+    struct ds_arena *keys;
+    uint64_t usable;
+
+    struct ds_table objects;      /* LIVE records by key */
+    struct ds_table refs;         /* REF records by key */
+    struct ds_table nest_child;   /* NESTED records by the child's key */
+    struct ds_table nest_parent;  /* NESTED records by the parent's number */
+    struct ds_table latches;      /* LATCH records by the object's number */
+    struct ds_link *link;         /* by record */
+    uint8_t *flags;               /* by record */
+    uint32_t free_first;          /* free records below records_used, through link[].next */
+    struct ds_list recency;       /* evictable objects, least recently used first */
+    struct ds_list doomed;
+    struct ds_list earlier;
+    struct ds_list newer;
+    struct ds_heap expiry;
+
+    struct session **session; /* by number */
+    struct session **active;  /* those that exist, dense */
+    uint32_t n_active;
+
+    struct set_entry *batch;
+    size_t batch_n;
+    size_t batch_capacity;
+    struct ds_request_slot scratch; /* the request in work, copied */
+    uint64_t wait_filter[64];       /* bitmap over hashes that a waiting get misses */
+    bool examine;                   /* a waiting request may be able to go on */
+    bool partial;                   /* this pass could not read all rings: nothing settles */
+    int64_t wait_next_ns;
+    int64_t reclaim_next_ns;
+
+    const void **wakes;
+    size_t wakes_n;
+    size_t wakes_capacity;
+
+    struct ds_store_now now;
+    struct ds_worker_stats stats;
+    uint64_t n_grants;
+    uint64_t bad_records; /* of rings: refused */
+    uint64_t lost_records; /* found damaged in recovery */
+};
+
+/* --- record.c: records and their resources --- */
+
+uint64_t ds_store_key_hash(const struct ds_store *s, const void *key, size_t key_size);
+const uint8_t *ds_store_key(const struct ds_store *s, uint32_t id);
+uint32_t ds_store_check_of(const struct ds_store *s, uint32_t id);
+DS_MUST_USE int ds_store_record_alloc(struct ds_store *s, uint32_t *ret);
+void ds_store_record_free(struct ds_store *s, uint32_t id); /* with its key block */
+
+/* Makes `id` a record of a key without a block: REF, NESTED or LATCH. DS_ENOMEM. */
+DS_MUST_USE int ds_store_record_note(struct ds_store *s, enum ds_record_state state,
+                                  const struct ds_record *fields, const void *key,
+                                  struct ds_table *table, uint64_t hash, uint32_t *ret);
+/* The first `bytes` of the key area can be used. DS_ENOMEM. */
+DS_MUST_USE int ds_store_need_keys(struct ds_store *s, uint64_t bytes);
+DS_MUST_USE int ds_store_write_key(struct ds_store *s, uint32_t id, const void *key,
+                                uint32_t key_size);
+
+/* The live, unexpired object of a key, or DS_ID_NONE. */
+uint32_t ds_store_find(struct ds_store *s, const void *key, size_t key_size);
+uint32_t ds_store_lookup(const struct ds_store *s, uint64_t hash, const struct ds_table *t,
+                      const void *key, size_t key_size, uint32_t from);
+
+static inline enum ds_record_state ds_store_state(const struct ds_store *s, uint32_t id)
+{
+    return DS_WORD_STATE(ds_load_relaxed(&s->record[id].word));
+}
+
+/* --- object.c: objects come and go --- */
+
+/* A block for a session. DS_ENOMEM: nothing more can be evicted. */
+DS_MUST_USE int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size, uint32_t *ret);
+void ds_store_grant_drop(struct ds_store *s, struct session *by, uint32_t id);
+
+struct ds_store_set {
+    const void *key;
+    uint32_t key_size;
+    uint32_t id; /* the grant */
+    uint64_t value_size;
+    uint64_t ttl_ms;
+    uint64_t version;
+    uint64_t origin;
+    uint8_t mode;
+    uint8_t kind;
+};
+
+/* True if the grant is this session's and everything fits it. */
+bool ds_store_set_valid(const struct ds_store *s, const struct session *by,
+                     const struct ds_store_set *set);
+
+/* P3 to P7, and U1 to U3 of what it replaces. An older one is dropped. The grant is used up. */
+void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_store_set *set);
+
+/* U1 to U3. */
+void ds_store_unpublish(struct ds_store *s, uint32_t id);
+bool ds_store_evictable(const struct ds_store *s, uint32_t id);
+void ds_store_touch(struct ds_store *s, uint32_t id);
+void ds_store_rank(struct ds_store *s, uint32_t id);   /* enters the recency list if evictable */
+void ds_store_unlist(struct ds_store *s, uint32_t id); /* out of recency and unsettled lists */
+void ds_store_settle(struct ds_store *s);              /* L5 */
+
+/* U4 to U6 for everything doomed. */
+void ds_store_reclaim(struct ds_store *s);
+
+/* Evicts until `bytes` are free or nothing can go; false in the latter case. */
+bool ds_store_evict(struct ds_store *s, uint64_t bytes);
+void ds_store_expire(struct ds_store *s);
+void ds_store_drain_logs(struct ds_store *s);
+
+/* --- request.c, wait.c, hold.c --- */
+
+void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot);
+void ds_store_complete(struct ds_store *s, struct session *by, unsigned slot);
+bool ds_store_request_copy(struct ds_store *s, struct session *by, unsigned slot);
+void ds_store_examine_waiting(struct ds_store *s);
+void ds_store_wake(struct ds_store *s, const void *word);
+
+/* Walks the items of the request in scratch: NULL at the end or at a malformed one. */
+struct ds_store_cursor {
+    uint32_t at;
+    uint32_t i;
+};
+const struct ds_request_item *ds_store_item(const struct ds_store *s, struct ds_store_cursor *c,
+                                         const uint8_t **ret_key);
+
+int ds_store_ref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size);
+int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size);
+uint64_t ds_store_ref_count(const struct ds_store *s, const void *key, uint32_t key_size);
+int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t key_size);
+void ds_store_unnest(struct ds_store *s, uint32_t parent); /* the parent is gone */
+void ds_store_unlatch_all(struct ds_store *s, uint32_t object); /* the object is gone */
+void ds_store_holds_end(struct ds_store *s, struct session *by);
+
+/* 0, DS_EAGAIN: somebody holds it, DS_ESEALED, DS_ENOMEM. `origin` names the request. */
+int ds_store_latch(struct ds_store *s, struct session *by, uint32_t id, bool write, uint64_t origin);
+int ds_store_unlatch(struct ds_store *s, struct session *by, uint32_t id, bool write);
+
+/* --- session.c --- */
+
+void ds_store_session_map(struct session *x, struct ds_store *s, uint32_t number,
+                       struct ds_segment *segment);
+
+#endif

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * object.c - objects come and go.
+ *
+ *            ds_store_grant          ds_store_publish         ds_store_unpublish       ds_store_reclaim
+ *   FREE ---------------> GRANTED -------------> LIVE ----------------> DOOMED ------------> FREE
+ *            ds_store_grant_drop: GRANTED -> FREE
+ *
+ * The order of stores in publish (P1 to P7) and unpublish (U1 to U6) is that of
+ * docs/concurrency.md; every prefix of it is a legal state for recover.c.
+ *
+ * Recency: a settled object that may be evicted stands in s->recency; everything else does not.
+ * While unsettled it stands in `newer` (published in this pass) or `earlier`.
+ */
+#include "base/failpoint.h"
+#include "store/internal.h"
+
+bool ds_store_evictable(const struct ds_store *s, uint32_t id)
+{
+    uint8_t mode = s->record[id].mode;
+
+    return mode == DS_WRITE_NONE_EVICT || mode == DS_WRITE_BACK_EVICT || s->config.drop_none;
+}
+
+void ds_store_rank(struct ds_store *s, uint32_t id)
+{
+    if (ds_store_evictable(s, id)) {
+        ds_list_append(&s->recency, s->link, id);
+        s->flags[id] |= FLAG_RANKED;
+    }
+}
+
+void ds_store_touch(struct ds_store *s, uint32_t id)
+{
+    if ((s->flags[id] & FLAG_RANKED) != 0 && s->recency.last != id) {
+        ds_list_remove(&s->recency, s->link, id);
+        ds_list_append(&s->recency, s->link, id);
+    }
+}
+
+void ds_store_unlist(struct ds_store *s, uint32_t id)
+{
+    if ((s->flags[id] & FLAG_RANKED) != 0) {
+        ds_list_remove(&s->recency, s->link, id);
+    } else if ((s->flags[id] & FLAG_EARLIER) != 0) {
+        ds_list_remove(&s->earlier, s->link, id);
+    } else if ((s->flags[id] & FLAG_NEWER) != 0) {
+        ds_list_remove(&s->newer, s->link, id);
+    }
+    s->flags[id] &= (uint8_t) ~(FLAG_RANKED | FLAG_EARLIER | FLAG_NEWER);
+}
+
+/* A grant guarantees that its set cannot fail later: room for the longest key as well. */
+static int key_room(struct ds_store *s)
+{
+    struct ds_arena_stats st;
+    uint64_t want = (s->n_grants + 64) * DS_KEY_SIZE_MAX;
+
+    ds_arena_stats(s->keys, &st);
+    if (st.usable - st.used >= want) {
+        return 0;
+    }
+    return ds_store_need_keys(s, st.used + 2 * want);
+}
+
+/* Part of the segment has no pages behind it yet: those come before anybody's objects go. */
+static bool more_memory(struct ds_store *s, uint64_t bytes)
+{
+    uint64_t before = s->usable;
+
+    if (before < s->config.data_size && s->config.more_memory != NULL) {
+        s->config.more_memory(s->config.more_memory_arg, s, bytes);
+    }
+    return s->usable > before;
+}
+
+int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size, uint32_t *ret)
+{
+    uint64_t capacity;
+    struct ds_record *r;
+    uint64_t offset;
+    uint32_t id;
+    int rc;
+
+    if (size > s->config.data_size) {
+        return DS_ENOMEM;
+    }
+    capacity = ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(size, 1));
+    rc = key_room(s);
+    if (rc == 0) {
+        rc = ds_store_record_alloc(s, &id);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    rc = ds_arena_alloc(s->data, capacity, &offset);
+    while (rc != 0 && (more_memory(s, capacity) || ds_store_evict(s, capacity))) {
+        rc = ds_arena_alloc(s->data, capacity, &offset);
+    }
+    if (rc != 0) {
+        ds_store_record_free(s, id);
+        return rc;
+    }
+    r = &s->record[id];
+    r->offset = offset;
+    r->size = capacity;
+    r->version = 0;
+    r->origin = DS_ORIGIN(by->number, DS_ORIGIN_RING, 0, 0);
+    r->key_size = 0;
+    r->mode = 0;
+    r->kind = 0;
+    ds_store_release(&r->word, DS_RECORD_GRANTED);
+    ds_list_append(&by->grants, s->link, id);
+    s->stats.memory_granted += capacity;
+    s->n_grants++;
+    *ret = id;
+    return 0;
+}
+
+static void grant_used(struct ds_store *s, struct session *by, uint32_t id, uint64_t capacity)
+{
+    ds_list_remove(&by->grants, s->link, id);
+    s->stats.memory_granted -= capacity;
+    s->n_grants--;
+}
+
+/* A pin may name the grant already (a buffer that is being published): then it waits as doomed. */
+static void release_block(struct ds_store *s, uint32_t id)
+{
+    struct ds_record *r = &s->record[id];
+
+    ds_store_release(&r->word, DS_RECORD_DOOMED);
+    ds_list_append(&s->doomed, s->link, id);
+    s->stats.memory_doomed += ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(r->size, 1));
+}
+
+void ds_store_grant_drop(struct ds_store *s, struct session *by, uint32_t id)
+{
+    grant_used(s, by, id, s->record[id].size);
+    release_block(s, id);
+}
+
+bool ds_store_set_valid(const struct ds_store *s, const struct session *by, const struct ds_store_set *set)
+{
+    const struct ds_record *r;
+
+    if (set->id >= ds_load_relaxed(&s->state->records_used)) {
+        return false;
+    }
+    r = &s->record[set->id];
+    return ds_store_state(s, set->id) == DS_RECORD_GRANTED &&
+           DS_ORIGIN_SESSION(r->origin) == by->number && set->key_size >= 1 &&
+           set->key_size <= DS_KEY_SIZE_MAX && set->value_size <= r->size &&
+           ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(set->value_size, 1)) == r->size &&
+           (set->mode == DS_WRITE_NONE || set->mode == DS_WRITE_NONE_EVICT);
+}
+
+/* P5, P6: the descriptor follows the record. */
+static void project(struct ds_store *s, uint32_t id, bool settled)
+{
+    const struct ds_record *r = &s->record[id];
+    struct ds_desc *d = &s->index.desc[id];
+    uint64_t meta = r->key_size;
+
+    meta |= settled ? DS_META_SETTLED : 0;
+    meta |= (ds_load_relaxed(&r->word) & DS_WORD_SEALED) != 0 ? DS_META_SEALED : 0;
+    meta |= (r->kind & DS_KIND_OBJECT) != 0 ? DS_META_OBJECT : 0;
+    meta |= ds_store_evictable(s, id) ? DS_META_RANKED : 0;
+    ds_store_relaxed(&d->offset, r->offset);
+    ds_store_relaxed(&d->size, r->size);
+    ds_store_relaxed(&d->expiry_ns, ds_load_relaxed(&r->expiry_ns));
+    ds_store_relaxed(&d->meta, meta);
+    ds_store_release(&d->gen, ds_load_relaxed(&r->gen)); /* P6: pairs with ds_index_load() */
+}
+
+static void expiry_set(struct ds_store *s, uint32_t id, uint64_t ttl_ms)
+{
+    struct ds_record *r = &s->record[id];
+    int64_t expiry = 0;
+
+    if (ttl_ms > 0) {
+        ttl_ms = ds_min_u64(ttl_ms, (uint64_t)1 << 42);
+        expiry = s->now.boot_ns + (int64_t)ttl_ms * 1000000;
+        /* Readers check the expiry themselves, so without memory for the entry the object only
+         * takes up room until somebody looks for it. */
+        (void)!ds_heap_push(&s->expiry, expiry, id, ds_load_relaxed(&r->gen));
+    }
+    ds_store_relaxed(&r->expiry_ns, expiry);
+}
+
+/* The record that `set` replaces, or DS_ID_NONE; an expired one goes at once. */
+static uint32_t replaced(struct ds_store *s, const struct ds_store_set *set)
+{
+    return ds_store_find(s, set->key, set->key_size);
+}
+
+static bool older(const struct ds_store *s, const struct ds_store_set *set, uint32_t old)
+{
+    const struct ds_record *r = &s->record[old];
+
+    return set->version < r->version ||
+           (set->version == r->version &&
+            DS_ORIGIN_SESSION(set->origin) < DS_ORIGIN_SESSION(r->origin));
+}
+
+/* P3: the record, in full, while it is still GRANTED. */
+static void fill_record(struct ds_store *s, const struct ds_store_set *set)
+{
+    struct ds_record *r = &s->record[set->id];
+
+    r->size = set->value_size;
+    r->version = set->version;
+    r->origin = set->origin;
+    r->mode = set->mode;
+    r->kind = set->kind & (DS_KIND_OBJECT | DS_KIND_CAUSAL);
+    ds_store_relaxed(&r->gen, ds_load_relaxed(&r->gen) + 1); /* odd now */
+    DS_ASSERT((ds_load_relaxed(&r->gen) & 1) != 0);
+    expiry_set(s, set->id, set->ttl_ms);
+    r->check = ds_store_check_of(s, set->id);
+}
+
+void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_store_set *set)
+{
+    uint64_t hash = ds_store_key_hash(s, set->key, set->key_size);
+    uint64_t shared_hash = ds_index_hash(&s->index, set->key, set->key_size);
+    uint64_t capacity = s->record[set->id].size;
+    uint32_t old = replaced(s, set);
+    uint8_t unsettled = FLAG_NEWER;
+    uint64_t word = DS_RECORD_LIVE;
+
+    if ((old != DS_ID_NONE && older(s, set, old)) ||
+        ds_store_write_key(s, set->id, set->key, set->key_size) != 0) {
+        ds_store_grant_drop(s, by, set->id);
+        return;
+    }
+    (void)ds_failpoint("publish.before_record");
+    grant_used(s, by, set->id, capacity);
+    fill_record(s, set);
+    word |= (set->kind & DS_KIND_SEALED) != 0 ? DS_WORD_SEALED : 0;
+    ds_store_release(&s->record[set->id].word, word); /* P4: from here on it survives a kill */
+    (void)ds_failpoint("publish.live");
+    if (old != DS_ID_NONE) {
+        unsettled = s->flags[old] & (FLAG_EARLIER | FLAG_NEWER);
+    }
+    project(s, set->id, unsettled == 0);
+    (void)ds_failpoint("publish.before_bucket");
+    ds_index_put(&s->index, shared_hash, set->id, old); /* P7 */
+    if (old != DS_ID_NONE) {
+        ds_store_unpublish(s, old);
+    }
+    ds_table_insert(&s->objects, hash, set->id);
+    s->flags[set->id] = unsettled;
+    if (unsettled == FLAG_NEWER) {
+        ds_list_append(&s->newer, s->link, set->id);
+    } else if (unsettled == FLAG_EARLIER) {
+        ds_list_append(&s->earlier, s->link, set->id);
+    } else {
+        ds_store_rank(s, set->id);
+    }
+    s->stats.memory_live += capacity;
+    s->stats.objects++;
+    s->stats.sets++;
+}
+
+void ds_store_unpublish(struct ds_store *s, uint32_t id)
+{
+    struct ds_record *r = &s->record[id];
+    const uint8_t *key = ds_store_key(s, id);
+    uint64_t capacity = ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(r->size, 1));
+
+    DS_ASSERT(ds_store_state(s, id) == DS_RECORD_LIVE && key != NULL);
+    ds_store_release(&r->word, DS_RECORD_DOOMED); /* U1 first: a kill must not bring it back */
+    (void)ds_failpoint("unpublish.doomed");
+    ds_index_remove(&s->index, ds_index_hash(&s->index, key, r->key_size), id); /* U2 */
+    ds_store_release(&s->index.desc[id].gen, ds_load_relaxed(&r->gen) + 1);     /* U3 */
+    ds_table_remove(&s->objects, ds_store_key_hash(s, key, r->key_size), id);
+    ds_store_unlist(s, id);
+    ds_list_append(&s->doomed, s->link, id);
+    s->stats.memory_live -= capacity;
+    s->stats.memory_doomed += capacity;
+    s->stats.objects--;
+    ds_store_unlatch_all(s, id);
+    if ((s->flags[id] & FLAG_NESTS) != 0) {
+        s->flags[id] &= (uint8_t)~FLAG_NESTS;
+        ds_store_unnest(s, id);
+    }
+}
+
+/* L5: what was in the index before this pass read the first ring is open to readers now. */
+void ds_store_settle(struct ds_store *s)
+{
+    while (s->earlier.first != DS_ID_NONE) {
+        uint32_t id = s->earlier.first;
+        struct ds_desc *d = &s->index.desc[id];
+        uint64_t hash;
+
+        ds_store_unlist(s, id);
+        ds_store_release(&d->meta, ds_load_relaxed(&d->meta) | DS_META_SETTLED);
+        ds_store_rank(s, id);
+        hash = s->objects.slot[id].hash;
+        if ((s->wait_filter[hash >> 6 & 63] >> (hash & 63) & 1) != 0) {
+            s->examine = true;
+        }
+    }
+    while (s->newer.first != DS_ID_NONE) {
+        uint32_t id = s->newer.first;
+
+        ds_store_unlist(s, id);
+        s->flags[id] |= FLAG_EARLIER;
+        ds_list_append(&s->earlier, s->link, id);
+    }
+}
+
+/* U5: marks what the pin slots of all sessions name, also those of dead processes not yet ended. */
+static void mark_pinned(struct ds_store *s, bool set)
+{
+    for (uint32_t i = 0; i < s->n_active; i++) {
+        const struct session *x = s->active[i];
+        uint64_t n = ds_min_u64(ds_load_acquire(&x->header->pins_used), x->pins_ready / 4);
+
+        for (uint64_t k = 0; k < n; k++) {
+            uint32_t id = ds_load_acquire(&x->pin[k]); /* pairs with the unpin's release, R7 */
+
+            if (id != 0 && id <= ds_load_relaxed(&s->state->records_used)) {
+                s->flags[id - 1] &= (uint8_t)~FLAG_PINNED;
+                s->flags[id - 1] |= set ? FLAG_PINNED : 0;
+            }
+        }
+    }
+}
+
+/* U6 */
+static void free_doomed(struct ds_store *s, uint32_t id)
+{
+    struct ds_record *r = &s->record[id];
+    uint64_t gen = ds_load_relaxed(&r->gen);
+    uint64_t capacity = ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(r->size, 1));
+
+    ds_list_remove(&s->doomed, s->link, id);
+    s->stats.memory_doomed -= capacity;
+    ds_store_relaxed(&r->gen, gen + (gen & 1)); /* even, as the index already says */
+    ds_arena_free(s->data, r->offset, capacity);
+    ds_store_record_free(s, id);
+}
+
+void ds_store_reclaim(struct ds_store *s)
+{
+    uint32_t next;
+
+    if (s->doomed.n == 0) {
+        return;
+    }
+    ds_fence_full(); /* U4: the even generations are visible before the slots are read */
+    for (uint32_t id = s->doomed.first; id != DS_ID_NONE; id = s->link[id].next) {
+        s->flags[id] &= (uint8_t)~FLAG_PINNED;
+    }
+    mark_pinned(s, true);
+    (void)ds_failpoint("reclaim.marked");
+    for (uint32_t id = s->doomed.first; id != DS_ID_NONE; id = next) {
+        next = s->link[id].next;
+        if ((s->flags[id] & FLAG_PINNED) == 0) {
+            free_doomed(s, id);
+        }
+    }
+}
+
+bool ds_store_evict(struct ds_store *s, uint64_t bytes)
+{
+    uint64_t before = s->stats.evictions;
+    uint64_t freed = 0;
+    uint64_t doomed = s->doomed.n;
+
+    if (doomed > 0) { /* what nobody reads any more comes before what somebody may still want */
+        ds_store_reclaim(s);
+        if (s->doomed.n < doomed) {
+            return true;
+        }
+    }
+    ds_store_drain_logs(s);
+    while (freed < bytes && s->recency.first != DS_ID_NONE) {
+        uint32_t victim = s->recency.first;
+
+        freed += ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(s->record[victim].size, 1));
+        s->stats.evictions++;
+        ds_store_unpublish(s, victim);
+    }
+    ds_store_reclaim(s);
+    return s->stats.evictions > before;
+}
+
+void ds_store_expire(struct ds_store *s)
+{
+    struct ds_heap_item due;
+
+    while (ds_heap_pop_due(&s->expiry, s->now.boot_ns, &due)) {
+        struct ds_record *r = &s->record[due.id];
+
+        if (DS_WORD_STATE(ds_load_relaxed(&r->word)) == DS_RECORD_LIVE &&
+            ds_load_relaxed(&r->gen) == due.tag &&
+            ds_load_relaxed(&r->expiry_ns) == due.time) {
+            s->stats.expirations++;
+            ds_store_unpublish(s, (uint32_t)due.id);
+        }
+    }
+}
+
+/* One entry of each session at a time, the oldest first, so that the order over all sessions is
+ * that of the reads. */
+static bool log_front(struct session *x, uint64_t *ticks, uint64_t *what)
+{
+    uint64_t head = ds_load_acquire(&x->header->log_head);
+    const struct ds_log_entry *e;
+
+    if (head - x->log_seen > DS_LOG_ENTRIES) { /* overwritten, or nonsense */
+        x->log_seen = head - DS_LOG_ENTRIES / 2;
+    }
+    if (x->log_seen == head) {
+        return false;
+    }
+    e = &x->log[x->log_seen % DS_LOG_ENTRIES];
+    *ticks = ds_load_relaxed(&e->ticks);
+    *what = ds_load_relaxed(&e->what);
+    return true;
+}
+
+void ds_store_drain_logs(struct ds_store *s)
+{
+    for (unsigned budget = 4 * DS_LOG_ENTRIES; budget > 0; budget--) {
+        struct session *first = NULL;
+        uint64_t first_ticks = 0;
+        uint64_t first_what = 0;
+
+        for (uint32_t i = 0; i < s->n_active; i++) {
+            uint64_t ticks;
+            uint64_t what;
+
+            if (log_front(s->active[i], &ticks, &what) &&
+                (first == NULL || ticks < first_ticks)) {
+                first = s->active[i];
+                first_ticks = ticks;
+                first_what = what;
+            }
+        }
+        if (first == NULL) {
+            return;
+        }
+        first->log_seen++;
+        if ((uint32_t)first_what < ds_load_relaxed(&s->state->records_used)) {
+            uint32_t id = (uint32_t)first_what;
+
+            if ((uint32_t)ds_load_relaxed(&s->record[id].gen) == first_what >> 32) {
+                ds_store_touch(s, id);
+            }
+        }
+    }
+}

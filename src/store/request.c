@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * request.c - what a session asks for in a request slot: L4 of docs/concurrency.md.
+ *
+ * A request is copied once into s->scratch and only the copy is used. Items are executed in order;
+ * after each one that must not be executed twice, the state's done word says how far it got. When
+ * all are done: done word, results, number. A request that must wait stays in `waiting` and is
+ * executed anew when something changed (wait.c); what it has done already is idempotent.
+ */
+#include "base/failpoint.h"
+#include "store/internal.h"
+
+#define DONE_WORD(number, items) ((uint64_t)(number) << 32 | (items))
+#define DONE_ALL UINT32_MAX
+
+bool ds_store_request_copy(struct ds_store *s, struct session *by, unsigned slot)
+{
+    const struct ds_request_slot *from = &by->slot[slot];
+    struct ds_request_header *h = &s->scratch.header;
+
+    memcpy(h, &from->header, sizeof(*h));
+    if (h->size > DS_REQUEST_BYTES || h->n > DS_SUB_MAX || h->op == 0 || h->op >= DS_OP_COUNT_) {
+        return false;
+    }
+    memcpy(s->scratch.items, from->items, h->size);
+    return true;
+}
+
+const struct ds_request_item *ds_store_item(const struct ds_store *s, struct ds_store_cursor *c,
+                                         const uint8_t **ret_key)
+{
+    const struct ds_request_item *item = (const void *)(s->scratch.items + c->at);
+    uint32_t size = s->scratch.header.size;
+    uint32_t need;
+
+    if (c->i >= s->scratch.header.n || size - c->at < sizeof(*item)) {
+        return NULL;
+    }
+    need = (uint32_t)ds_align_up(sizeof(*item) + item->key_size, 8);
+    if (item->key_size > DS_KEY_SIZE_MAX || size - c->at < need) {
+        return NULL;
+    }
+    *ret_key = (const uint8_t *)(item + 1);
+    c->at += need;
+    c->i++;
+    return item;
+}
+
+void ds_store_wake(struct ds_store *s, const void *word)
+{
+    DS_ASSERT(s->wakes_n < s->wakes_capacity); /* one a slot and one a ring: sized by session_max */
+    s->wakes[s->wakes_n++] = word;
+}
+
+void ds_store_complete(struct ds_store *s, struct session *by, unsigned slot)
+{
+    uint32_t number = by->known[slot];
+
+    (void)ds_failpoint("request.before_done");
+    ds_store_release(&by->state->done[slot], DONE_WORD(number, DONE_ALL));
+    (void)ds_failpoint("request.done");
+    ds_store_release(&by->header->done[slot], number); /* pairs with the client's wait */
+    by->ready &= ~(UINT64_C(1) << slot);
+    by->waiting &= ~(UINT64_C(1) << slot);
+    ds_store_wake(s, &by->header->done[slot]);
+}
+
+static void answer(struct session *by, unsigned slot, uint32_t i, int status, uint32_t id,
+                   uint64_t value)
+{
+    struct ds_request_result *r = &by->slot[slot].result[i];
+
+    r->id = id;
+    r->value = value;
+    r->status = status;
+}
+
+static void do_grant(struct ds_store *s, struct session *by, unsigned slot)
+{
+    uint32_t n = ds_min_u64(s->scratch.header.n, DS_SUB_MAX) & UINT32_MAX;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t id = 0;
+        int rc = ds_store_grant(s, by, s->scratch.header.value, &id);
+
+        answer(by, slot, i, rc, id, rc == 0 ? s->record[id].offset : 0);
+        if (rc != 0) {
+            for (i++; i < n; i++) {
+                answer(by, slot, i, rc, 0, 0);
+            }
+        }
+    }
+}
+
+static void do_pins(struct ds_store *s, struct session *by, unsigned slot)
+{
+    uint64_t now = by->pins_ready;
+    uint64_t want = ds_min_u64(now * 2, DS_PINS_MAX * UINT64_C(4));
+    int rc = now == want ? DS_ERANGE : 0;
+
+    (void)s;
+    if (rc == 0) {
+        rc = ds_segment_reserve(&by->segment, DS_SESSION_PIN_OFFSET + now, want - now);
+    }
+    if (rc == 0) {
+        by->pins_ready = want;
+        ds_store_release(&by->header->pins_limit, (uint32_t)(want / 4));
+    }
+    answer(by, slot, 0, rc, 0, 0);
+}
+
+static struct ds_store_set set_of(const struct ds_request_item *item, const uint8_t *key)
+{
+    return (struct ds_store_set){
+        .key = key,
+        .key_size = item->key_size,
+        .id = item->id,
+        .value_size = item->value_size,
+        .ttl_ms = item->ttl_ms,
+        .mode = item->mode,
+        .kind = item->kind,
+    };
+}
+
+/* Insert if absent. Executed again after a kill, it recognises its own record by the origin. */
+static int set_absent(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
+                      const struct ds_request_item *item, const uint8_t *key)
+{
+    struct ds_store_set set = set_of(item, key);
+    uint64_t mine = DS_ORIGIN(by->number, slot, by->known[slot], i);
+    uint32_t old = ds_store_find(s, key, item->key_size);
+
+    if (old != DS_ID_NONE && s->record[old].origin == mine) {
+        return 0;
+    }
+    if (!ds_store_set_valid(s, by, &set)) {
+        s->bad_records++;
+        return DS_EINVAL;
+    }
+    if (old != DS_ID_NONE) {
+        ds_store_grant_drop(s, by, set.id);
+        return DS_UNCHANGED;
+    }
+    set.origin = mine;
+    set.version = 0; /* counts as the oldest: any set that races with it wins */
+    ds_store_publish(s, by, &set);
+    return 0;
+}
+
+/* A publish of the object API: a sealed object is never replaced. */
+static int put(struct ds_store *s, struct session *by, const struct ds_request_item *item,
+               const uint8_t *key, uint64_t *ret_gen)
+{
+    struct ds_store_set set = set_of(item, key);
+    uint32_t old;
+
+    if (!ds_store_set_valid(s, by, &set)) {
+        uint32_t id = item->id; /* done before a kill: then the record says so */
+
+        if (id < ds_load_relaxed(&s->state->records_used) &&
+            ds_store_state(s, id) == DS_RECORD_LIVE &&
+            DS_ORIGIN_SESSION(s->record[id].origin) == by->number) {
+            *ret_gen = ds_load_relaxed(&s->record[id].gen);
+            return 0;
+        }
+        s->bad_records++;
+        return DS_EINVAL;
+    }
+    old = ds_store_find(s, key, item->key_size);
+    if (old != DS_ID_NONE && (ds_load_relaxed(&s->record[old].word) & DS_WORD_SEALED) != 0) {
+        return DS_ESEALED;
+    }
+    set.origin = DS_ORIGIN(by->number, DS_ORIGIN_RING, 0, 0);
+    set.version = s->now.ticks;
+    ds_store_publish(s, by, &set);
+    *ret_gen = ds_load_relaxed(&s->record[set.id].gen);
+    return 0;
+}
+
+/* The live object that a client names by number and generation, or DS_ID_NONE. */
+static uint32_t named(const struct ds_store *s, const struct ds_request_item *item)
+{
+    uint32_t id = item->id;
+
+    if (id >= ds_load_relaxed(&s->state->records_used) || ds_store_state(s, id) != DS_RECORD_LIVE ||
+        ds_load_relaxed(&s->record[id].gen) != item->value_size) {
+        return DS_ID_NONE;
+    }
+    return id;
+}
+
+static int seal(struct ds_store *s, uint32_t id, bool for_good)
+{
+    _Atomic uint64_t *word = &s->record[id].word;
+    struct ds_desc *d = &s->index.desc[id];
+
+    if ((ds_load_relaxed(word) & DS_WORD_SEALED) != 0) {
+        return DS_ESEALED;
+    }
+    if (for_good) {
+        ds_store_release(word, ds_load_relaxed(word) | DS_WORD_SEALED);
+        ds_store_release(&d->meta, ds_load_relaxed(&d->meta) | DS_META_SEALED);
+    }
+    return 0;
+}
+
+static int expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms)
+{
+    struct ds_record *r = &s->record[id];
+    int64_t at = 0;
+
+    if (ttl_ms > 0) {
+        at = s->now.boot_ns + (int64_t)ds_min_u64(ttl_ms, UINT64_C(1) << 42) * 1000000;
+        (void)!ds_heap_push(&s->expiry, at, id, ds_load_relaxed(&r->gen));
+    }
+    ds_store_release(&r->expiry_ns, at);
+    ds_store_release(&s->index.desc[id].expiry_ns, at);
+    return 0;
+}
+
+static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint32_t id)
+{
+    enum ds_op op = (enum ds_op)s->scratch.header.op;
+
+    switch (op) {
+    case DS_OP_SEAL:
+    case DS_OP_PUBLISH:
+        return seal(s, id, op == DS_OP_SEAL);
+    case DS_OP_LATCH_READ:
+    case DS_OP_LATCH_WRITE:
+        return ds_store_latch(s, by, id, op == DS_OP_LATCH_WRITE,
+                           DS_ORIGIN(by->number, slot, by->known[slot], 0));
+    case DS_OP_UNLATCH_READ:
+    case DS_OP_UNLATCH_WRITE:
+        return ds_store_unlatch(s, by, id, op == DS_OP_UNLATCH_WRITE);
+    default:
+        return DS_EINVAL;
+    }
+}
+
+/* One item. DS_EAGAIN: it must wait. */
+static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
+                   const struct ds_request_item *item, const uint8_t *key)
+{
+    enum ds_op op = (enum ds_op)s->scratch.header.op;
+    uint64_t value = 0;
+    uint32_t id = DS_ID_NONE;
+    int rc = 0;
+
+    switch (op) {
+    case DS_OP_SET_ABSENT:
+        rc = set_absent(s, by, slot, i, item, key);
+        break;
+    case DS_OP_PUT:
+        rc = put(s, by, item, key, &value);
+        id = item->id;
+        break;
+    case DS_OP_REF:
+        rc = ds_store_ref(s, by, key, item->key_size);
+        break;
+    case DS_OP_UNREF:
+        rc = ds_store_unref(s, by, key, item->key_size);
+        break;
+    case DS_OP_REF_COUNT:
+        value = ds_store_ref_count(s, key, item->key_size);
+        break;
+    case DS_OP_NEST:
+        id = named(s, &(struct ds_request_item){.id = (uint32_t)s->scratch.header.value,
+                                                .value_size = s->scratch.header.value2});
+        rc = id == DS_ID_NONE ? DS_ESTALE : ds_store_nest(s, id, key, item->key_size);
+        break;
+    case DS_OP_SEAL:
+    case DS_OP_PUBLISH:
+    case DS_OP_LATCH_READ:
+    case DS_OP_LATCH_WRITE:
+    case DS_OP_UNLATCH_READ:
+    case DS_OP_UNLATCH_WRITE:
+        id = named(s, item);
+        rc = id == DS_ID_NONE ? DS_ESTALE : on_object(s, by, slot, id);
+        break;
+    default:
+        id = ds_store_find(s, key, item->key_size);
+        if (op == DS_OP_DELETE) {
+            s->stats.deletes += id != DS_ID_NONE;
+            if (id != DS_ID_NONE) {
+                ds_store_unpublish(s, id);
+            }
+        } else if (id == DS_ID_NONE) {
+            rc = op == DS_OP_GET && s->scratch.header.timeout_ms > 0 ? DS_EAGAIN : DS_ENOTFOUND;
+        } else if (op == DS_OP_EXPIRE) {
+            rc = expire(s, id, s->scratch.header.value);
+        } else {
+            value = op == DS_OP_GET ? ds_load_relaxed(&s->record[id].gen) : s->record[id].size;
+            if (op == DS_OP_GET) {
+                ds_store_touch(s, id);
+            }
+        }
+    }
+    answer(by, slot, i, rc, id, value);
+    return rc;
+}
+
+static bool once_only(enum ds_op op)
+{
+    return op == DS_OP_SET_ABSENT || op == DS_OP_REF || op == DS_OP_UNREF || op == DS_OP_NEST;
+}
+
+/* All items from the first one that is not done. True if one of them must wait. */
+static bool do_items(struct ds_store *s, struct session *by, unsigned slot)
+{
+    uint64_t done = ds_load_relaxed(&by->state->done[slot]);
+    uint32_t first = done >> 32 == by->known[slot] ? (uint32_t)done : 0;
+    struct ds_store_cursor c = {0, 0};
+    const struct ds_request_item *item;
+    const uint8_t *key;
+    bool wait = false;
+
+    while ((item = ds_store_item(s, &c, &key)) != NULL) {
+        if (c.i - 1 < first) {
+            continue;
+        }
+        wait = do_item(s, by, slot, c.i - 1, item, key) == DS_EAGAIN || wait;
+        if (once_only((enum ds_op)s->scratch.header.op)) {
+            (void)ds_failpoint("request.item");
+            ds_store_release(&by->state->done[slot], DONE_WORD(by->known[slot], c.i));
+        }
+    }
+    for (uint32_t i = c.i; i < s->scratch.header.n; i++) { /* behind a malformed item */
+        answer(by, slot, i, DS_EINVAL, 0, 0);
+    }
+    return wait;
+}
+
+static void start_waiting(struct ds_store *s, struct session *by, unsigned slot)
+{
+    int64_t ms = s->scratch.header.timeout_ms;
+
+    if (ms < 0) {
+        ms = 0;
+    }
+    by->deadline_ns[slot] = s->now.boot_ns + (ms < INT32_MAX ? ms : INT32_MAX) * INT64_C(1000000);
+    by->waiting |= UINT64_C(1) << slot;
+    s->examine = true; /* computes the next deadline and what to look for */
+}
+
+static void answer_all(struct session *by, unsigned slot, int status)
+{
+    for (uint32_t i = 0; i < DS_SUB_MAX; i++) {
+        answer(by, slot, i, status, 0, 0);
+    }
+}
+
+void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
+{
+    bool first = (by->waiting >> slot & 1) == 0;
+
+    if (!ds_store_request_copy(s, by, slot)) {
+        s->bad_records++;
+        answer_all(by, slot, DS_EINVAL);
+        ds_store_complete(s, by, slot);
+        return;
+    }
+    switch (s->scratch.header.op) {
+    case DS_OP_GRANT:
+        do_grant(s, by, slot);
+        break;
+    case DS_OP_PINS:
+        do_pins(s, by, slot);
+        break;
+    case DS_OP_SYNC:
+        answer(by, slot, 0, 0, 0, 0);
+        break;
+    case DS_OP_STATS: {
+        struct ds_worker_stats st = s->stats;
+
+        _Static_assert(sizeof(st) <= sizeof(by->slot->result), "stats fit the results");
+        ds_store_stats(s, &st);
+        memcpy(by->slot[slot].result, &st, sizeof(st));
+        break;
+    }
+    default:
+        if (do_items(s, by, slot)) {
+            if (first) {
+                start_waiting(s, by, slot);
+            }
+            by->ready &= ~(UINT64_C(1) << slot);
+            return;
+        }
+    }
+    ds_store_complete(s, by, slot);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store.h - the object table of one worker: sans-I/O.
+ *
+ * The store reads the sessions' rings and request slots, keeps the state and index segments, the
+ * memory of the data segment, recency, expiry, references and latches, and answers. It makes no
+ * system call but for putting memory behind the index and state (segment.h), keeps no global, and
+ * takes the time from its caller. A pass over all rings is its one step; docs/concurrency.md numbers
+ * the steps L1 to L5 that pass.c implements.
+ *
+ * Ownership: segments of index and state are borrowed; a session's segment is taken over.
+ * Threads:   one thread per store.
+ * Errors:    negative DS_E* codes.
+ */
+#ifndef DS_STORE_STORE_H
+#define DS_STORE_STORE_H
+
+#include <ds/client.h>
+
+#include "base/base.h"
+#include "shm/segment.h"
+
+struct ds_store;
+
+struct ds_store_config {
+    uint64_t data_size;   /* bytes of the data segment, a multiple of 4096 */
+    uint32_t session_max; /* at most DS_SESSIONS_MAX */
+    bool drop_none;       /* objects of mode DS_WRITE_NONE may be evicted too */
+    double evict_high;    /* eviction starts above this share of memory in use ... */
+    double evict_low;     /* ... and goes on down to this one; both 1.0: only as needed */
+
+    /* Asks for `bytes` more of the data segment at once: calls ds_store_usable() if it can. NULL:
+     * all the memory that there will be is announced by ds_store_usable(). */
+    void (*more_memory)(void *arg, struct ds_store *s, uint64_t bytes);
+    void *more_memory_arg;
+};
+
+struct ds_store_now {
+    int64_t boot_ns; /* CLOCK_BOOTTIME of the initial time namespace */
+    uint64_t ticks;  /* ds_ticks(), read after boot_ns */
+};
+
+/* Bytes of the state segment that go with a data segment. */
+uint64_t ds_store_state_size(const struct ds_store_config *config);
+
+/* A new, empty store in fresh segments. DS_ENOMEM. */
+DS_MUST_USE int ds_store_create(const struct ds_store_config *config, struct ds_segment *index,
+                                struct ds_segment *state, const struct ds_store_now *now,
+                                struct ds_store **ret);
+
+/* What an earlier worker left in these segments, in order: attach; session_adopt for each session
+ * that the state knows and whose segment still exists; recover. DS_EVERSION, DS_ECORRUPT. */
+DS_MUST_USE int ds_store_attach(const struct ds_store_config *config, struct ds_segment *index,
+                                struct ds_segment *state, struct ds_store **ret);
+DS_MUST_USE int ds_store_session_adopt(struct ds_store *s, uint32_t number,
+                                       struct ds_segment *segment);
+DS_MUST_USE int ds_store_recover(struct ds_store *s, const struct ds_store_now *now);
+
+/* The segments stay as they are. NULL is a no-op; returns NULL. */
+struct ds_store *ds_store_destroy(struct ds_store *s);
+
+/* The first `bytes` of the data segment have memory behind them now. */
+void ds_store_usable(struct ds_store *s, uint64_t bytes);
+
+/* What ds_store_usable() was told last, also by an earlier worker. */
+uint64_t ds_store_ready(const struct ds_store *s);
+
+/* Bytes of the data segment in use. */
+uint64_t ds_store_used(const struct ds_store *s);
+
+/* --- sessions --- */
+
+struct ds_session_info {
+    uint8_t token[16];
+    uint32_t pid;
+    uint32_t uid;
+};
+
+/* Formats `segment` (of DS_SESSION_SIZE) as a new session. DS_ENOMEM, DS_EAGAIN: too many. */
+DS_MUST_USE int ds_store_session_open(struct ds_store *s, const struct ds_session_info *info,
+                                      struct ds_segment *segment, uint32_t *ret_number);
+
+/* The live session with this token, or UINT32_MAX. */
+uint32_t ds_store_session_find(const struct ds_store *s, const uint8_t token[16]);
+
+void ds_store_session_token(const struct ds_store *s, uint32_t number, uint8_t ret[16]);
+
+/* The state's sessions in use, for recovery: calls back with each number. */
+void ds_store_sessions(const struct ds_store *s,
+                       void (*each)(void *arg, uint32_t number,
+                                    const struct ds_session_info *info),
+                       void *arg);
+
+/* NULL if there is no such session. */
+const struct ds_segment *ds_store_session_segment(const struct ds_store *s, uint32_t number);
+
+/* The connection is gone: what it posted is applied first; then its requests, references and
+ * latches end. Pins and grants stay until the end. */
+void ds_store_session_hangup(struct ds_store *s, uint32_t number);
+
+/* No process can use its mapping any more: pins and grants end, the segment is closed. */
+void ds_store_session_end(struct ds_store *s, uint32_t number);
+
+/* --- passes --- */
+
+/* One pass. Returns true if another one must follow at once: something is unsettled or deferred. */
+bool ds_store_pass(struct ds_store *s, const struct ds_store_now *now);
+
+/* For the moment before sleeping, after `asleep` is set and fenced: true if nothing was posted since
+ * the last pass. */
+bool ds_store_quiet(const struct ds_store *s);
+
+/* When the next pass is due even if nobody posts (CLOCK_BOOTTIME ns); INT64_MAX: never. */
+int64_t ds_store_next_ns(const struct ds_store *s);
+
+/* Futex words whose sleepers the last pass must wake, valid until the next pass. */
+const void *const *ds_store_wakes(const struct ds_store *s, size_t *ret_n);
+
+/* All fields that the store knows; the rest of *ret is left alone. */
+void ds_store_stats(const struct ds_store *s, struct ds_worker_stats *ret);
+
+/* The fields of stats that only the worker knows, for DS_OP_STATS. */
+void ds_store_set_info(struct ds_store *s, uint64_t worker_pid, uint64_t keeper_pid);
+
+/* Walks everything and compares: free + granted + live + doomed = size, tables, lists, index. */
+DS_MUST_USE int ds_store_check(const struct ds_store *s);
+
+#endif
