@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* client.c - making and ending a handle, options, health, figures. */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "client/internal.h"
+
+static _Atomic uint32_t fork_generation; /* see ds_fork_generation() */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void count_fork(void)
+{
+    (void)atomic_fetch_add(&fork_generation, 1);
+}
+
+static void watch_forks(void)
+{
+    (void)pthread_atfork(NULL, NULL, count_fork);
+}
+
+uint32_t ds_fork_generation(void)
+{
+    return ds_load_relaxed(&fork_generation);
+}
+
+const char *ds_version(void)
+{
+    return DS_VERSION;
+}
+
+void ds_client_options_init(struct ds_client_options *options)
+{
+    *options = (struct ds_client_options){
+        .struct_size = sizeof(*options),
+        .connect_timeout_ms = 9000,
+    };
+}
+
+int64_t ds_client_deadline(const struct ds_client *c)
+{
+    return ds_monotonic_ns() + c->options.request_timeout_ms * INT64_C(1000000);
+}
+
+static int set_address(struct ds_client *c, const struct ds_client_options *o)
+{
+    const char *host = o->host;
+    const char *port = getenv("DATASYSTEM_PORT");
+    int n;
+
+    if (host == NULL || host[0] == '\0') {
+        host = getenv("DATASYSTEM_HOST");
+    }
+    if (host == NULL || host[0] == '\0') {
+        host = "127.0.0.1";
+    }
+    n = snprintf(c->host, sizeof(c->host), "%s", host);
+    if (n < 0 || (size_t)n >= sizeof(c->host)) {
+        return DS_EINVAL;
+    }
+    if (c->options.port == 0 && port != NULL && port[0] != '\0') {
+        char *end;
+        unsigned long v = strtoul(port, &end, 10);
+
+        if (*end != '\0' || v == 0 || v > UINT16_MAX) {
+            return DS_EINVAL;
+        }
+        c->options.port = (uint16_t)v;
+    }
+    if (c->options.port == 0) {
+        c->options.port = 31501;
+    }
+    return 0;
+}
+
+static int check_options(struct ds_client *c, const struct ds_client_options *o)
+{
+    if (o->struct_size != sizeof(*o) || o->connect_timeout_ms < 500 || o->request_timeout_ms < 0) {
+        return DS_EINVAL;
+    }
+    if (o->tenant_id != NULL && o->tenant_id[0] != '\0') {
+        return DS_ENOTSUPPORTED;
+    }
+    c->options = *o;
+    c->options.host = NULL; /* the caller's; ours is c->host */
+    c->options.tenant_id = NULL;
+    if (c->options.request_timeout_ms == 0) {
+        c->options.request_timeout_ms = c->options.connect_timeout_ms;
+    }
+    return set_address(c, o);
+}
+
+int ds_client_open(const struct ds_client_options *options, struct ds_client **ret)
+{
+    struct ds_client *c;
+    struct ds_link *l = NULL;
+    int rc;
+
+    if (options == NULL || ret == NULL) {
+        return DS_EINVAL;
+    }
+    c = ds_zalloc(sizeof(*c), "client");
+    if (c == NULL) {
+        return DS_ENOMEM;
+    }
+    (void)pthread_once(&fork_once, watch_forks);
+    c->fork_generation = ds_fork_generation();
+    rc = check_options(c, options);
+    if (rc == 0 && pthread_mutex_init(&c->lock, NULL) != 0) {
+        rc = DS_ENOMEM;
+    }
+    if (rc == 0) {
+        rc = ds_link_open(c, ds_monotonic_ns() + options->connect_timeout_ms * INT64_C(1000000),
+                          &l);
+    }
+    if (rc != 0) {
+        ds_free(c);
+        return rc;
+    }
+    ds_store_release(&c->link, l);
+    *ret = c;
+    return 0;
+}
+
+/* A handle that was closed lives on for its views; whoever releases the last one frees it. A view's
+ * pin is given back inside this lock then, so that nobody frees the handle under somebody's feet. */
+static pthread_mutex_t closed_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* With closed_lock. */
+static void finish(struct ds_client *c)
+{
+    struct ds_link *head = atomic_load(&c->link);
+    struct ds_link **at = &head;
+
+    while (*at != NULL) {
+        struct ds_link *l = *at;
+
+        if (ds_link_pinned(l)) {
+            at = &l->next;
+        } else {
+            *at = l->next;
+            ds_link_close(l);
+        }
+    }
+    atomic_store(&c->link, head);
+    if (head == NULL) {
+        (void)pthread_mutex_destroy(&c->lock);
+        ds_free(c);
+    }
+}
+
+void ds_client_close(struct ds_client *client)
+{
+    if (client == NULL || atomic_exchange(&client->closing, true)) {
+        return;
+    }
+    if (client->fork_generation != ds_fork_generation()) {
+        return; /* the parent's: its memory is shared with this process, nothing else is */
+    }
+    ds_async_close(client);
+    (void)pthread_mutex_lock(&closed_lock);
+    finish(client);
+    (void)pthread_mutex_unlock(&closed_lock);
+}
+
+void ds_view_release(struct ds_view *view)
+{
+    struct ds_link *l = view->owner;
+    uint32_t slot = (uint32_t)view->pin;
+
+    *view = (struct ds_view){0};
+    if (l == NULL || l->client->fork_generation != ds_fork_generation()) {
+        return; /* never had a pin, or the parent's */
+    }
+    ds_link_unpin(l, slot);
+}
+
+void ds_link_unpin(struct ds_link *l, uint32_t slot)
+{
+    ds_pin_clear(l, slot);
+    if (DS_LIKELY(!ds_load_acquire(&l->client->closing))) {
+        ds_pin_give(l, slot);
+        return;
+    }
+    (void)pthread_mutex_lock(&closed_lock);
+    ds_pin_give(l, slot);
+    finish(l->client);
+    (void)pthread_mutex_unlock(&closed_lock);
+}
+
+void ds_view_release_many(struct ds_view *views, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        ds_view_release(&views[i]);
+    }
+}
+
+int ds_client_health(struct ds_client *client)
+{
+    struct ds_worker_stats stats;
+
+    return ds_client_stats(client, &stats);
+}
+
+int ds_client_stats(struct ds_client *client, struct ds_worker_stats *ret)
+{
+    for (;;) {
+        struct ds_link *l = ds_client_link(client);
+        struct request r;
+        int rc;
+
+        if (l == NULL) {
+            return DS_ENOTREADY;
+        }
+        rc = ds_request_begin(&r, l, DS_OP_STATS, ds_client_deadline(client), false);
+        if (rc == 0) {
+            rc = ds_request_call(&r);
+        }
+        if (rc == DS_ESTALE) {
+            continue;
+        }
+        if (rc == 0) {
+            memcpy(ret, l->slot[r.slot].result, sizeof(*ret));
+            ds_request_end(&r);
+        }
+        return rc;
+    }
+}

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * get.c - reading: the local hit that asks nobody, and asking when that misses.
+ *
+ * Steps R1 to R7 of docs/concurrency.md. A batch looks at all buckets first, then at all
+ * descriptors, then pins: each stage prefetches for the next one.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "client/internal.h"
+
+#define RETRIES 3
+#define BATCH 64 /* keys in flight in one stage */
+
+/* A thread notes what it logged lately: the same object again within this time says nothing new. */
+#define LOG_AGAIN_TICKS 1000000 /* below 1 ms on any machine */
+
+int ds_check_key(const void *key, size_t key_size)
+{
+    return key == NULL || key_size == 0 || key_size > DS_KEY_SIZE_MAX ? DS_EINVAL : 0;
+}
+
+int ds_batch_status(const int *results, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (results[i] >= 0) {
+            return 0;
+        }
+    }
+    return n == 0 ? 0 : results[0];
+}
+
+static void log_hit(struct ds_link *l, const struct ds_found *f)
+{
+    static _Thread_local struct {
+        const struct ds_link *link;
+        uint64_t gen;
+        uint64_t ticks;
+    } recent[64];
+    uint64_t now = ds_ticks_unordered();
+    unsigned i = f->id % DS_ARRAY_SIZE(recent);
+    struct ds_log_entry *e;
+
+    if (recent[i].link == l && recent[i].gen == (f->gen ^ (uint64_t)f->id << 32) &&
+        now - recent[i].ticks < LOG_AGAIN_TICKS) {
+        return;
+    }
+    recent[i].link = l;
+    recent[i].gen = f->gen ^ (uint64_t)f->id << 32;
+    recent[i].ticks = now;
+    e = &l->log[atomic_fetch_add_explicit(&l->session->log_head, 1, memory_order_relaxed) %
+                DS_LOG_ENTRIES];
+    ds_store_relaxed(&e->ticks, now);
+    ds_store_relaxed(&e->what, f->gen << 32 | f->id);
+}
+
+static bool expired(const struct ds_link *l, const struct ds_found *f)
+{
+    return f->expiry_ns != 0 && ds_boottime_ns() + l->boottime_offset_ns >= f->expiry_ns;
+}
+
+/* R2 to R5 for one candidate, with a slot in hand. False: not this one. */
+static bool pin_candidate(struct ds_link *l, uint32_t id, uint32_t slot, struct ds_found *f)
+{
+    for (int i = 0; i < RETRIES; i++) {
+        if (!ds_index_load(&l->index, id, f)) {
+            return false;
+        }
+        ds_pin_store(l, slot, id); /* R4 */
+        if (DS_LIKELY(ds_index_recheck(&l->index, f))) {
+            return true;
+        }
+        ds_pin_clear(l, slot);
+    }
+    return false;
+}
+
+static int lend(struct ds_link *l, uint32_t slot, const struct ds_found *f, struct ds_view *ret)
+{
+    if (f->offset > l->data_size || f->size > l->data_size - f->offset) {
+        return DS_ECORRUPT;
+    }
+    ret->data = l->data.base + f->offset;
+    ret->size = f->size;
+    ret->owner = l;
+    ret->pin = slot;
+    return 0;
+}
+
+int ds_link_find(struct ds_link *l, const void *key, size_t key_size, uint64_t hash,
+                 struct ds_view *ret, struct ds_found *found)
+{
+    struct ds_index_iter it = ds_index_begin(&l->index, hash);
+    uint32_t slot = 0;
+    bool have_slot = false;
+    uint32_t id;
+    int rc = DS_ENOTFOUND;
+
+    while ((id = ds_index_next(&l->index, &it, hash)) != DS_ID_NONE) {
+        if (!have_slot) {
+            rc = ds_pin_take(l, &slot);
+            if (rc != 0) {
+                return rc;
+            }
+            have_slot = true;
+            rc = DS_ENOTFOUND;
+        }
+        if (!pin_candidate(l, id, slot, found)) {
+            continue;
+        }
+        if (ds_index_key_equal(&l->index, found, key, key_size)) {
+            if ((found->meta & DS_META_SETTLED) != 0 && !expired(l, found)) {
+                rc = lend(l, slot, found, ret);
+            }
+            break;
+        }
+        ds_pin_clear(l, slot);
+    }
+    if (rc == 0) {
+        if ((found->meta & DS_META_RANKED) != 0) {
+            log_hit(l, found);
+        }
+        return 0;
+    }
+    if (have_slot) {
+        ds_link_unpin(l, slot);
+    }
+    return rc;
+}
+
+/* The worker has named the object: no key, no settling to look at. */
+int ds_link_pin_id(struct ds_link *l, uint32_t id, uint64_t gen, struct ds_view *ret,
+                   struct ds_found *found)
+{
+    uint32_t slot;
+    int rc;
+
+    if (id >= l->index.desc_max) {
+        return DS_ECORRUPT;
+    }
+    rc = ds_pin_take(l, &slot);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = DS_EAGAIN;
+    if (pin_candidate(l, id, slot, found) && found->gen == gen) {
+        rc = lend(l, slot, found, ret);
+    }
+    if (rc != 0) {
+        ds_link_unpin(l, slot);
+    }
+    return rc;
+}
+
+/* --- asking --- */
+
+struct asking {
+    struct ds_link *link;
+    const struct ds_bytes *keys;
+    struct ds_view *views;
+    struct ds_found *found; /* NULL, or one for each key */
+    int *results;
+    size_t n;
+    int64_t deadline_ns; /* of the waiting for missing keys */
+    int64_t limit_ns;    /* of the whole call */
+};
+
+static int pin_answer(const struct asking *a, size_t i, struct ds_request_result answer)
+{
+    struct ds_found found;
+    int rc = answer.status;
+
+    if (rc == 0) {
+        rc = ds_link_pin_id(a->link, answer.id, answer.value, &a->views[i],
+                            a->found != NULL ? &a->found[i] : &found);
+    }
+    return rc;
+}
+
+/* One request for as many of the missing keys from *at on as fit. */
+static int ask_some(const struct asking *a, size_t *at)
+{
+    int64_t wait_ms = (a->deadline_ns - ds_monotonic_ns() + 999999) / 1000000;
+    size_t index[DS_SUB_MAX];
+    struct request r;
+    int rc;
+
+    if (a->deadline_ns == 0 || wait_ms < 0) {
+        wait_ms = 0;
+    }
+    rc = ds_request_begin(&r, a->link, DS_OP_GET,
+                          wait_ms > 0 ? a->deadline_ns + INT64_C(1000000000) : a->limit_ns,
+                          wait_ms > 0);
+    if (rc != 0) {
+        return rc;
+    }
+    ds_request_header(&r)->timeout_ms = wait_ms;
+    for (; *at < a->n; (*at)++) {
+        struct ds_request_item item = {.key_size = (uint16_t)a->keys[*at].size};
+
+        if (a->results[*at] != DS_EAGAIN) {
+            continue;
+        }
+        if (!ds_request_add(&r, &item, a->keys[*at].data)) {
+            break;
+        }
+        index[r.n - 1] = *at;
+    }
+    rc = ds_request_call(&r);
+    if (rc != 0) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < r.n; i++) {
+        a->results[index[i]] = pin_answer(a, index[i], ds_request_result(&r, i));
+    }
+    ds_request_end(&r);
+    return 0;
+}
+
+static bool any_left(const struct asking *a)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        if (a->results[i] == DS_EAGAIN) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Asks for everything whose result is DS_EAGAIN. What vanished between answer and pin is asked for
+ * again. */
+static int ask(struct asking *a)
+{
+    while (any_left(a)) {
+        for (size_t at = 0; at < a->n;) {
+            int rc;
+
+            while (at < a->n && a->results[at] != DS_EAGAIN) {
+                at++;
+            }
+            if (at == a->n) {
+                break;
+            }
+            rc = ask_some(a, &at);
+            if (rc != 0) {
+                return rc;
+            }
+        }
+        if (ds_monotonic_ns() > a->limit_ns && any_left(a)) {
+            return DS_ETIMEOUT;
+        }
+    }
+    return 0;
+}
+
+/* --- batches --- */
+
+static void find_some(struct ds_link *l, const struct ds_bytes *keys, size_t n,
+                      struct ds_view *views, struct ds_found *found, int *results)
+{
+    uint64_t hash[BATCH];
+    struct ds_found spare;
+
+    for (size_t i = 0; i < n; i++) {
+        hash[i] = ds_hash(keys[i].data, keys[i].size, l->index.seed);
+        __builtin_prefetch(ds_index_chain(&l->index, hash[i]));
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct ds_index_iter it = ds_index_begin(&l->index, hash[i]);
+        uint32_t id = ds_index_next(&l->index, &it, hash[i]);
+
+        if (id != DS_ID_NONE) {
+            __builtin_prefetch(&l->index.desc[id]);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        results[i] = ds_link_find(l, keys[i].data, keys[i].size, hash[i], &views[i],
+                                  found != NULL ? &found[i] : &spare);
+        if (results[i] == DS_ENOTFOUND) {
+            results[i] = DS_EAGAIN; /* a miss is never trusted */
+        }
+    }
+}
+
+static int check_batch(const struct ds_bytes *keys, size_t n, int *results)
+{
+    if (n > DS_BATCH_MAX || (n > 0 && keys == NULL)) {
+        return DS_EINVAL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (ds_check_key(keys[i].data, keys[i].size) != 0) {
+            results[i] = DS_EINVAL;
+            return DS_EINVAL;
+        }
+    }
+    return 0;
+}
+
+int ds_link_get(struct ds_link *l, const struct ds_bytes *keys, size_t n, int64_t timeout_ms,
+                struct ds_view *views, struct ds_found *found, int *results)
+{
+    int64_t now;
+    struct asking a = {.link = l,
+                       .keys = keys,
+                       .views = views,
+                       .found = found,
+                       .results = results,
+                       .n = n};
+
+    for (size_t at = 0; at < n; at += BATCH) {
+        size_t some = ds_min_u64(n - at, BATCH);
+
+        find_some(l, keys + at, some, views + at, found != NULL ? found + at : NULL, results + at);
+    }
+    if (!any_left(&a)) {
+        return 0;
+    }
+    now = ds_monotonic_ns();
+    a.limit_ns = now + l->client->options.request_timeout_ms * INT64_C(1000000);
+    if (timeout_ms > 0) {
+        a.deadline_ns = now + (timeout_ms < INT32_MAX ? timeout_ms : INT32_MAX) * INT64_C(1000000);
+        if (a.deadline_ns > a.limit_ns) {
+            a.deadline_ns = a.limit_ns;
+        }
+    }
+    return ask(&a);
+}
+
+static void fail_rest(const struct ds_bytes *keys, size_t n, struct ds_view *views, int *results,
+                      int rc)
+{
+    (void)keys;
+    for (size_t i = 0; i < n; i++) {
+        if (results[i] == DS_EAGAIN) {
+            results[i] = rc;
+            views[i] = (struct ds_view){0};
+        }
+    }
+}
+
+int ds_kv_mget(struct ds_client *client, const struct ds_bytes *keys, size_t n, int64_t timeout_ms,
+               struct ds_view *views, int *results)
+{
+    int own[BATCH];
+    int *res = results;
+    int rc;
+
+    if (n > DS_BATCH_MAX || views == NULL) {
+        return DS_EINVAL;
+    }
+    memset(views, 0, n * sizeof(*views));
+    if (res == NULL && n > BATCH) { /* in parts: each with results of its own */
+        rc = 0;
+        for (size_t at = 0; at < n && rc == 0; at += BATCH) {
+            rc = ds_kv_mget(client, keys + at, ds_min_u64(n - at, BATCH), timeout_ms, views + at,
+                            NULL);
+            rc = rc == DS_ENOTFOUND ? 0 : rc;
+        }
+        return rc;
+    }
+    if (res == NULL) {
+        res = own;
+    }
+    rc = check_batch(keys, n, res);
+    if (rc != 0) {
+        for (size_t i = 0; i < n; i++) {
+            res[i] = rc;
+        }
+        return rc;
+    }
+    for (size_t i = 0; i < n; i++) {
+        res[i] = DS_EAGAIN;
+    }
+    do {
+        struct ds_link *l = ds_client_link(client);
+
+        rc = l == NULL ? DS_ENOTREADY : ds_link_get(l, keys, n, timeout_ms, views, NULL, res);
+        if (rc == DS_ESTALE) {
+            ds_view_release_many(views, n);
+        }
+    } while (rc == DS_ESTALE);
+    if (rc != 0) {
+        fail_rest(keys, n, views, res, rc);
+    }
+    return ds_batch_status(res, n);
+}
+
+int ds_kv_try_get(struct ds_client *client, const void *key, size_t key_size, struct ds_view *ret)
+{
+    struct ds_link *l = ds_client_link(client);
+    struct ds_found found;
+    int rc = ds_check_key(key, key_size);
+
+    if (rc == 0 && l == NULL) {
+        rc = DS_ENOTREADY;
+    }
+    if (rc == 0) {
+        rc = ds_link_find(l, key, key_size, ds_hash(key, key_size, l->index.seed), ret, &found);
+    }
+    return rc;
+}
+
+int ds_kv_get(struct ds_client *client, const void *key, size_t key_size, int64_t timeout_ms,
+              struct ds_view *ret)
+{
+    struct ds_bytes k = {key, key_size};
+    int result;
+    int rc = ds_kv_try_get(client, key, key_size, ret);
+
+    if (DS_LIKELY(rc == 0)) {
+        return 0;
+    }
+    if (rc != DS_ENOTFOUND) {
+        *ret = (struct ds_view){0};
+        return rc;
+    }
+    return ds_kv_mget(client, &k, 1, timeout_ms, ret, &result);
+}
+
+int ds_kv_get_into(struct ds_client *client, const void *key, size_t key_size, int64_t timeout_ms,
+                   void *buffer, size_t capacity, size_t *ret_size)
+{
+    struct ds_view view;
+    int rc = ds_kv_get(client, key, key_size, timeout_ms, &view);
+
+    if (rc != 0) {
+        return rc;
+    }
+    *ret_size = view.size;
+    if (view.size > capacity) {
+        rc = DS_ERANGE;
+    } else {
+        memcpy(buffer, view.data, view.size);
+    }
+    ds_view_release(&view);
+    return rc;
+}
+
+int ds_kv_read(struct ds_client *client, const void *key, size_t key_size, uint64_t offset,
+               uint64_t size, struct ds_view *ret)
+{
+    int rc = ds_kv_get(client, key, key_size, 0, ret);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (offset >= ret->size) {
+        ds_view_release(ret);
+        return DS_ERANGE;
+    }
+    ret->data = (const uint8_t *)ret->data + offset;
+    ret->size -= offset;
+    if (size != 0 && size < ret->size) {
+        ret->size = size;
+    }
+    return 0;
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * internal.h - what the files of client/ share.
+ *
+ * A link is one session with one incarnation of the node's memory: mappings, session, socket. A
+ * client has one current link. A worker that is killed and comes back keeps the memory, so the link
+ * lives on. When the whole node was stopped and started the memory is another one: the client makes
+ * a new link; the old one stays for the views that still point into it (link.c).
+ */
+#ifndef DS_CLIENT_INTERNAL_H
+#define DS_CLIENT_INTERNAL_H
+
+#include <ds/ds.h>
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "base/atomics.h"
+#include "base/base.h"
+#include "shm/index_read.h"
+#include "shm/layout.h"
+#include "shm/segment.h"
+#include "wire/handshake.h"
+
+#define GRANT_CLASSES 32u
+#define GRANTS_MAX 64u
+#define PIN_WORDS (DS_PINS_MAX / 64)
+#define POPULATE_CHUNK (256u * 1024)
+
+/* Blocks lent to this process, not used yet: one size. */
+struct grant_class {
+    uint64_t capacity; /* 0: free */
+    uint32_t n;
+    uint32_t batch; /* how many to ask for next time */
+    uint64_t used;  /* ticks of the last use, for replacement */
+    struct {
+        uint32_t id;
+        uint64_t offset;
+    } grant[GRANTS_MAX];
+};
+
+struct ds_link {
+    struct ds_client *client;
+    struct ds_link *next; /* older links of the client */
+    struct ds_segment data;
+    struct ds_segment index_segment;
+    struct ds_segment session_segment;
+    struct ds_segment data_rw; /* mapped at the first write; under `write_lock` */
+    _Atomic(uint8_t *) writable;
+    int data_rw_fd;
+    struct ds_index_map index;
+    struct ds_session_header *session;
+    uint8_t *ring;
+    struct ds_request_slot *slot;
+    struct ds_log_entry *log;
+    _Atomic uint32_t *pin;
+    _Atomic uint64_t *pin_free; /* bit set = slot is free; private to this process */
+    _Atomic uint32_t pins_used;
+    int64_t boottime_offset_ns;
+    uint64_t data_size;
+
+    pthread_mutex_t write_lock; /* ring, grants, mapping for writing */
+    uint64_t ring_tail;
+    struct grant_class grants[GRANT_CLASSES];
+    uint8_t *populated; /* a byte per POPULATE_CHUNK of the data segment, for writing */
+
+    _Atomic uint64_t request_free;    /* bit set = slot is free */
+    _Atomic uint64_t request_late;    /* given up by its caller, not answered yet */
+    _Atomic uint32_t request_waiters; /* threads that wait for a slot */
+    _Atomic uint32_t request_bell;
+    uint32_t request_number[DS_REQUESTS]; /* by the holder of the slot */
+
+    pthread_mutex_t connect_lock; /* sock, wake_fd, token */
+    int sock;
+    _Atomic int wake_fd;
+    _Atomic uint32_t epoch; /* of the worker that `sock` and `wake_fd` belong to */
+    uint8_t token[16];
+    _Atomic bool dead; /* this memory has no worker any more: the client has a newer link */
+};
+
+struct ds_client {
+    _Atomic(struct ds_link *) link;
+    struct ds_client_options options;
+    char host[256];
+    char path[DS_SOCKET_PATH_MAX];
+    pthread_mutex_t lock; /* making a new link; async */
+    uint32_t fork_generation;
+    _Atomic bool closing;
+    struct async *async; /* async.c */
+};
+
+/* A moment: CLOCK_MONOTONIC ns. */
+int64_t ds_client_deadline(const struct ds_client *c);
+
+/* How often this process was forked from one that used the library: a handle made before is the
+ * parent's. */
+uint32_t ds_fork_generation(void);
+
+/* The current link, or NULL in a forked child or after close. */
+static inline struct ds_link *ds_client_link(struct ds_client *c)
+{
+    if (DS_UNLIKELY(c == NULL || c->fork_generation != ds_fork_generation() ||
+                    ds_load_relaxed(&c->closing))) {
+        return NULL;
+    }
+    return ds_load_acquire(&c->link);
+}
+
+/* --- link.c --- */
+DS_MUST_USE int ds_discover(const char *host, uint16_t port, int64_t deadline_ns,
+                            char ret[DS_SOCKET_PATH_MAX]);
+DS_MUST_USE int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret);
+void ds_link_close(struct ds_link *l);
+
+/* After a wait without news: is the worker still the one we talk to? Reconnects if not. 0: go on
+ * waiting; DS_ESTALE: the session is lost, there is a new link; DS_EDISCONNECTED: nobody there. */
+DS_MUST_USE int ds_link_check(struct ds_link *l, int64_t deadline_ns);
+
+/* Rings the worker if it sleeps. Full fence before. */
+void ds_link_wake(struct ds_link *l);
+DS_MUST_USE int ds_link_map_writable(struct ds_link *l);
+void ds_link_populate(struct ds_link *l, uint64_t offset, uint64_t size);
+bool ds_link_pinned(const struct ds_link *l);
+
+/* --- pin.c --- */
+
+/* A free pin slot; DS_ERANGE when all are in use. */
+DS_MUST_USE int ds_pin_take(struct ds_link *l, uint32_t *ret);
+void ds_pin_give(struct ds_link *l, uint32_t slot);
+
+/* R4: stores and fences. */
+static inline void ds_pin_store(struct ds_link *l, uint32_t slot, uint32_t id)
+{
+#if defined(__x86_64__)
+    (void)atomic_exchange(&l->pin[slot], id + 1); /* a locked instruction is the fence */
+#else
+    ds_store_relaxed(&l->pin[slot], id + 1);
+    ds_fence_full();
+#endif
+}
+
+/* R7 */
+static inline void ds_pin_clear(struct ds_link *l, uint32_t slot)
+{
+    ds_store_release(&l->pin[slot], 0);
+}
+
+/* Clears and gives back; after close, the last one frees the handle. */
+void ds_link_unpin(struct ds_link *l, uint32_t slot);
+
+/* --- get.c --- */
+DS_MUST_USE int ds_link_find(struct ds_link *l, const void *key, size_t key_size, uint64_t hash,
+                             struct ds_view *ret, struct ds_found *found);
+DS_MUST_USE int ds_link_pin_id(struct ds_link *l, uint32_t id, uint64_t gen, struct ds_view *ret,
+                               struct ds_found *found);
+DS_MUST_USE int ds_link_get(struct ds_link *l, const struct ds_bytes *keys, size_t n,
+                            int64_t timeout_ms, struct ds_view *views, struct ds_found *found,
+                            int *results);
+int ds_check_key(const void *key, size_t key_size);
+int ds_batch_status(const int *results, size_t n);
+
+/* --- request.c --- */
+
+/* A request under construction in a slot. */
+struct request {
+    struct ds_link *link;
+    uint32_t slot;
+    uint32_t number;
+    uint32_t size;
+    uint16_t n;
+    int64_t deadline_ns;
+};
+
+/* Takes a slot. `waits`: it may stay with the worker for long, so some slots are kept from it. */
+DS_MUST_USE int ds_request_begin(struct request *r, struct ds_link *l, enum ds_op op,
+                                 int64_t deadline_ns, bool waits);
+
+/* Adds an item; false if it does not fit any more (send what is there first). */
+DS_MUST_USE bool ds_request_add(struct request *r, const struct ds_request_item *item,
+                                const void *key);
+
+struct ds_request_header *ds_request_header(struct request *r);
+
+/* Posts and waits for the answer. On success the results can be read until ds_request_end(). On
+ * failure the slot is given back already. */
+DS_MUST_USE int ds_request_call(struct request *r);
+struct ds_request_result ds_request_result(const struct request *r, uint32_t i);
+void ds_request_end(struct request *r);
+
+/* One item, one answer. */
+DS_MUST_USE int ds_request_one(struct ds_link *l, enum ds_op op, uint64_t value, int64_t timeout_ms,
+                               const struct ds_request_item *item, const void *key,
+                               struct ds_request_result *ret);
+
+/* --- write.c --- */
+struct ds_grant {
+    uint32_t id;
+    uint64_t offset;
+    uint64_t capacity;
+};
+
+DS_MUST_USE int ds_grant_take(struct ds_link *l, uint64_t size, int64_t deadline_ns,
+                              struct ds_grant *ret);
+void ds_grant_give(struct ds_link *l, const struct ds_grant *g);
+
+/* A set as it goes into the ring. */
+struct write {
+    const void *key;
+    size_t key_size;
+    uint64_t hash;
+    struct ds_grant grant;
+    uint64_t value_size;
+    uint64_t ttl_ms;
+    uint8_t mode;
+    uint8_t kind;
+};
+
+/* Posts; *ret_position is where the applied cursor must get to. */
+DS_MUST_USE int ds_ring_post(struct ds_link *l, const struct write *w, int64_t deadline_ns,
+                             uint64_t *ret_position);
+DS_MUST_USE int ds_ring_wait(struct ds_link *l, uint64_t position, int64_t deadline_ns);
+/* W1 to W4; *ret_wait: the position to wait for, 0 if there is nothing to wait for. */
+DS_MUST_USE int ds_set_post(struct ds_link *l, const struct write *w, int64_t deadline_ns,
+                            uint64_t *ret_wait);
+DS_MUST_USE int ds_link_put(struct ds_link *l, enum ds_op op, const struct write *w,
+                            int64_t deadline_ns, struct ds_request_result *ret);
+DS_MUST_USE int ds_set_absent(struct ds_link *l, const struct write *w, int64_t deadline_ns);
+
+/* --- wait helpers, link.c --- */
+
+/* Spins, then yields, for about `ns`; true when *word (acquire) has become `value`. */
+void ds_client_yield(void);
+bool ds_spin_until_equal(const _Atomic uint32_t *word, uint32_t value, int64_t ns);
+
+/* --- async.c --- */
+void ds_async_close(struct ds_client *c);
+
+#endif

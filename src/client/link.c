@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * link.c - a session: handshake, mappings, and coming back after the worker was away.
+ *
+ * The keeper holds the listening sockets, so while a worker restarts connect() succeeds and the
+ * handshake waits. The session goes on under its token: rings, request slots and pins are where they
+ * were, and the new worker has applied what stood in them.
+ *
+ * When the node was stopped, its memory has no worker any more. The link is then dead: if no view
+ * points into it, its mappings are replaced by empty private pages in place, so that the memory goes
+ * back to the machine while a thread that still looks at it finds an empty index instead of a hole.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/net.h"
+#include "base/sys.h"
+#include "client/internal.h"
+
+/* Lets the worker run if it shares this processor. */
+void ds_client_yield(void)
+{
+    (void)sched_yield();
+}
+
+bool ds_spin_until_equal(const _Atomic uint32_t *word, uint32_t value, int64_t ns)
+{
+    int64_t end;
+
+    for (int i = 0; i < 200; i++) {
+        if (ds_load_acquire(word) == value) {
+            return true;
+        }
+        ds_cpu_relax();
+    }
+    end = ds_monotonic_ns() + ns;
+    do {
+        ds_client_yield();
+        for (int i = 0; i < 20; i++) {
+            if (ds_load_acquire(word) == value) {
+                return true;
+            }
+            ds_cpu_relax();
+        }
+    } while (ds_monotonic_ns() < end);
+    return false;
+}
+
+/* --- handshake --- */
+
+static int code_of_connect(int negative_errno)
+{
+    switch (-negative_errno) {
+    case ETIMEDOUT:
+        return DS_ETIMEOUT;
+    case EACCES:
+    case EPERM:
+        return DS_EDENIED;
+    case ENOMEM:
+        return DS_ENOMEM;
+    default:
+        return DS_EUNAVAILABLE;
+    }
+}
+
+/* Asks the worker over TCP where its Unix socket is. */
+int ds_discover(const char *host, uint16_t port, int64_t deadline_ns,
+                char ret[DS_SOCKET_PATH_MAX])
+{
+    struct ds_wire_hello hello;
+    struct ds_wire_here here;
+    int rc;
+    int fd = ds_net_connect_tcp(host, port, deadline_ns);
+
+    if (fd < 0) {
+        return code_of_connect(fd);
+    }
+    ds_wire_begin(&hello, DS_WIRE_HELLO, sizeof(hello));
+    rc = ds_net_write_all(fd, &hello, sizeof(hello));
+    if (rc == 0) {
+        rc = ds_net_read_all(fd, &here, sizeof(here), deadline_ns);
+    }
+    ds_sys_close(fd);
+    if (rc != 0) {
+        return rc == -ECONNRESET ? DS_EVERSION : code_of_connect(rc);
+    }
+    if (!ds_wire_valid(&here, sizeof(here), DS_WIRE_HERE)) {
+        return DS_EVERSION;
+    }
+    memcpy(ret, here.path, DS_SOCKET_PATH_MAX);
+    return 0;
+}
+
+static void close_fds(int *fds, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        ds_sys_close(fds[i]);
+        fds[i] = -1;
+    }
+}
+
+/* OPEN and WELCOME over a fresh socket. On success *sock and all of fds are the caller's. */
+static int shake(struct ds_client *c, const uint8_t *token, int64_t deadline_ns, int *ret_sock,
+                 struct ds_wire_welcome *welcome, int fds[DS_FD_COUNT])
+{
+    struct ds_wire_open open;
+    size_t n_fds = DS_FD_COUNT;
+    ssize_t n;
+    int pidfd = ds_sys_pidfd(getpid());
+    int sock = ds_net_connect_unix(c->path);
+
+    if (sock < 0) {
+        ds_sys_close(pidfd);
+        return sock == -ENOENT || sock == -EACCES ? DS_ENOTSUPPORTED : code_of_connect(sock);
+    }
+    ds_wire_begin(&open, DS_WIRE_OPEN, sizeof(open));
+    open.pid = (uint32_t)getpid();
+    if (token != NULL) {
+        open.flags = DS_WIRE_RESUME;
+        memcpy(open.token, token, sizeof(open.token));
+    }
+    n = ds_sys_send_fds(sock, &open, sizeof(open), &pidfd, pidfd >= 0 ? 1 : 0);
+    ds_sys_close(pidfd);
+    if (n >= 0 && ds_sys_wait_readable(sock, deadline_ns) <= 0) {
+        ds_sys_close(sock);
+        return DS_ETIMEOUT;
+    }
+    n = n < 0 ? n : ds_sys_recv_fds(sock, welcome, sizeof(*welcome), fds, &n_fds);
+    if (n > 0 && !ds_wire_valid(welcome, (size_t)n, DS_WIRE_WELCOME)) {
+        n = -EPROTO;
+    }
+    if (n > 0 && welcome->header.status == 0 && n_fds == DS_FD_COUNT) {
+        *ret_sock = sock;
+        return 0;
+    }
+    close_fds(fds, n > 0 || n == -EPROTO ? n_fds : 0);
+    ds_sys_close(sock);
+    if (n <= 0) {
+        return n == -EPROTO ? DS_EVERSION : DS_EUNAVAILABLE;
+    }
+    return welcome->header.status < 0 ? welcome->header.status : DS_EVERSION;
+}
+
+/* --- mappings --- */
+
+static int map_all(struct ds_link *l, int fds[DS_FD_COUNT])
+{
+    const struct ds_session_header *h;
+    int rc = ds_segment_attach(fds[DS_FD_DATA_RO], l->data_size, false, &l->data);
+
+    if (rc == 0) {
+        fds[DS_FD_DATA_RO] = -1;
+        rc = ds_segment_attach(fds[DS_FD_INDEX], DS_PAGE_SIZE, false, &l->index_segment);
+    }
+    if (rc == 0) {
+        fds[DS_FD_INDEX] = -1;
+        rc = ds_index_map_init(&l->index, l->index_segment.base, l->index_segment.size);
+    }
+    if (rc == 0) {
+        rc = ds_segment_attach(fds[DS_FD_SESSION], DS_SESSION_SIZE, true, &l->session_segment);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    fds[DS_FD_SESSION] = -1;
+    l->session = (void *)l->session_segment.base;
+    h = l->session;
+    if (h->magic != DS_SESSION_MAGIC || h->abi != DS_SHM_ABI) {
+        return DS_EVERSION;
+    }
+    l->ring = l->session_segment.base + DS_SESSION_RING_OFFSET;
+    l->slot = (void *)(l->session_segment.base + DS_SESSION_REQUEST_OFFSET);
+    l->log = (void *)(l->session_segment.base + DS_SESSION_LOG_OFFSET);
+    l->pin = (void *)(l->session_segment.base + DS_SESSION_PIN_OFFSET);
+    l->ring_tail = ds_load_relaxed(&h->ring_tail);
+    for (unsigned i = 0; i < DS_REQUESTS; i++) {
+        l->request_number[i] = ds_load_relaxed(&h->request[i]);
+    }
+    return 0;
+}
+
+static struct ds_link *link_create(struct ds_client *c)
+{
+    struct ds_link *l = ds_zalloc(sizeof(*l), "link");
+
+    if (l == NULL) {
+        return NULL;
+    }
+    l->client = c;
+    l->sock = l->data_rw_fd = -1;
+    l->data.fd = l->index_segment.fd = l->session_segment.fd = l->data_rw.fd = -1;
+    atomic_init(&l->wake_fd, -1);
+    atomic_init(&l->request_free, UINT64_MAX);
+    l->pin_free = ds_sys_map_private(PIN_WORDS * sizeof(*l->pin_free));
+    if (l->pin_free == NULL || pthread_mutex_init(&l->write_lock, NULL) != 0 ||
+        pthread_mutex_init(&l->connect_lock, NULL) != 0) {
+        ds_link_close(l);
+        return NULL;
+    }
+    for (unsigned i = 0; i < DS_PINS_START / 64; i++) {
+        atomic_init(&l->pin_free[i], UINT64_MAX);
+    }
+    return l;
+}
+
+int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret)
+{
+    struct ds_wire_welcome welcome;
+    int fds[DS_FD_COUNT] = {-1, -1, -1, -1, -1};
+    struct ds_link *l;
+    int rc = ds_discover(c->host, c->options.port, deadline_ns, c->path);
+
+    if (rc != 0) {
+        return rc;
+    }
+    l = link_create(c);
+    if (l == NULL) {
+        return DS_ENOMEM;
+    }
+    rc = shake(c, NULL, deadline_ns, &l->sock, &welcome, fds);
+    if (rc == 0) {
+        l->data_size = welcome.data_size;
+        l->boottime_offset_ns = ds_sys_boottime_offset_ns();
+        memcpy(l->token, welcome.token, sizeof(l->token));
+        atomic_store(&l->epoch, welcome.epoch);
+        atomic_store(&l->wake_fd, fds[DS_FD_WAKE]);
+        l->data_rw_fd = fds[DS_FD_DATA_RW];
+        fds[DS_FD_WAKE] = fds[DS_FD_DATA_RW] = -1;
+        rc = map_all(l, fds);
+        close_fds(fds, DS_FD_COUNT);
+    }
+    if (rc == 0) {
+        l->populated = ds_sys_map_private(l->data_size / POPULATE_CHUNK + 1);
+        rc = l->populated == NULL ? DS_ENOMEM : 0;
+    }
+    if (rc != 0) {
+        ds_link_close(l);
+        return rc;
+    }
+    *ret = l;
+    return 0;
+}
+
+bool ds_link_pinned(const struct ds_link *l)
+{
+    for (uint32_t i = 0; i < (ds_load_acquire(&l->pins_used) + 63) / 64; i++) {
+        if (ds_load_acquire(&l->pin_free[i]) != UINT64_MAX) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void ds_link_close(struct ds_link *l)
+{
+    struct ds_wire_header goodbye;
+
+    if (l == NULL) {
+        return;
+    }
+    ds_segment_close(&l->data_rw);
+    ds_segment_close(&l->data);
+    ds_segment_close(&l->index_segment);
+    ds_segment_close(&l->session_segment);
+    ds_sys_close(l->data_rw_fd);
+    if (l->sock >= 0 && !ds_load_relaxed(&l->dead)) {
+        ds_wire_begin(&goodbye, DS_WIRE_GOODBYE, sizeof(goodbye));
+        (void)!ds_sys_send_fds(l->sock, &goodbye, sizeof(goodbye), NULL, 0);
+    }
+    ds_sys_close(l->sock);
+    ds_sys_close(atomic_load(&l->wake_fd));
+    if (l->pin_free != NULL) {
+        ds_sys_unmap((void *)l->pin_free, PIN_WORDS * sizeof(*l->pin_free));
+    }
+    ds_sys_unmap(l->populated, l->data_size / POPULATE_CHUNK + 1);
+    (void)pthread_mutex_destroy(&l->write_lock);
+    (void)pthread_mutex_destroy(&l->connect_lock);
+    ds_free(l);
+}
+
+int ds_link_map_writable(struct ds_link *l)
+{
+    int fd;
+    int rc;
+
+    if (DS_LIKELY(ds_load_relaxed(&l->writable) != NULL)) {
+        return 0;
+    }
+    fd = dup(l->data_rw_fd);
+    if (fd < 0) {
+        return DS_EIO;
+    }
+    rc = ds_segment_attach(fd, l->data_size, true, &l->data_rw);
+    if (rc != 0) {
+        ds_sys_close(fd);
+        return rc;
+    }
+    ds_store_release(&l->writable, l->data_rw.base);
+    return 0;
+}
+
+/* Enters the pages of a block into the page table in one call instead of one fault a page. */
+void ds_link_populate(struct ds_link *l, uint64_t offset, uint64_t size)
+{
+    uint64_t ready = ds_load_acquire(&l->index.header->data_ready);
+    uint64_t first = offset / POPULATE_CHUNK;
+    uint64_t last = (offset + size - 1) / POPULATE_CHUNK;
+
+    for (uint64_t i = first; i <= last; i++) {
+        uint64_t at = i * POPULATE_CHUNK;
+        uint64_t end = ds_min_u64(ds_min_u64(at + POPULATE_CHUNK, ready), l->data_size);
+
+        if (l->populated[i] == 0 && end > at) {
+            ds_sys_populate(l->data_rw.base + at, end - at, true);
+            l->populated[i] = end == at + POPULATE_CHUNK; /* a part: again when more is ready */
+        }
+    }
+}
+
+/* --- the worker sleeps, dies, comes back --- */
+
+static bool hung_up(int sock)
+{
+    char byte;
+    ssize_t n = recv(sock, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+void ds_link_wake(struct ds_link *l)
+{
+    uint64_t one = 1;
+
+    if (ds_load_relaxed(&l->index.header->asleep) == 0) {
+        return;
+    }
+    /* A worker that came back sleeps on another eventfd: get that one first. One that is gone does
+     * not say so here; it is a system call anyway, so look. */
+    if (ds_load_relaxed(&l->index.header->epoch) != ds_load_relaxed(&l->epoch) ||
+        hung_up(l->sock)) {
+        (void)!ds_link_check(l, ds_monotonic_ns() + INT64_C(2000000000));
+    }
+    (void)!write(ds_load_relaxed(&l->wake_fd), &one, sizeof(one));
+}
+
+/* Lets the memory of a dead link go, in place. */
+static void let_go(struct ds_link *l)
+{
+    const struct ds_segment *segments[] = {&l->data, &l->index_segment, &l->session_segment,
+                                           &l->data_rw};
+
+    for (size_t i = 0; i < DS_ARRAY_SIZE(segments); i++) {
+        if (segments[i]->base != NULL) {
+            (void)mmap(segments[i]->base, segments[i]->size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        }
+    }
+}
+
+static int replace_link(struct ds_link *old, int64_t deadline_ns)
+{
+    struct ds_client *c = old->client;
+    struct ds_link *l = NULL;
+    int rc = 0;
+
+    (void)pthread_mutex_lock(&c->lock);
+    if (atomic_load(&c->link) == old) {
+        rc = ds_link_open(c, deadline_ns, &l);
+        if (rc == 0) {
+            l->next = old;
+            ds_store_release(&c->link, l);
+            ds_store_release(&old->dead, true);
+            if (!ds_link_pinned(old)) {
+                let_go(old);
+            }
+        }
+    }
+    (void)pthread_mutex_unlock(&c->lock);
+    return rc == 0 ? DS_ESTALE : rc;
+}
+
+/* With the connect lock. DS_ENOTFOUND: there is a worker, but it does not know the session. */
+static int resume(struct ds_link *l, int64_t deadline_ns)
+{
+    struct ds_wire_welcome welcome;
+    int fds[DS_FD_COUNT] = {-1, -1, -1, -1, -1};
+    int sock = -1;
+    int old;
+    int rc = shake(l->client, l->token, deadline_ns, &sock, &welcome, fds);
+
+    if (rc != 0) {
+        return rc;
+    }
+    ds_sys_close(l->sock);
+    l->sock = sock;
+    old = atomic_exchange(&l->wake_fd, fds[DS_FD_WAKE]);
+    ds_sys_close(old);
+    fds[DS_FD_WAKE] = -1;
+    close_fds(fds, DS_FD_COUNT);
+    ds_store_release(&l->epoch, welcome.epoch);
+    ds_fence_full();
+    return 0;
+}
+
+int ds_link_check(struct ds_link *l, int64_t deadline_ns)
+{
+    uint64_t one = 1;
+    int rc = 0;
+
+    if (ds_load_acquire(&l->dead)) {
+        return DS_ESTALE;
+    }
+    (void)pthread_mutex_lock(&l->connect_lock);
+    if (hung_up(l->sock)) {
+        rc = resume(l, deadline_ns);
+        if (rc == 0) { /* it may have gone to sleep before it could know of us */
+            (void)!write(ds_load_relaxed(&l->wake_fd), &one, sizeof(one));
+        }
+    }
+    (void)pthread_mutex_unlock(&l->connect_lock);
+    if (rc == 0 || rc == DS_ETIMEOUT) {
+        return rc;
+    }
+    if (rc == DS_ENOTFOUND || rc == DS_EUNAVAILABLE || rc == DS_ENOTSUPPORTED) {
+        rc = replace_link(l, deadline_ns);
+    }
+    return rc;
+}

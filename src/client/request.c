@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * request.c - asking the worker: a slot in the session, a number, an answer.
+ *
+ * A thread takes a free slot, fills it, stores the slot's next number, fences, and rings the worker
+ * if that sleeps. It spins a little, then sleeps on the slot's done word. A request whose caller has
+ * run out of time stays with the worker; its slot is used again once it is answered.
+ */
+#include <sched.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/sys.h"
+#include "client/internal.h"
+
+#define SPIN_NS 100000           /* about one wake-up of a sleeping worker */
+#define CHECK_FIRST_NS 20000000  /* asleep for so long without an answer: is the worker there? */
+#define CHECK_MAX_NS 500000000
+#define SLOTS_FOR_WAITING UINT64_C(0x00ffffffffffffff) /* eight stay free of long waits */
+
+static void take_back_late(struct ds_link *l)
+{
+    uint64_t late = ds_load_acquire(&l->request_late);
+
+    for (; late != 0; late &= late - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(late);
+        uint64_t bit = UINT64_C(1) << i;
+
+        if (ds_load_acquire(&l->session->done[i]) == l->request_number[i] &&
+            (atomic_fetch_and(&l->request_late, ~bit) & bit) != 0) {
+            (void)atomic_fetch_or(&l->request_free, bit);
+        }
+    }
+}
+
+static bool try_slot(struct ds_link *l, uint64_t allowed, uint32_t *ret)
+{
+    uint64_t bits = ds_load_relaxed(&l->request_free) & allowed;
+
+    while (bits != 0) {
+        uint64_t bit = bits & -bits;
+
+        if ((atomic_fetch_and_explicit(&l->request_free, ~bit, memory_order_acquire) & bit) != 0) {
+            *ret = (uint32_t)__builtin_ctzll(bit);
+            return true;
+        }
+        bits = ds_load_relaxed(&l->request_free) & allowed;
+    }
+    return false;
+}
+
+static int take_slot(struct ds_link *l, uint64_t allowed, int64_t deadline_ns, uint32_t *ret)
+{
+    while (!try_slot(l, allowed, ret)) {
+        uint32_t bell = atomic_load(&l->request_bell);
+        int64_t left = deadline_ns - ds_monotonic_ns();
+
+        if (left <= 0) {
+            return DS_ETIMEOUT;
+        }
+        take_back_late(l);
+        (void)atomic_fetch_add(&l->request_waiters, 1);
+        if ((atomic_load(&l->request_free) & allowed) == 0) {
+            (void)ds_sys_futex_wait(&l->request_bell, bell, left < 10000000 ? left : 10000000);
+        }
+        (void)atomic_fetch_sub(&l->request_waiters, 1);
+    }
+    return 0;
+}
+
+static void give_slot(struct ds_link *l, uint32_t slot)
+{
+    (void)atomic_fetch_or(&l->request_free, UINT64_C(1) << slot);
+    if (atomic_load(&l->request_waiters) != 0) {
+        (void)atomic_fetch_add(&l->request_bell, 1);
+        (void)ds_sys_futex_wake(&l->request_bell, 1);
+    }
+}
+
+int ds_request_begin(struct request *r, struct ds_link *l, enum ds_op op, int64_t deadline_ns,
+                     bool waits)
+{
+    struct ds_request_header *h;
+    int rc;
+
+    *r = (struct request){.link = l, .deadline_ns = deadline_ns};
+    rc = take_slot(l, waits ? SLOTS_FOR_WAITING : UINT64_MAX, deadline_ns, &r->slot);
+    if (rc != 0) {
+        return rc;
+    }
+    h = ds_request_header(r);
+    *h = (struct ds_request_header){.op = (uint16_t)op};
+    return 0;
+}
+
+struct ds_request_header *ds_request_header(struct request *r)
+{
+    return &r->link->slot[r->slot].header;
+}
+
+bool ds_request_add(struct request *r, const struct ds_request_item *item, const void *key)
+{
+    uint32_t need = (uint32_t)ds_align_up(sizeof(*item) + item->key_size, 8);
+    uint8_t *at = r->link->slot[r->slot].items + r->size;
+
+    if (r->n == DS_SUB_MAX || need > DS_REQUEST_BYTES - r->size) {
+        return false;
+    }
+    memcpy(at, item, sizeof(*item));
+    if (item->key_size > 0) {
+        memcpy(at + sizeof(*item), key, item->key_size);
+    }
+    r->size += need;
+    r->n++;
+    return true;
+}
+
+static bool answered(const struct request *r)
+{
+    return ds_load_acquire(&r->link->session->done[r->slot]) == r->number;
+}
+
+/* Sleeps on the done word; looks after the worker in growing intervals. */
+static int sleep_until_answered(struct request *r)
+{
+    struct ds_link *l = r->link;
+    struct ds_session_header *h = l->session;
+    int64_t interval = CHECK_FIRST_NS;
+    int rc = 0;
+
+    ds_store_relaxed(&h->request_sleeper[r->slot], 1);
+    ds_fence_full(); /* pairs with the fence before the worker reads request_sleeper */
+    while (rc == 0 && !answered(r)) {
+        int64_t left = r->deadline_ns - ds_monotonic_ns();
+        uint32_t seen = ds_load_acquire(&h->done[r->slot]);
+
+        if (ds_load_relaxed(&l->client->closing)) {
+            rc = DS_ESHUTDOWN;
+        } else if (left <= 0) {
+            rc = DS_ETIMEOUT;
+        } else if (seen != r->number &&
+                   ds_sys_futex_wait(&h->done[r->slot], seen, left < interval ? left : interval) ==
+                       -110 /* ETIMEDOUT */) {
+            interval = interval * 2 < CHECK_MAX_NS ? interval * 2 : CHECK_MAX_NS;
+            rc = ds_link_check(l, r->deadline_ns);
+        }
+    }
+    ds_store_relaxed(&h->request_sleeper[r->slot], 0);
+    return answered(r) ? 0 : rc;
+}
+
+int ds_request_call(struct request *r)
+{
+    struct ds_link *l = r->link;
+    struct ds_request_header *h = ds_request_header(r);
+    int rc = 0;
+
+    if (h->op != DS_OP_GRANT) {
+        h->n = r->n;
+    }
+    h->size = r->size;
+    r->number = ++l->request_number[r->slot];
+    ds_store_release(&l->session->request[r->slot], r->number); /* pairs with collect_requests() */
+    (void)atomic_fetch_add_explicit(&l->session->requests, 1, memory_order_release);
+    ds_fence_full(); /* the sleep protocol */
+    ds_link_wake(l);
+    if (!ds_spin_until_equal(&l->session->done[r->slot], r->number, SPIN_NS)) {
+        rc = sleep_until_answered(r);
+    }
+    if (rc != 0) {
+        (void)atomic_fetch_or(&l->request_late, UINT64_C(1) << r->slot);
+    }
+    return rc;
+}
+
+struct ds_request_result ds_request_result(const struct request *r, uint32_t i)
+{
+    return r->link->slot[r->slot].result[i];
+}
+
+void ds_request_end(struct request *r)
+{
+    give_slot(r->link, r->slot);
+}
+
+int ds_request_one(struct ds_link *l, enum ds_op op, uint64_t value, int64_t timeout_ms,
+                   const struct ds_request_item *item, const void *key,
+                   struct ds_request_result *ret)
+{
+    int64_t deadline = ds_client_deadline(l->client);
+    struct request r;
+    int rc;
+
+    if (timeout_ms > 0) { /* the worker keeps the time; this is for when it does not answer */
+        deadline = ds_monotonic_ns() + (timeout_ms + 1000) * INT64_C(1000000);
+    }
+    rc = ds_request_begin(&r, l, op, deadline, timeout_ms > 0);
+    if (rc != 0) {
+        return rc;
+    }
+    ds_request_header(&r)->value = value;
+    ds_request_header(&r)->timeout_ms = timeout_ms;
+    if (item != NULL && !ds_request_add(&r, item, key)) {
+        ds_request_end(&r);
+        return DS_EINVAL;
+    }
+    rc = ds_request_call(&r);
+    if (rc == 0) {
+        *ret = ds_request_result(&r, 0);
+        ds_request_end(&r);
+    }
+    return rc;
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * write.c - setting: blocks lent ahead of use, the ring of sets, and when to wait.
+ *
+ * Steps W1 to W5 of docs/concurrency.md: ticket, record and tail, full fence, an exact look into the
+ * index; a key that is not there in any form need not be waited for.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/sys.h"
+#include "client/internal.h"
+#include "shm/size_class.h"
+
+#define SPIN_NS 100000
+#define PREFETCH_BYTES_SHARE 1024 /* blocks held ahead: at most this part of the memory */
+
+/* --- grants, under write_lock --- */
+
+static struct grant_class *class_of(struct ds_link *l, uint64_t capacity)
+{
+    struct grant_class *free_one = NULL;
+    struct grant_class *oldest = NULL;
+
+    for (unsigned i = 0; i < GRANT_CLASSES; i++) {
+        struct grant_class *g = &l->grants[i];
+
+        if (g->capacity == capacity) {
+            return g;
+        }
+        if (g->n == 0) {
+            free_one = g;
+        } else if (oldest == NULL || g->used < oldest->used) {
+            oldest = g;
+        }
+    }
+    if (free_one == NULL) { /* give the blocks of the class that was not used for longest back */
+        free_one = oldest;
+        while (free_one->n > 0) {
+            struct ds_grant drop = {.id = free_one->grant[--free_one->n].id};
+
+            ds_grant_give(l, &drop);
+        }
+    }
+    *free_one = (struct grant_class){.capacity = capacity, .batch = 1};
+    return free_one;
+}
+
+/* More blocks of a class: the number doubles as long as they are used up. */
+static int refill(struct ds_link *l, struct grant_class *g, int64_t deadline_ns)
+{
+    uint64_t share = l->data_size / PREFETCH_BYTES_SHARE / g->capacity;
+    uint32_t want = (uint32_t)ds_max_u64(ds_min_u64(g->batch, share), 1);
+    struct ds_request_result first = {0};
+    struct request r;
+    int rc = ds_request_begin(&r, l, DS_OP_GRANT, deadline_ns, false);
+
+    if (rc != 0) {
+        return rc;
+    }
+    ds_request_header(&r)->value = g->capacity;
+    ds_request_header(&r)->n = (uint16_t)want;
+    rc = ds_request_call(&r);
+    if (rc != 0) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < want; i++) {
+        struct ds_request_result one = ds_request_result(&r, i);
+
+        first = i == 0 ? one : first;
+        if (one.status == 0 && one.value <= l->data_size - g->capacity) {
+            g->grant[g->n].id = one.id;
+            g->grant[g->n++].offset = one.value;
+        }
+    }
+    ds_request_end(&r);
+    g->batch = (uint32_t)ds_min_u64(want * UINT64_C(2), GRANTS_MAX);
+    return g->n > 0 ? 0 : first.status != 0 ? first.status : DS_ECORRUPT;
+}
+
+static int take_locked(struct ds_link *l, uint64_t size, int64_t deadline_ns, struct ds_grant *ret)
+{
+    struct grant_class *g;
+    int rc = ds_link_map_writable(l);
+
+    if (rc != 0) {
+        return rc;
+    }
+    ret->capacity = ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(size, 1));
+    if (ret->capacity > l->data_size) {
+        return DS_ENOMEM;
+    }
+    g = class_of(l, ret->capacity);
+    g->used = ds_ticks_unordered();
+    if (g->n == 0) {
+        rc = refill(l, g, deadline_ns);
+    }
+    if (rc == 0) {
+        g->n--;
+        ret->id = g->grant[g->n].id;
+        ret->offset = g->grant[g->n].offset;
+        ds_link_populate(l, ret->offset, ret->capacity);
+    }
+    return rc;
+}
+
+int ds_grant_take(struct ds_link *l, uint64_t size, int64_t deadline_ns, struct ds_grant *ret)
+{
+    int rc;
+
+    (void)pthread_mutex_lock(&l->write_lock);
+    rc = take_locked(l, size, deadline_ns, ret);
+    (void)pthread_mutex_unlock(&l->write_lock);
+    return rc;
+}
+
+/* --- the ring --- */
+
+static int wait_for_room(struct ds_link *l, uint64_t need, int64_t deadline_ns)
+{
+    int rc = 0;
+
+    while (rc == 0 &&
+           l->ring_tail + need - ds_load_acquire(&l->session->applied) > DS_RING_SIZE) {
+        uint64_t half = l->ring_tail - DS_RING_SIZE / 2; /* not one record at a time */
+
+        ds_fence_full();
+        ds_link_wake(l);
+        rc = ds_ring_wait(l, half, deadline_ns);
+    }
+    return rc;
+}
+
+/* With write_lock: room for one record that does not wrap; pads to the end if needed. */
+static int ring_reserve(struct ds_link *l, uint32_t size, int64_t deadline_ns,
+                        struct ds_ring_record **ret)
+{
+    uint64_t at = l->ring_tail % DS_RING_SIZE;
+    uint64_t left = DS_RING_SIZE - at;
+    uint64_t pad = left < size ? left : 0;
+    int rc = wait_for_room(l, size + pad, deadline_ns);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (pad > 0) {
+        struct ds_ring_record p = {.size = (uint32_t)pad, .op = DS_RING_PAD};
+
+        memcpy(l->ring + at, &p, ds_min_u64(pad, sizeof(p)));
+        l->ring_tail += pad;
+        at = 0;
+    }
+    *ret = (void *)(l->ring + at);
+    return 0;
+}
+
+static int post_locked(struct ds_link *l, const struct write *w, enum ds_ring_op op,
+                       int64_t deadline_ns, uint64_t *ret_position)
+{
+    uint32_t size = (uint32_t)ds_align_up(sizeof(struct ds_ring_record) + w->key_size, 16);
+    struct ds_ring_record *r;
+    int rc = ring_reserve(l, size, deadline_ns, &r);
+
+    if (rc != 0) {
+        return rc;
+    }
+    *r = (struct ds_ring_record){
+        .size = size,
+        .op = (uint8_t)op,
+        .mode = w->mode,
+        .key_size = (uint16_t)w->key_size,
+        .id = w->grant.id,
+        .kind = w->kind,
+        .ticket = ds_ticks(), /* W1 */
+        .value_size = w->value_size,
+        .ttl_ms = w->ttl_ms,
+    };
+    if (w->key_size > 0) {
+        memcpy(r + 1, w->key, w->key_size);
+    }
+    l->ring_tail += size;
+    ds_store_release(&l->session->ring_tail, l->ring_tail); /* W2: pairs with collect() */
+    *ret_position = l->ring_tail;
+    return 0;
+}
+
+int ds_ring_post(struct ds_link *l, const struct write *w, int64_t deadline_ns,
+                 uint64_t *ret_position)
+{
+    int rc;
+
+    (void)pthread_mutex_lock(&l->write_lock);
+    rc = post_locked(l, w, DS_RING_SET, deadline_ns, ret_position);
+    (void)pthread_mutex_unlock(&l->write_lock);
+    return rc;
+}
+
+/* With write_lock or without: a drop is not waited for. When the ring is full and the worker away,
+ * the block stays lent until the session ends. */
+void ds_grant_give(struct ds_link *l, const struct ds_grant *g)
+{
+    struct write w = {.grant = *g};
+    uint64_t position;
+
+    (void)!post_locked(l, &w, DS_RING_DROP, ds_monotonic_ns() + INT64_C(1000000000), &position);
+    ds_fence_full();
+    ds_link_wake(l);
+}
+
+static bool passed(const struct ds_link *l, uint64_t position)
+{
+    return (int64_t)(ds_load_acquire(&l->session->applied) - position) >= 0;
+}
+
+static bool spin_until_passed(const struct ds_link *l, uint64_t position)
+{
+    int64_t end;
+
+    for (int i = 0; i < 200; i++) {
+        if (passed(l, position)) {
+            return true;
+        }
+        ds_cpu_relax();
+    }
+    end = ds_monotonic_ns() + SPIN_NS;
+    do {
+        ds_client_yield();
+        if (passed(l, position)) {
+            return true;
+        }
+    } while (ds_monotonic_ns() < end);
+    return false;
+}
+
+/* W5: until the applied cursor passes the record. */
+int ds_ring_wait(struct ds_link *l, uint64_t position, int64_t deadline_ns)
+{
+    struct ds_session_header *h = l->session;
+    int64_t interval = 20000000;
+    int rc = 0;
+
+    if (spin_until_passed(l, position)) {
+        return 0;
+    }
+    (void)atomic_fetch_add(&h->sleepers, 1); /* full fence: pairs with the worker's */
+    while (rc == 0) {
+        uint32_t wake = ds_load_acquire(&h->applied_wake);
+        int64_t left = deadline_ns - ds_monotonic_ns();
+
+        if (passed(l, position)) {
+            break;
+        }
+        if (ds_load_relaxed(&l->client->closing)) {
+            rc = DS_ESHUTDOWN;
+        } else if (left <= 0) {
+            rc = DS_ETIMEOUT;
+        } else if (ds_sys_futex_wait(&h->applied_wake, wake, left < interval ? left : interval) ==
+                   -110 /* ETIMEDOUT */) {
+            interval = ds_min_u64((uint64_t)interval * 2, 500000000) & INT64_MAX;
+            rc = ds_link_check(l, deadline_ns);
+        }
+    }
+    (void)atomic_fetch_sub(&h->sleepers, 1);
+    return rc;
+}
+
+/* Insert if absent, and publish of an object: asked for, since the answer matters. */
+int ds_link_put(struct ds_link *l, enum ds_op op, const struct write *w, int64_t deadline_ns,
+                struct ds_request_result *ret)
+{
+    struct ds_request_item item = {.key_size = (uint16_t)w->key_size,
+                                   .mode = w->mode,
+                                   .kind = w->kind,
+                                   .id = w->grant.id,
+                                   .value_size = w->value_size,
+                                   .ttl_ms = w->ttl_ms};
+
+    (void)deadline_ns;
+    return ds_request_one(l, op, 0, 0, &item, w->key, ret);
+}
+
+int ds_set_absent(struct ds_link *l, const struct write *w, int64_t deadline_ns)
+{
+    struct ds_request_result result;
+    int rc = ds_link_put(l, DS_OP_SET_ABSENT, w, deadline_ns, &result);
+
+    return rc != 0 ? rc : result.status;
+}
+
+/* Posts, fences, looks. *ret_wait: the position to wait for, 0 if there is nothing to wait for. */
+int ds_set_post(struct ds_link *l, const struct write *w, int64_t deadline_ns, uint64_t *ret_wait)
+{
+    uint64_t position;
+    int rc = ds_ring_post(l, w, deadline_ns, &position);
+
+    if (rc == 0) {
+        ds_fence_full(); /* W3 */
+        *ret_wait = ds_index_maybe_present(&l->index, w->hash) ? position : 0; /* W4 */
+    }
+    return rc;
+}

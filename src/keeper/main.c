@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* main.c - dskeeper: usually started by `dscli start`. Takes the worker's options. */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/rundir.h"
+#include "keeper/keeper.h"
+
+static int env_fd(const char *name)
+{
+    const char *text = getenv(name);
+    int fd = text != NULL ? (int)strtol(text, NULL, 10) : -1;
+
+    (void)unsetenv(name);
+    if (fd >= 0) {
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
+    return fd;
+}
+
+/* Standard error becomes the log; the starter's terminal is let go. */
+static int open_log(const struct ds_options *options)
+{
+    const char *dir = ds_options_str(options, DS_OPT_log_dir);
+    const char *name = ds_options_str(options, DS_OPT_log_filename);
+    char path[PATH_MAX];
+    int fd;
+
+    if (dir[0] != '\0') {
+        (void)mkdir(dir, 0750);
+        (void)snprintf(path, sizeof(path), "%s/%s.INFO.log", dir,
+                       name[0] != '\0' ? name : "datasystem_worker");
+    } else if (ds_rundir_make(options) != 0 || ds_rundir_path(options, ".log", path) != 0) {
+        return -1;
+    }
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    if (fd >= 0) {
+        (void)dup2(fd, 2);
+        (void)dup2(fd, 1);
+        (void)close(fd);
+    }
+    return fd;
+}
+
+/* The worker's program lies beside the keeper's. */
+static void worker_program(char *ret, size_t size)
+{
+    ssize_t n = readlink("/proc/self/exe", ret, size - 10);
+    char *slash;
+
+    ret[n > 0 ? n : 0] = '\0';
+    slash = strrchr(ret, '/');
+    (void)snprintf(slash != NULL ? slash + 1 : ret, 10, "dsworker");
+}
+
+static void warn(void *arg, const char *text)
+{
+    (void)arg;
+    ds_log(DS_LOG_WARNING, "%s", text);
+}
+
+int main(int argc, char **argv)
+{
+    struct ds_options *options = NULL;
+    char err[DS_OPTIONS_ERROR_SIZE];
+    char cwd[PATH_MAX];
+    char program[PATH_MAX];
+    int ready_fd = env_fd("DS_READY_FD");
+    int adopt_fd = env_fd("DS_ADOPT_FD");
+    int status = 2;
+
+    if (ds_options_create(&options) != 0 || getcwd(cwd, sizeof(cwd)) == NULL) {
+        return 1;
+    }
+    if (ds_options_load_args(options, argc - 1, argv + 1, err, sizeof(err)) != 0 ||
+        ds_options_resolve(options, cwd, err, sizeof(err)) != 0 ||
+        ds_options_check(options, warn, NULL, err, sizeof(err)) != 0) {
+        (void)dprintf(ready_fd >= 0 ? ready_fd : 2, "FAILED %s\n", err);
+    } else {
+        (void)umask(077);
+        if (open_log(options) < 0 && ready_fd >= 0) {
+            (void)dprintf(ready_fd, "cannot open the log file; logging to the terminal\n");
+        }
+        ds_log_init(2, (enum ds_log_level)ds_options_int(options, DS_OPT_minloglevel) + 1,
+                    "keeper");
+        worker_program(program, sizeof(program));
+        status = ds_keeper_run(options, argv, program, ready_fd, adopt_fd);
+    }
+    options = ds_options_free(options);
+    return status;
+}

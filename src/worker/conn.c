@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conn.c - connections: the handshake, control calls, and the death of clients.
+ *
+ * A session ends in two steps. Hang-up of the socket ends its requests, references and latches.
+ * Pins and grants end when no process can use the mapping any more: the socket has hung up (forked
+ * children keep their copy of it) and the pidfd says that the process is gone, or the client has
+ * said goodbye after unmapping everything.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/net.h"
+#include "base/sys.h"
+#include "shm/layout.h"
+#include "worker/worker.h"
+
+int ds_worker_watch(struct ds_worker *w, int fd, enum ds_watch_kind kind, void *conn)
+{
+    /* Connections are aligned: the kind goes into the low bits. */
+    struct epoll_event e = {.events = EPOLLIN, .data.u64 = (uintptr_t)conn | (uint64_t)kind};
+
+    DS_ASSERT(((uintptr_t)conn & 15) == 0 && (unsigned)kind < 16);
+    return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? DS_EIO : 0;
+}
+
+/* Closing a descriptor takes it out of epoll only if nobody else has it open, and others do. */
+static void unwatch(struct ds_worker *w, int *fd)
+{
+    if (*fd >= 0) {
+        (void)epoll_ctl(w->epoll, EPOLL_CTL_DEL, *fd, NULL);
+        (void)close(*fd);
+        *fd = -1;
+    }
+}
+
+static struct ds_conn *conn_create(struct ds_worker *w)
+{
+    struct ds_conn *c = ds_zalloc(sizeof(*c), "conn");
+
+    if (c != NULL) {
+        c->sock = c->pidfd = c->wake = -1;
+        c->session = UINT32_MAX;
+        c->next = w->conns;
+        w->conns = c;
+    }
+    return c;
+}
+
+/* Freed after the current batch of events: some of them may still name it. */
+static void conn_finish(struct ds_worker *w, struct ds_conn *c)
+{
+    unwatch(w, &c->sock);
+    unwatch(w, &c->pidfd);
+    unwatch(w, &c->wake);
+    c->ending = true;
+    w->endings = true;
+}
+
+static void hang_up(struct ds_worker *w, struct ds_conn *c)
+{
+    unwatch(w, &c->sock);
+    unwatch(w, &c->wake);
+    if (c->session != UINT32_MAX) {
+        ds_store_session_hangup(w->store, c->session);
+    }
+    if (c->session == UINT32_MAX || c->gone || c->goodbye) {
+        conn_finish(w, c);
+    }
+}
+
+void ds_worker_on_process_end(struct ds_worker *w, struct ds_conn *c)
+{
+    c->gone = true;
+    unwatch(w, &c->pidfd);
+    if (c->sock < 0) {
+        if (c->session != UINT32_MAX) {
+            ds_store_session_hangup(w->store, c->session);
+        }
+        conn_finish(w, c);
+    }
+}
+
+void ds_worker_end_sessions(struct ds_worker *w)
+{
+    struct ds_conn **at = &w->conns;
+
+    w->endings = false;
+    while (*at != NULL) {
+        struct ds_conn *c = *at;
+
+        if (!c->ending) {
+            at = &c->next;
+            continue;
+        }
+        if (c->session != UINT32_MAX) {
+            char name[DS_LINK_NAME_MAX];
+
+            (void)snprintf(name, sizeof(name), "s%u", c->session);
+            ds_store_session_end(w->store, c->session);
+            (void)ds_failpoint("session.ended");
+            (void)!ds_link_send(w->link, DS_LINK_DROP, 0, name, NULL, NULL, 0);
+        }
+        *at = c->next;
+        ds_free(c);
+    }
+}
+
+void ds_worker_accept(struct ds_worker *w, bool tcp)
+{
+    for (int i = 0; i < 64; i++) {
+        int fd = ds_net_accept(tcp ? w->tcp : w->unix_sock);
+        struct ds_conn *c;
+
+        if (fd < 0) {
+            return;
+        }
+        c = conn_create(w);
+        if (c == NULL) {
+            (void)close(fd);
+            return;
+        }
+        c->sock = fd;
+        c->hello = tcp;
+        if (ds_worker_watch(w, fd, tcp ? DS_WATCH_HELLO : DS_WATCH_PEER, c) != 0) {
+            conn_finish(w, c);
+        }
+    }
+}
+
+void ds_worker_on_hello(struct ds_worker *w, struct ds_conn *c)
+{
+    struct ds_wire_hello hello;
+    struct ds_wire_here here;
+    ssize_t n = read(c->sock, &hello, sizeof(hello));
+
+    if (n > 0 && ds_wire_valid(&hello, (size_t)n, DS_WIRE_HELLO)) {
+        ds_wire_begin(&here, DS_WIRE_HERE, sizeof(here));
+        (void)snprintf(here.path, sizeof(here.path), "%s", w->socket_path);
+        (void)!ds_net_write_all(c->sock, &here, sizeof(here));
+    }
+    conn_finish(w, c); /* whatever it was: this port only tells where the socket is */
+}
+
+static bool may_connect(const struct ds_worker *w, const struct ds_sys_peer *peer)
+{
+    const char *access = ds_options_str(w->options, DS_OPT_client_access);
+
+    return peer->uid == 0 || peer->uid == geteuid() || strcmp(access, "all") == 0 ||
+           (strcmp(access, "group") == 0 && peer->gid == getegid());
+}
+
+static void refuse(struct ds_conn *c, int status, const char *text)
+{
+    struct ds_wire_welcome reply;
+
+    ds_wire_begin(&reply, DS_WIRE_WELCOME, sizeof(reply));
+    reply.header.status = status;
+    (void)snprintf(reply.text, sizeof(reply.text), "%s", text);
+    (void)!ds_sys_send_fds(c->sock, &reply, sizeof(reply), NULL, 0);
+}
+
+/* The session's descriptors go to the keeper first: whatever a client has been told of, the next
+ * worker knows. */
+static int new_session(struct ds_worker *w, struct ds_conn *c, const struct ds_wire_open *open)
+{
+    struct ds_session_info info = {.pid = open->pid};
+    struct ds_segment segment;
+    struct ds_sys_peer peer;
+    char name[DS_LINK_NAME_MAX];
+    int fds[2];
+    int rc = ds_segment_create("ds-session", DS_SESSION_SIZE, &segment);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (ds_sys_random(info.token, sizeof(info.token)) < 0 || ds_sys_peer(c->sock, &peer) < 0) {
+        ds_segment_close(&segment);
+        return DS_EIO;
+    }
+    info.uid = peer.uid;
+    fds[0] = segment.fd;
+    fds[1] = c->pidfd;
+    rc = ds_store_session_open(w->store, &info, &segment, &c->session);
+    if (rc != 0) {
+        ds_segment_close(&segment);
+        return rc;
+    }
+    (void)snprintf(name, sizeof(name), "s%u", c->session);
+    (void)ds_failpoint("session.before_keep");
+    return ds_link_send(w->link, DS_LINK_PUT, 0, name, NULL, fds, c->pidfd >= 0 ? 2 : 1);
+}
+
+/* The connection of a session that an earlier worker or connection left behind. */
+static int resume_session(struct ds_worker *w, struct ds_conn *c, const struct ds_wire_open *open)
+{
+    uint32_t number = ds_store_session_find(w->store, open->token);
+    struct ds_conn *old = w->conns;
+
+    if (number == UINT32_MAX) {
+        return DS_ENOTFOUND;
+    }
+    while (old != NULL && (old->session != number || old->ending)) {
+        old = old->next;
+    }
+    if (old != NULL) {
+        old->session = UINT32_MAX;
+        conn_finish(w, old);
+    }
+    c->session = number;
+    return 0;
+}
+
+static int make_wake(struct ds_worker *w, struct ds_conn *c)
+{
+    c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (c->wake < 0) {
+        return DS_EIO;
+    }
+    return ds_worker_watch(w, c->wake, DS_WATCH_WAKE, c);
+}
+
+static int send_welcome(struct ds_worker *w, struct ds_conn *c)
+{
+    const struct ds_segment *segment = ds_store_session_segment(w->store, c->session);
+    const struct ds_index_header *index = (const void *)w->index.base;
+    struct ds_wire_welcome reply;
+    int fds[DS_FD_COUNT] = {
+        [DS_FD_DATA_RO] = w->data_ro_fd, [DS_FD_DATA_RW] = w->data_fd,
+        [DS_FD_INDEX] = w->index_ro_fd,  [DS_FD_SESSION] = segment->fd,
+        [DS_FD_WAKE] = c->wake,
+    };
+
+    ds_wire_begin(&reply, DS_WIRE_WELCOME, sizeof(reply));
+    reply.session = c->session;
+    reply.epoch = atomic_load(&index->epoch);
+    reply.data_size = w->config.data_size;
+    reply.boottime_offset_ns = w->boottime_offset_ns;
+    ds_store_session_token(w->store, c->session, reply.token);
+    (void)ds_failpoint("session.before_welcome");
+    return ds_sys_send_fds(c->sock, &reply, sizeof(reply), fds, DS_FD_COUNT) ==
+                   (ssize_t)sizeof(reply)
+               ? 0
+               : DS_EDISCONNECTED;
+}
+
+static void on_open(struct ds_worker *w, struct ds_conn *c, const struct ds_wire_open *open,
+                    int *pidfd)
+{
+    struct ds_sys_peer peer;
+    int rc;
+
+    if (c->session != UINT32_MAX) {
+        refuse(c, DS_EINVAL, "this connection has a session already");
+        return;
+    }
+    if (ds_sys_peer(c->sock, &peer) < 0 || !may_connect(w, &peer)) {
+        refuse(c, DS_EDENIED,
+               "the worker serves its own user only: start it with --client_access=group or all");
+        hang_up(w, c);
+        return;
+    }
+    if (open->tenant[0] != '\0') {
+        refuse(c, DS_ENOTSUPPORTED, "tenants are not there yet: leave tenant_id empty");
+        return;
+    }
+    c->pidfd = *pidfd >= 0 ? *pidfd : ds_sys_pidfd(peer.pid);
+    *pidfd = -1;
+    rc = (open->flags & DS_WIRE_RESUME) != 0 ? resume_session(w, c, open)
+                                             : new_session(w, c, open);
+    if (rc == 0 && c->pidfd >= 0) {
+        rc = ds_worker_watch(w, c->pidfd, DS_WATCH_PROCESS, c);
+    }
+    if (rc == 0) {
+        rc = make_wake(w, c);
+    }
+    if (rc == 0) {
+        rc = send_welcome(w, c);
+    }
+    if (rc != 0) {
+        refuse(c, rc, rc == DS_EAGAIN ? "max_client_num clients are connected already"
+                      : rc == DS_ENOTFOUND ? "no such session: it has ended"
+                                           : "the worker could not make a session");
+        if (c->session != UINT32_MAX) {
+            c->goodbye = true;
+        }
+        hang_up(w, c);
+    }
+}
+
+static void on_control(struct ds_worker *w, struct ds_conn *c, const struct ds_wire_control *msg)
+{
+    struct ds_wire_answer reply;
+    struct ds_sys_peer peer;
+
+    ds_wire_begin(&reply, DS_WIRE_ANSWER, sizeof(reply));
+    ds_store_stats(w->store, &reply.stats);
+    (void)snprintf(reply.version, sizeof(reply.version), "%s", DS_VERSION);
+    (void)snprintf(reply.path, sizeof(reply.path), "%s", w->socket_path);
+    (void)snprintf(reply.text, sizeof(reply.text), "%s", w->trouble);
+    if (ds_sys_peer(c->sock, &peer) < 0 || (peer.uid != 0 && peer.uid != geteuid())) {
+        reply.header.status = DS_EDENIED;
+    } else if (msg->op == DS_WIRE_STOP) {
+        (void)!ds_link_send(w->link, DS_LINK_STOP, 0, NULL, NULL, NULL, 0);
+    } else if (msg->op == DS_WIRE_UPGRADE && access(msg->arg, X_OK) == 0) {
+        (void)!ds_link_send(w->link, DS_LINK_UPGRADE, 0, NULL, msg->arg, NULL, 0);
+        w->stop = true;
+    } else if (msg->op != DS_WIRE_STATUS) {
+        reply.header.status = DS_EINVAL;
+    }
+    (void)!ds_sys_send_fds(c->sock, &reply, sizeof(reply), NULL, 0);
+}
+
+void ds_worker_on_peer(struct ds_worker *w, struct ds_conn *c)
+{
+    union {
+        struct ds_wire_header header;
+        struct ds_wire_open open;
+        struct ds_wire_control control;
+    } msg;
+    int pidfd = -1;
+    size_t n_fds = 1;
+    ssize_t n = ds_sys_recv_fds(c->sock, &msg, sizeof(msg), &pidfd, &n_fds);
+
+    if (n == -EAGAIN) {
+        return;
+    }
+    if (n <= 0) {
+        hang_up(w, c);
+        return;
+    }
+    if (ds_wire_valid(&msg, (size_t)n, DS_WIRE_OPEN)) {
+        on_open(w, c, &msg.open, &pidfd);
+    } else if (ds_wire_valid(&msg, (size_t)n, DS_WIRE_CONTROL)) {
+        on_control(w, c, &msg.control);
+    } else if (ds_wire_valid(&msg, (size_t)n, DS_WIRE_GOODBYE)) {
+        c->goodbye = true;
+        hang_up(w, c);
+    } else {
+        refuse(c, DS_EVERSION, "the message is not of this version: install the same version of "
+                               "client and worker");
+        hang_up(w, c);
+    }
+    ds_sys_close(pidfd);
+}
+
+void ds_worker_on_wake(struct ds_worker *w, struct ds_conn *c)
+{
+    uint64_t rings;
+
+    (void)w;
+    (void)!read(c->wake, &rings, sizeof(rings)); /* the rings are looked at anyway */
+}
+
+int ds_worker_restore_session(struct ds_worker *w, uint32_t number, int pidfd)
+{
+    struct ds_conn *c = conn_create(w);
+
+    if (c == NULL) {
+        ds_sys_close(pidfd);
+        return DS_ENOMEM;
+    }
+    c->session = number;
+    c->pidfd = pidfd;
+    /* Without a pidfd nobody tells us of its end: the client must come back by itself. */
+    return pidfd >= 0 ? ds_worker_watch(w, pidfd, DS_WATCH_PROCESS, c) : 0;
+}
+
+void ds_worker_close_all(struct ds_worker *w)
+{
+    while (w->conns != NULL) {
+        struct ds_conn *c = w->conns;
+
+        w->conns = c->next;
+        unwatch(w, &c->sock);
+        unwatch(w, &c->pidfd);
+        unwatch(w, &c->wake);
+        ds_free(c);
+    }
+}

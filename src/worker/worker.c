@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker.c - start, loop, end.
+ *
+ *   pass over the rings -> wake who sleeps -> (now and then: sockets) -> pass ...
+ *   nothing to do: spin SPIN_NS, then say `asleep`, fence, look once more, epoll_wait
+ *
+ * The sleep protocol is step 8 of docs/concurrency.md: both sides store, fence, then look.
+ */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/atomics.h"
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/rundir.h"
+#include "base/sys.h"
+#include "shm/layout.h"
+
+#define SPIN_NS 50000        /* about what a wake-up across cores costs */
+#define SOCKETS_EVERY 256    /* passes between looks at the sockets while busy */
+
+static struct ds_store_now now_of(const struct ds_worker *w)
+{
+    struct ds_store_now now = {.boot_ns = ds_boottime_ns() + w->boottime_offset_ns};
+
+    now.ticks = ds_ticks();
+    return now;
+}
+
+static struct ds_index_header *index_header(const struct ds_worker *w)
+{
+    return (void *)w->index.base;
+}
+
+/* --- the keeper --- */
+
+/* Starts a new keeper in the place of a dead one and gives it all descriptors. */
+static void start_keeper(struct ds_worker *w)
+{
+    char program[PATH_MAX];
+    char fd_text[16];
+    int pair[2];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 10);
+    char *slash;
+
+    program[n > 0 ? n : 0] = '\0';
+    slash = strrchr(program, '/');
+    (void)snprintf(slash != NULL ? slash + 1 : program, 10, "dskeeper");
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        ds_log(DS_LOG_ERROR, "no new keeper: %s", strerror(errno));
+        return;
+    }
+    if (fork() == 0) {
+        /* A grandchild, so that it is not this process's to reap. */
+        if (fork() == 0) {
+            sigset_t none;
+
+            (void)sigemptyset(&none);
+            (void)sigprocmask(SIG_SETMASK, &none, NULL);
+            (void)setsid();
+            (void)dup2(pair[1], 3);
+            (void)snprintf(fd_text, sizeof(fd_text), "%d", 3);
+            (void)setenv("DS_ADOPT_FD", fd_text, 1);
+            (void)execv(program, w->argv);
+        }
+        _exit(127);
+    }
+    (void)close(pair[1]);
+    ds_sys_close(w->link);
+    w->link = pair[0];
+}
+
+static void keep_session(void *arg, uint32_t number, const struct ds_session_info *info)
+{
+    struct ds_worker *w = arg;
+    const struct ds_segment *segment = ds_store_session_segment(w->store, number);
+    char name[DS_LINK_NAME_MAX];
+    int fds[2] = {-1, -1};
+
+    (void)info;
+    if (segment == NULL) {
+        return;
+    }
+    fds[0] = segment->fd;
+    for (struct ds_conn *c = w->conns; c != NULL; c = c->next) {
+        if (c->session == number && c->pidfd >= 0) {
+            fds[1] = c->pidfd;
+        }
+    }
+    (void)snprintf(name, sizeof(name), "s%u", number);
+    (void)!ds_link_send(w->link, DS_LINK_PUT, 0, name, NULL, fds, fds[1] >= 0 ? 2 : 1);
+}
+
+static int hand_over(struct ds_worker *w)
+{
+    struct ds_link_msg msg;
+    int fds[DS_LINK_FDS_MAX];
+    size_t n_fds;
+    int self = ds_sys_pidfd(getpid());
+    int rc;
+
+    (void)!ds_link_send(w->link, DS_LINK_PUT, 0, "tcp", NULL, &w->tcp, 1);
+    (void)!ds_link_send(w->link, DS_LINK_PUT, 0, "unix", NULL, &w->unix_sock, 1);
+    (void)!ds_link_send(w->link, DS_LINK_PUT, 0, "data", NULL, &w->data_fd, 1);
+    (void)!ds_link_send(w->link, DS_LINK_PUT, 0, "index", NULL, &w->index.fd, 1);
+    ds_store_sessions(w->store, keep_session, w);
+    (void)!ds_link_send(w->link, DS_LINK_PUT, 0, "state", NULL, &w->state.fd, 1);
+    rc = ds_link_send(w->link, DS_LINK_READY, (uint32_t)getpid(), NULL, NULL, &self,
+                      self >= 0 ? 1 : 0);
+    ds_sys_close(self);
+    if (rc == 0 && ds_sys_wait_readable(w->link, ds_monotonic_ns() + 5 * INT64_C(1000000000)) <= 0) {
+        rc = DS_ETIMEOUT;
+    }
+    if (rc == 0) {
+        rc = ds_link_recv(w->link, &msg, fds, &n_fds);
+    }
+    if (rc == 0) {
+        w->keeper_pid = msg.number;
+    }
+    return rc;
+}
+
+static void on_keeper(struct ds_worker *w)
+{
+    struct ds_link_msg msg;
+    int fds[DS_LINK_FDS_MAX];
+    size_t n_fds;
+    int rc = ds_link_recv(w->link, &msg, fds, &n_fds);
+
+    if (rc == DS_EDISCONNECTED) {
+        ds_log(DS_LOG_WARNING, "keeper %u is gone: starting another one", w->keeper_pid);
+        (void)epoll_ctl(w->epoll, EPOLL_CTL_DEL, w->link, NULL);
+        start_keeper(w);
+        if (hand_over(w) != 0) {
+            ds_log(DS_LOG_ERROR, "the new keeper does not answer: going on without one");
+        } else {
+            ds_store_set_info(w->store, (uint64_t)getpid(), w->keeper_pid);
+        }
+        if (ds_worker_watch(w, w->link, DS_WATCH_KEEPER, NULL) != 0) {
+            ds_log(DS_LOG_ERROR, "the keeper cannot be watched");
+        }
+        return;
+    }
+    while (rc == 0 && n_fds > 0) {
+        ds_sys_close(fds[--n_fds]);
+    }
+}
+
+/* --- the loop --- */
+
+static void dispatch(struct ds_worker *w, const struct epoll_event *e)
+{
+    struct ds_conn *c = (void *)(uintptr_t)(e->data.u64 & ~UINT64_C(15));
+
+    if (c != NULL && c->ending) {
+        return; /* an earlier event of this batch ended it */
+    }
+    switch ((enum ds_watch_kind)(e->data.u64 & 15)) {
+    case DS_WATCH_KEEPER:
+        on_keeper(w);
+        break;
+    case DS_WATCH_TCP:
+        ds_worker_accept(w, true);
+        break;
+    case DS_WATCH_UNIX:
+        ds_worker_accept(w, false);
+        break;
+    case DS_WATCH_PEER:
+        ds_worker_on_peer(w, c);
+        break;
+    case DS_WATCH_HELLO:
+        ds_worker_on_hello(w, c);
+        break;
+    case DS_WATCH_PROCESS:
+        ds_worker_on_process_end(w, c);
+        break;
+    case DS_WATCH_WAKE:
+        ds_worker_on_wake(w, c);
+        break;
+    case DS_WATCH_SIGNAL:
+        w->stop = true;
+        break;
+    }
+}
+
+static void look_at_sockets(struct ds_worker *w, int timeout_ms)
+{
+    struct epoll_event events[64];
+    int n = epoll_wait(w->epoll, events, 64, timeout_ms);
+
+    for (int i = 0; i < n; i++) {
+        dispatch(w, &events[i]);
+    }
+}
+
+static void wake_sleepers(const struct ds_worker *w)
+{
+    size_t n;
+    const void *const *words = ds_store_wakes(w->store, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        (void)ds_sys_futex_wake(words[i], INT_MAX);
+    }
+}
+
+static bool one_pass(struct ds_worker *w)
+{
+    struct ds_store_now now = now_of(w);
+    bool more;
+
+    ds_store_usable(w->store, ds_load_acquire(&w->reserver.ready));
+    more = ds_store_pass(w->store, &now);
+    wake_sleepers(w);
+    ds_reserver_used(&w->reserver, ds_store_used(w->store));
+    return more;
+}
+
+/* Until somebody posts or SPIN_NS are over. True: posted. */
+static bool spin(const struct ds_worker *w)
+{
+    int64_t end = ds_monotonic_ns() + SPIN_NS;
+
+    do {
+        for (int i = 0; i < 32; i++) {
+            if (!ds_store_quiet(w->store)) {
+                return true;
+            }
+            ds_cpu_relax();
+        }
+    } while (ds_monotonic_ns() < end);
+    return false;
+}
+
+static int sleep_ms(const struct ds_worker *w)
+{
+    int64_t next = ds_store_next_ns(w->store);
+    int64_t left = next - (ds_boottime_ns() + w->boottime_offset_ns);
+
+    if (next == INT64_MAX) {
+        return -1;
+    }
+    return left <= 0 ? 0 : (int)ds_min_u64((uint64_t)left / 1000000 + 1, INT_MAX);
+}
+
+static void sleep_until_posted(struct ds_worker *w)
+{
+    struct ds_index_header *h = index_header(w);
+
+    ds_store_relaxed(&h->asleep, 1);
+    ds_fence_full(); /* pairs with the poster's: one of both sees the other */
+    look_at_sockets(w, ds_store_quiet(w->store) ? sleep_ms(w) : 0);
+    ds_store_relaxed(&h->asleep, 0);
+}
+
+static void loop(struct ds_worker *w)
+{
+    unsigned busy = 0;
+
+    while (!w->stop) {
+        bool more = one_pass(w);
+
+        if (w->endings) {
+            more = one_pass(w) || more; /* what they posted before they went comes first */
+            ds_worker_end_sessions(w);
+        }
+        if (more || spin(w)) {
+            if (++busy % SOCKETS_EVERY == 0) {
+                look_at_sockets(w, 0);
+            }
+            continue;
+        }
+        sleep_until_posted(w);
+    }
+    (void)one_pass(w);
+}
+
+/* --- start and end --- */
+
+static void more_memory(void *arg, struct ds_store *s, uint64_t bytes)
+{
+    struct ds_worker *w = arg;
+
+    ds_store_usable(s, ds_reserver_more(&w->reserver, bytes));
+}
+
+static void configure(struct ds_worker *w)
+{
+    double high = ds_options_double(w->options, DS_OPT_eviction_high_watermark_ratio);
+    double low = ds_options_double(w->options, DS_OPT_eviction_low_watermark_ratio);
+
+    w->config = (struct ds_store_config){
+        .data_size = (uint64_t)ds_options_int(w->options, DS_OPT_shared_memory_size_mb),
+        .session_max = (uint32_t)ds_options_int(w->options, DS_OPT_max_client_num),
+        .drop_none = ds_options_bool(w->options, DS_OPT_allow_drop_none),
+        /* "Only as needed" still keeps a little room ahead, or every writer would wait. */
+        .evict_high = high >= 1.0 ? 0.9975 : high,
+        .evict_low = high >= 1.0 ? 0.995 : low,
+        .more_memory = more_memory,
+        .more_memory_arg = w,
+    };
+}
+
+static int make_sockets(struct ds_worker *w)
+{
+    sigset_t set;
+    int rc;
+
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGCHLD, SIG_IGN);
+    w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (w->signals < 0) {
+        return DS_EIO;
+    }
+    rc = ds_worker_watch(w, w->link, DS_WATCH_KEEPER, NULL);
+    if (rc == 0) {
+        rc = ds_worker_watch(w, w->tcp, DS_WATCH_TCP, NULL);
+    }
+    if (rc == 0) {
+        rc = ds_worker_watch(w, w->unix_sock, DS_WATCH_UNIX, NULL);
+    }
+    if (rc == 0) {
+        rc = ds_worker_watch(w, w->signals, DS_WATCH_SIGNAL, NULL);
+    }
+    return rc;
+}
+
+static int start(struct ds_worker *w)
+{
+    struct ds_store_now now = now_of(w);
+    int rc;
+
+    w->epoll = epoll_create1(EPOLL_CLOEXEC);
+    rc = w->epoll < 0 ? DS_EIO : ds_rundir_path(w->options, ".sock", w->socket_path);
+    if (rc == 0) {
+        rc = ds_worker_make_memory(w, &now);
+    }
+    if (rc == 0) {
+        rc = make_sockets(w);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    ds_store_set_info(w->store, (uint64_t)getpid(), w->keeper_pid);
+    ds_store_relaxed(&index_header(w)->asleep, 0);
+    /* One pass applies what was posted, the next ones settle it: then the objects of an earlier
+     * worker are open to readers again. */
+    for (int i = 0; i < 3; i++) {
+        (void)one_pass(w);
+    }
+    (void)atomic_fetch_add(&index_header(w)->epoch, 1);
+    return ds_link_send(w->link, DS_LINK_READY, (uint32_t)getpid(), NULL, NULL, NULL, 0);
+}
+
+static void finish(struct ds_worker *w)
+{
+    if (w->store != NULL) {
+        ds_reserver_stop(&w->reserver);
+        ds_worker_close_all(w);
+        w->store = ds_store_destroy(w->store);
+    }
+    ds_segment_close(&w->index);
+    ds_segment_close(&w->state);
+    ds_sys_close(w->data_fd);
+    ds_sys_close(w->data_ro_fd);
+    ds_sys_close(w->index_ro_fd);
+    ds_sys_close(w->tcp);
+    ds_sys_close(w->unix_sock);
+    ds_sys_close(w->signals);
+    ds_sys_close(w->epoll);
+    ds_sys_close(w->link);
+}
+
+int ds_worker_run(const struct ds_options *options, char *const *argv, int link)
+{
+    struct ds_worker w = {.options = options,
+                          .argv = argv,
+                          .link = link,
+                          .data_fd = -1,
+                          .data_ro_fd = -1,
+                          .index_ro_fd = -1,
+                          .epoll = -1,
+                          .tcp = -1,
+                          .unix_sock = -1,
+                          .signals = -1,
+                          .boottime_offset_ns = ds_sys_boottime_offset_ns()};
+    int rc;
+
+    configure(&w);
+    rc = start(&w);
+    if (rc != 0) {
+        ds_log(DS_LOG_ERROR, "cannot start: %s: %s", ds_error_text(rc), w.trouble);
+        (void)!ds_link_send(link, DS_LINK_FAILED, 0, NULL,
+                           w.trouble[0] != '\0' ? w.trouble : ds_error_text(rc), NULL, 0);
+    } else {
+        loop(&w);
+    }
+    finish(&w);
+    return rc == 0 ? 0 : 1;
+}
