@@ -89,11 +89,9 @@ static int key_block(struct ds_store *s, uint32_t key_size, uint64_t *ret)
 {
     int rc = ds_arena_alloc(s->keys, key_size, ret);
 
-    if (rc != 0) {
-        rc = ds_store_need_keys(s, s->index.area_key.ready + 1);
-        if (rc == 0) {
-            rc = ds_arena_alloc(s->keys, key_size, ret);
-        }
+    /* A size class without a free block needs a whole slab: more than one step may be needed. */
+    while (rc != 0 && ds_store_need_keys(s, s->index.area_key.ready + 1) == 0) {
+        rc = ds_arena_alloc(s->keys, key_size, ret);
     }
     return rc;
 }
