@@ -313,10 +313,10 @@ static void configure(struct ds_worker *w)
     };
 }
 
-static int make_sockets(struct ds_worker *w)
+/* Before any thread starts: they inherit the mask, and signals come to the loop alone. */
+static int make_signals(struct ds_worker *w)
 {
     sigset_t set;
-    int rc;
 
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
@@ -325,10 +325,13 @@ static int make_sockets(struct ds_worker *w)
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGCHLD, SIG_IGN);
     w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (w->signals < 0) {
-        return DS_EIO;
-    }
-    rc = ds_worker_watch(w, w->link, DS_WATCH_KEEPER, NULL);
+    return w->signals < 0 ? DS_EIO : 0;
+}
+
+static int watch_sockets(struct ds_worker *w)
+{
+    int rc = ds_worker_watch(w, w->link, DS_WATCH_KEEPER, NULL);
+
     if (rc == 0) {
         rc = ds_worker_watch(w, w->tcp, DS_WATCH_TCP, NULL);
     }
@@ -346,13 +349,16 @@ static int start(struct ds_worker *w)
     struct ds_store_now now = now_of(w);
     int rc;
 
-    w->epoll = epoll_create1(EPOLL_CLOEXEC);
-    rc = w->epoll < 0 ? DS_EIO : ds_rundir_path(w->options, ".sock", w->socket_path);
+    rc = make_signals(w);
+    if (rc == 0) {
+        w->epoll = epoll_create1(EPOLL_CLOEXEC);
+        rc = w->epoll < 0 ? DS_EIO : ds_rundir_path(w->options, ".sock", w->socket_path);
+    }
     if (rc == 0) {
         rc = ds_worker_make_memory(w, &now);
     }
     if (rc == 0) {
-        rc = make_sockets(w);
+        rc = watch_sockets(w);
     }
     if (rc != 0) {
         return rc;
