@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* error.h - from the codes of the C API to Status. */
+#ifndef DS_DATASYSTEM_DETAIL_ERROR_H
+#define DS_DATASYSTEM_DETAIL_ERROR_H
+
+#include <ds/error.h>
+
+#include <string>
+
+#include "datasystem/detail/key.h"
+#include "datasystem/detail/thread_context.h"
+#include "datasystem/utils/status.h"
+
+namespace datasystem::detail {
+inline constexpr Literal kAllMissing{"Cannot get objects from worker"};
+inline constexpr Literal kEmptyValue{"The dataSize value should be bigger than zero."};
+inline constexpr Literal kNoBuffer{"The buffer is not initialized"};
+
+/* The status of a negative code; a miss costs no memory. `key` may be nullptr. */
+[[gnu::cold, gnu::noinline]] inline Status Failure(int rc, const std::string *key = nullptr)
+{
+    const auto code = static_cast<StatusCode>(-rc);
+    if (rc == DS_ENOTFOUND && ThreadTraceId().empty()) {
+        return Status(code, kAllMissing);
+    }
+    std::string message = rc == DS_ENOTFOUND
+                              ? std::string(kAllMissing.text)
+                              : std::string(ds_error_text(rc)) + ": " + ds_error_hint(rc);
+    if (key != nullptr) {
+        message += ", key: " + Printable(*key);
+    }
+    if (!ThreadTraceId().empty()) {
+        message += ", traceId: " + ThreadTraceId();
+    }
+    return Status(code, std::move(message));
+}
+
+inline Status Result(int rc, const std::string *key = nullptr)
+{
+    return rc >= 0 ? Status() : Failure(rc, key);
+}
+} // namespace datasystem::detail
+
+#endif
