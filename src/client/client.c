@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "client/internal.h"
 
 static _Atomic uint32_t fork_generation; /* see ds_fork_generation() */
@@ -161,6 +163,12 @@ void ds_client_close(struct ds_client *client)
         return; /* the parent's: its memory is shared with this process, nothing else is */
     }
     ds_async_close(client);
+    while (atomic_load(&client->busy) != 0) { /* they end with DS_ESHUTDOWN */
+        for (struct ds_link *l = atomic_load(&client->link); l != NULL; l = l->next) {
+            ds_link_wake_waiters(l);
+        }
+        (void)usleep(100);
+    }
     (void)pthread_mutex_lock(&closed_lock);
     finish(client);
     (void)pthread_mutex_unlock(&closed_lock);
@@ -180,6 +188,7 @@ void ds_view_release(struct ds_view *view)
 
 void ds_link_unpin(struct ds_link *l, uint32_t slot)
 {
+    (void)ds_failpoint("client.unpinning");
     ds_pin_clear(l, slot);
     if (DS_LIKELY(!ds_load_acquire(&l->client->closing))) {
         ds_pin_give(l, slot);
@@ -205,27 +214,33 @@ int ds_client_health(struct ds_client *client)
     return ds_client_stats(client, &stats);
 }
 
+static int stats_on(struct ds_link *l, int64_t deadline_ns, struct ds_worker_stats *ret)
+{
+    struct request r;
+    int rc = ds_request_begin(&r, l, DS_OP_STATS, deadline_ns, false);
+
+    if (rc == 0) {
+        rc = ds_request_call(&r);
+    }
+    if (rc == 0) {
+        memcpy(ret, l->slot[r.slot].result, sizeof(*ret));
+        ds_request_end(&r);
+    }
+    return rc;
+}
+
 int ds_client_stats(struct ds_client *client, struct ds_worker_stats *ret)
 {
-    for (;;) {
-        struct ds_link *l = ds_client_link(client);
-        struct request r;
-        int rc;
+    int64_t deadline_ns;
+    int rc;
 
-        if (l == NULL) {
-            return DS_ENOTREADY;
-        }
-        rc = ds_request_begin(&r, l, DS_OP_STATS, ds_client_deadline(client), false);
-        if (rc == 0) {
-            rc = ds_request_call(&r);
-        }
-        if (rc == DS_ESTALE) {
-            continue;
-        }
-        if (rc == 0) {
-            memcpy(ret, l->slot[r.slot].result, sizeof(*ret));
-            ds_request_end(&r);
-        }
-        return rc;
+    if (ds_client_enter(client) == NULL) {
+        return DS_ENOTREADY;
     }
+    deadline_ns = ds_client_deadline(client);
+    do {
+        rc = stats_on(ds_load_acquire(&client->link), deadline_ns, ret);
+    } while (rc == DS_ESTALE);
+    ds_client_leave(client);
+    return rc;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/hash.h"
 #include "client/internal.h"
 
@@ -69,6 +70,7 @@ static bool pin_candidate(struct ds_link *l, uint32_t id, uint32_t slot, struct 
             return false;
         }
         ds_pin_store(l, slot, id); /* R4 */
+        (void)ds_failpoint("client.pinned");
         if (DS_LIKELY(ds_index_recheck(&l->index, f))) {
             return true;
         }
@@ -373,14 +375,17 @@ int ds_kv_mget(struct ds_client *client, const struct ds_bytes *keys, size_t n, 
     for (size_t i = 0; i < n; i++) {
         res[i] = DS_EAGAIN;
     }
-    do {
-        struct ds_link *l = ds_client_link(client);
-
-        rc = l == NULL ? DS_ENOTREADY : ds_link_get(l, keys, n, timeout_ms, views, NULL, res);
-        if (rc == DS_ESTALE) {
-            ds_view_release_many(views, n);
-        }
-    } while (rc == DS_ESTALE);
+    if (ds_client_enter(client) == NULL) {
+        rc = DS_ENOTREADY;
+    } else {
+        do {
+            rc = ds_link_get(ds_load_acquire(&client->link), keys, n, timeout_ms, views, NULL, res);
+            if (rc == DS_ESTALE) {
+                ds_view_release_many(views, n);
+            }
+        } while (rc == DS_ESTALE);
+        ds_client_leave(client);
+    }
     if (rc != 0) {
         fail_rest(keys, n, views, res, rc);
     }

@@ -61,7 +61,7 @@ struct ds_link {
     pthread_mutex_t write_lock; /* ring, grants, mapping for writing */
     uint64_t ring_tail;
     struct grant_class grants[GRANT_CLASSES];
-    uint8_t *populated; /* a byte per POPULATE_CHUNK of the data segment, for writing */
+    _Atomic uint8_t *populated; /* a byte per POPULATE_CHUNK of the data segment, for writing */
 
     _Atomic uint64_t request_free;    /* bit set = slot is free */
     _Atomic uint64_t request_late;    /* given up by its caller, not answered yet */
@@ -85,6 +85,7 @@ struct ds_client {
     pthread_mutex_t lock; /* making a new link; async */
     uint32_t fork_generation;
     _Atomic bool closing;
+    _Atomic uint32_t busy; /* calls under way that may wait: close lets them out first */
     struct async *async; /* async.c */
 };
 
@@ -103,6 +104,25 @@ static inline struct ds_link *ds_client_link(struct ds_client *c)
         return NULL;
     }
     return ds_load_acquire(&c->link);
+}
+
+/* Around every call that may wait for the worker. NULL: not usable (then do not leave). */
+static inline struct ds_client *ds_client_enter(struct ds_client *c)
+{
+    if (c == NULL || c->fork_generation != ds_fork_generation()) {
+        return NULL;
+    }
+    (void)atomic_fetch_add(&c->busy, 1); /* before `closing` is read: close does it the other way */
+    if (DS_UNLIKELY(atomic_load(&c->closing))) {
+        (void)atomic_fetch_sub(&c->busy, 1);
+        return NULL;
+    }
+    return c;
+}
+
+static inline void ds_client_leave(struct ds_client *c)
+{
+    (void)atomic_fetch_sub(&c->busy, 1);
 }
 
 /* --- link.c --- */
@@ -143,6 +163,9 @@ static inline void ds_pin_clear(struct ds_link *l, uint32_t slot)
 {
     ds_store_release(&l->pin[slot], 0);
 }
+
+/* Wakes all threads that wait on this link. */
+void ds_link_wake_waiters(struct ds_link *l);
 
 /* Clears and gives back; after close, the last one frees the handle. */
 void ds_link_unpin(struct ds_link *l, uint32_t slot);

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/hash.h"
 #include "client/internal.h"
 #include "client/object.h"
@@ -52,6 +53,7 @@ static void copy_in(struct ds_link *l, const struct ds_grant *g, const void *val
     if (size > 0) {
         memcpy(l->data_rw.base + g->offset, value, size);
     }
+    (void)ds_failpoint("client.filled");
 }
 
 static int set_on(struct ds_link *l, const struct ds_bytes *key, const struct ds_bytes *value,
@@ -93,12 +95,14 @@ int ds_kv_set(struct ds_client *client, const void *key, size_t key_size, const 
     if (rc != 0) {
         return rc;
     }
-    deadline_ns = client != NULL ? ds_client_deadline(client) : 0;
+    if (ds_client_enter(client) == NULL) {
+        return DS_ENOTREADY;
+    }
+    deadline_ns = ds_client_deadline(client);
     do {
-        struct ds_link *l = ds_client_link(client);
-
-        rc = l == NULL ? DS_ENOTREADY : set_on(l, &k, &v, o, deadline_ns);
+        rc = set_on(ds_load_acquire(&client->link), &k, &v, o, deadline_ns);
     } while (rc == DS_ESTALE);
+    ds_client_leave(client);
     return rc;
 }
 
@@ -214,6 +218,7 @@ int ds_kv_mset(struct ds_client *client, const struct ds_bytes *keys,
 {
     struct mset m = {keys, values, n, options != NULL ? options : &default_options, results};
     int64_t deadline_ns;
+    bool entered;
     int rc;
 
     if (n > DS_BATCH_MAX || client == NULL) {
@@ -233,10 +238,12 @@ int ds_kv_mset(struct ds_client *client, const struct ds_bytes *keys,
         rc = mark_duplicates(keys, n, m.results);
     }
     deadline_ns = ds_client_deadline(client);
+    if (rc == 0 && ds_client_enter(client) == NULL) {
+        rc = DS_ENOTREADY;
+    }
+    entered = rc == 0;
     while (rc == 0) {
-        struct ds_link *l = ds_client_link(client);
-
-        rc = l == NULL ? DS_ENOTREADY : mset_on(l, &m, deadline_ns);
+        rc = mset_on(ds_load_acquire(&client->link), &m, deadline_ns);
         if (rc != DS_ESTALE) {
             break;
         }
@@ -244,6 +251,9 @@ int ds_kv_mset(struct ds_client *client, const struct ds_bytes *keys,
             m.results[i] = m.results[i] == 0 ? DS_EAGAIN : m.results[i];
         }
         rc = 0;
+    }
+    if (entered) {
+        ds_client_leave(client);
     }
     for (size_t i = 0; rc != 0 && i < n; i++) {
         m.results[i] = m.results[i] == DS_EAGAIN ? rc : m.results[i];
@@ -327,6 +337,7 @@ static int ask_all(struct ds_client *client, const struct question *q, size_t li
 {
     int64_t deadline_ns;
     size_t at = 0;
+    int rc = 0;
 
     *ret_ok = 0;
     if (client == NULL || q->n > limit || (q->n > 0 && q->keys == NULL)) {
@@ -337,15 +348,17 @@ static int ask_all(struct ds_client *client, const struct question *q, size_t li
             return fail_all(q, 0, DS_EINVAL);
         }
     }
+    if (ds_client_enter(client) == NULL) {
+        return fail_all(q, 0, DS_ENOTREADY);
+    }
     deadline_ns = ds_client_deadline(client);
-    while (at < q->n) {
-        struct ds_link *l = ds_client_link(client);
-        int rc = l == NULL ? DS_ENOTREADY : ask_part(l, q, &at, ret_ok, deadline_ns);
-
-        if (rc != 0 && rc != DS_ESTALE) {
-            (void)fail_all(q, at, rc);
-            return *ret_ok > 0 && q->op != DS_OP_EXIST ? 0 : rc;
-        }
+    while (at < q->n && (rc == 0 || rc == DS_ESTALE)) {
+        rc = ask_part(ds_load_acquire(&client->link), q, &at, ret_ok, deadline_ns);
+    }
+    ds_client_leave(client);
+    if (rc != 0) {
+        (void)fail_all(q, at, rc);
+        return *ret_ok > 0 && q->op != DS_OP_EXIST ? 0 : rc;
     }
     return 0;
 }

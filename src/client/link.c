@@ -11,6 +11,7 @@
  * back to the machine while a thread that still looks at it finds an empty index instead of a hole.
  */
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/net.h"
 #include "base/sys.h"
 #include "client/internal.h"
@@ -127,8 +129,10 @@ static int shake(struct ds_client *c, const uint8_t *token, int64_t deadline_ns,
         open.flags = DS_WIRE_RESUME;
         memcpy(open.token, token, sizeof(open.token));
     }
+    (void)ds_failpoint("client.connected");
     n = ds_sys_send_fds(sock, &open, sizeof(open), &pidfd, pidfd >= 0 ? 1 : 0);
     ds_sys_close(pidfd);
+    (void)ds_failpoint("client.shaking");
     if (n >= 0 && ds_sys_wait_readable(sock, deadline_ns) <= 0) {
         ds_sys_close(sock);
         return DS_ETIMEOUT;
@@ -234,6 +238,7 @@ int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret)
         atomic_store(&l->wake_fd, fds[DS_FD_WAKE]);
         l->data_rw_fd = fds[DS_FD_DATA_RW];
         fds[DS_FD_WAKE] = fds[DS_FD_DATA_RW] = -1;
+        (void)ds_failpoint("client.welcomed");
         rc = map_all(l, fds);
         close_fds(fds, DS_FD_COUNT);
     }
@@ -245,6 +250,7 @@ int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret)
         ds_link_close(l);
         return rc;
     }
+    (void)ds_failpoint("client.opened");
     *ret = l;
     return 0;
 }
@@ -271,6 +277,7 @@ void ds_link_close(struct ds_link *l)
     ds_segment_close(&l->index_segment);
     ds_segment_close(&l->session_segment);
     ds_sys_close(l->data_rw_fd);
+    (void)ds_failpoint("client.closing");
     if (l->sock >= 0 && !ds_load_relaxed(&l->dead)) {
         ds_wire_begin(&goodbye, DS_WIRE_GOODBYE, sizeof(goodbye));
         (void)!ds_sys_send_fds(l->sock, &goodbye, sizeof(goodbye), NULL, 0);
@@ -280,7 +287,7 @@ void ds_link_close(struct ds_link *l)
     if (l->pin_free != NULL) {
         ds_sys_unmap((void *)l->pin_free, PIN_WORDS * sizeof(*l->pin_free));
     }
-    ds_sys_unmap(l->populated, l->data_size / POPULATE_CHUNK + 1);
+    ds_sys_unmap((void *)l->populated, l->data_size / POPULATE_CHUNK + 1);
     (void)pthread_mutex_destroy(&l->write_lock);
     (void)pthread_mutex_destroy(&l->connect_lock);
     ds_free(l);
@@ -318,9 +325,10 @@ void ds_link_populate(struct ds_link *l, uint64_t offset, uint64_t size)
         uint64_t at = i * POPULATE_CHUNK;
         uint64_t end = ds_min_u64(ds_min_u64(at + POPULATE_CHUNK, ready), l->data_size);
 
-        if (l->populated[i] == 0 && end > at) {
+        if (ds_load_relaxed(&l->populated[i]) == 0 && end > at) {
             ds_sys_populate(l->data_rw.base + at, end - at, true);
-            l->populated[i] = end == at + POPULATE_CHUNK; /* a part: again when more is ready */
+            /* A part: again when more is ready. */
+            ds_store_relaxed(&l->populated[i], end == at + POPULATE_CHUNK);
         }
     }
 }
@@ -349,6 +357,15 @@ void ds_link_wake(struct ds_link *l)
         (void)!ds_link_check(l, ds_monotonic_ns() + INT64_C(2000000000));
     }
     (void)!write(ds_load_relaxed(&l->wake_fd), &one, sizeof(one));
+}
+
+void ds_link_wake_waiters(struct ds_link *l)
+{
+    for (unsigned i = 0; i < DS_REQUESTS; i++) {
+        (void)ds_sys_futex_wake(&l->session->done[i], INT_MAX);
+    }
+    (void)ds_sys_futex_wake(&l->session->applied_wake, INT_MAX);
+    (void)ds_sys_futex_wake(&l->request_bell, INT_MAX);
 }
 
 /* Lets the memory of a dead link go, in place. */

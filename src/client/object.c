@@ -17,6 +17,9 @@
 #include "client/internal.h"
 #include "client/object.h"
 
+/* A latch on something that nobody else can see yet, or that never changes, is ours alone. */
+enum held { HELD_NOT, HELD_ALONE, HELD_AT_WORKER };
+
 struct ds_buffer {
     struct ds_link *link;
     struct ds_set_options options;
@@ -31,8 +34,8 @@ struct ds_buffer {
     bool published;
     bool sealed;
     bool writable; /* may be changed after publish: made by the object API */
-    bool read_latched;
-    bool write_latched;
+    uint8_t read_latch; /* enum held */
+    uint8_t write_latch;
     uint8_t key[];
 };
 
@@ -92,12 +95,14 @@ static int create(struct ds_client *client, const void *key, size_t key_size, ui
     if (rc != 0) {
         return rc;
     }
+    if (ds_client_enter(client) == NULL) {
+        return DS_ENOTREADY;
+    }
     deadline_ns = ds_client_deadline(client);
     do {
-        struct ds_link *l = ds_client_link(client);
-
-        rc = l == NULL ? DS_ENOTREADY : create_on(l, &k, size, deadline_ns, ret);
+        rc = create_on(ds_load_acquire(&client->link), &k, size, deadline_ns, ret);
     } while (rc == DS_ESTALE);
+    ds_client_leave(client);
     if (rc == 0) {
         (*ret)->options = *o;
     }
@@ -194,16 +199,20 @@ static int publish_one(struct ds_buffer *b, int64_t deadline_ns, uint64_t *wait)
 int ds_kv_publish(struct ds_client *client, struct ds_buffer *const *buffers, size_t n,
                   int *results)
 {
-    struct ds_link *l = ds_client_link(client);
+    struct ds_link *l;
     int64_t deadline_ns;
     uint64_t wait = 0;
     int first = 0;
     size_t ok = 0;
     int rc = 0;
 
-    if (l == NULL || n > DS_BATCH_MAX || (n > 0 && buffers == NULL)) {
-        return l == NULL ? DS_ENOTREADY : DS_EINVAL;
+    if (n > DS_BATCH_MAX || (n > 0 && buffers == NULL)) {
+        return DS_EINVAL;
     }
+    if (ds_client_enter(client) == NULL) {
+        return DS_ENOTREADY;
+    }
+    l = ds_load_acquire(&client->link);
     deadline_ns = ds_client_deadline(client);
     for (size_t i = 0; i < n; i++) {
         rc = buffers[i] == NULL ? 0 : publish_one(buffers[i], deadline_ns, &wait);
@@ -216,6 +225,7 @@ int ds_kv_publish(struct ds_client *client, struct ds_buffer *const *buffers, si
     ds_fence_full();
     ds_link_wake(l);
     rc = wait != 0 ? ds_ring_wait(l, wait, deadline_ns) : 0;
+    ds_client_leave(client);
     return rc != 0 ? rc : ok > 0 || n == 0 ? 0 : first;
 }
 
@@ -442,16 +452,17 @@ static int get_on(struct ds_client *client, struct ds_link **ret_link, const str
         }
         results[i] = DS_EAGAIN;
     }
+    if (ds_client_enter(client) == NULL) {
+        return DS_ENOTREADY;
+    }
     do {
-        struct ds_link *l = ds_client_link(client);
-
-        *ret_link = l;
-        rc = l == NULL ? DS_ENOTREADY
-                       : ds_link_get(l, keys, n, timeout_ms, views, found, results);
+        *ret_link = ds_load_acquire(&client->link);
+        rc = ds_link_get(*ret_link, keys, n, timeout_ms, views, found, results);
         if (rc == DS_ESTALE) {
             ds_view_release_many(views, n);
         }
     } while (rc == DS_ESTALE);
+    ds_client_leave(client);
     return rc;
 }
 
@@ -498,34 +509,41 @@ int ds_object_get(struct ds_client *client, const struct ds_bytes *keys, size_t 
 
 static int latch(struct ds_buffer *b, bool write, int64_t timeout_ms)
 {
-    bool *held = write ? &b->write_latched : &b->read_latched;
+    uint8_t *held = write ? &b->write_latch : &b->read_latch;
     int rc;
 
     if (ds_load_acquire(&b->link->dead)) {
         return DS_ESTALE;
     }
     if (!b->published || b->sealed || !b->writable) {
-        return write && b->published ? DS_ESEALED : 0; /* immutable: the pin is the latch */
+        if (write && b->published) {
+            return DS_ESEALED;
+        }
+        *held = HELD_ALONE; /* of an immutable object the pin is the latch */
+        return 0;
     }
     rc = named_op(b, write ? DS_OP_LATCH_WRITE : DS_OP_LATCH_READ, timeout_ms > 0 ? timeout_ms : 0);
     if (rc == DS_EAGAIN) {
         rc = DS_ETIMEOUT;
     }
-    *held = *held || rc == 0;
+    if (rc == 0) {
+        *held = HELD_AT_WORKER;
+    }
     return rc;
 }
 
 static int unlatch(struct ds_buffer *b, bool write)
 {
-    bool *held = write ? &b->write_latched : &b->read_latched;
+    uint8_t *held = write ? &b->write_latch : &b->read_latch;
+    uint8_t had = *held;
     int rc;
 
-    if (!*held) {
-        return !b->published || b->sealed || !b->writable ? 0 : DS_ENOTINUSE;
+    *held = HELD_NOT;
+    if (had == HELD_AT_WORKER) {
+        rc = named_op(b, write ? DS_OP_UNLATCH_WRITE : DS_OP_UNLATCH_READ, 0);
+        return rc == DS_ESTALE ? 0 : rc; /* gone with the object */
     }
-    *held = false;
-    rc = named_op(b, write ? DS_OP_UNLATCH_WRITE : DS_OP_UNLATCH_READ, 0);
-    return rc == DS_ESTALE ? 0 : rc; /* gone with the object */
+    return had == HELD_ALONE || !b->published || b->sealed || !b->writable ? 0 : DS_ENOTINUSE;
 }
 
 int ds_buffer_latch_read(struct ds_buffer *buffer, int64_t timeout_ms)
@@ -557,10 +575,10 @@ void ds_buffer_free(struct ds_buffer *buffer)
     }
     l = buffer->link;
     if (l->client->fork_generation == ds_fork_generation()) {
-        if (buffer->read_latched) {
+        if (buffer->read_latch == HELD_AT_WORKER) {
             (void)!unlatch(buffer, false);
         }
-        if (buffer->write_latched) {
+        if (buffer->write_latch == HELD_AT_WORKER) {
             (void)!unlatch(buffer, true);
         }
         if (!buffer->published && !ds_load_acquire(&l->dead)) {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/sys.h"
 #include "client/internal.h"
 
@@ -160,13 +161,16 @@ int ds_request_call(struct request *r)
     }
     h->size = r->size;
     r->number = ++l->request_number[r->slot];
+    (void)ds_failpoint("client.before_request");
     ds_store_release(&l->session->request[r->slot], r->number); /* pairs with collect_requests() */
     (void)atomic_fetch_add_explicit(&l->session->requests, 1, memory_order_release);
+    (void)ds_failpoint("client.requested");
     ds_fence_full(); /* the sleep protocol */
     ds_link_wake(l);
     if (!ds_spin_until_equal(&l->session->done[r->slot], r->number, SPIN_NS)) {
         rc = sleep_until_answered(r);
     }
+    (void)ds_failpoint("client.answered");
     if (rc != 0) {
         (void)atomic_fetch_or(&l->request_late, UINT64_C(1) << r->slot);
     }

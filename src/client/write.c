@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/hash.h"
 #include "base/sys.h"
 #include "client/internal.h"
@@ -52,6 +53,7 @@ static int refill(struct ds_link *l, struct grant_class *g, int64_t deadline_ns)
 {
     uint64_t share = l->data_size / PREFETCH_BYTES_SHARE / g->capacity;
     uint32_t want = (uint32_t)ds_max_u64(ds_min_u64(g->batch, share), 1);
+    int64_t left_ms = (deadline_ns - ds_monotonic_ns()) / 1000000;
     struct ds_request_result first = {0};
     struct request r;
     int rc = ds_request_begin(&r, l, DS_OP_GRANT, deadline_ns, false);
@@ -61,10 +63,12 @@ static int refill(struct ds_link *l, struct grant_class *g, int64_t deadline_ns)
     }
     ds_request_header(&r)->value = g->capacity;
     ds_request_header(&r)->n = (uint16_t)want;
+    ds_request_header(&r)->timeout_ms = left_ms; /* memory may have to be found first */
     rc = ds_request_call(&r);
     if (rc != 0) {
         return rc;
     }
+    (void)ds_failpoint("client.granted");
     for (uint32_t i = 0; i < want; i++) {
         struct ds_request_result one = ds_request_result(&r, i);
 
@@ -100,7 +104,6 @@ static int take_locked(struct ds_link *l, uint64_t size, int64_t deadline_ns, st
         g->n--;
         ret->id = g->grant[g->n].id;
         ret->offset = g->grant[g->n].offset;
-        ds_link_populate(l, ret->offset, ret->capacity);
     }
     return rc;
 }
@@ -112,6 +115,9 @@ int ds_grant_take(struct ds_link *l, uint64_t size, int64_t deadline_ns, struct 
     (void)pthread_mutex_lock(&l->write_lock);
     rc = take_locked(l, size, deadline_ns, ret);
     (void)pthread_mutex_unlock(&l->write_lock);
+    if (rc == 0) { /* outside the lock: it may take long */
+        ds_link_populate(l, ret->offset, ret->capacity);
+    }
     return rc;
 }
 
@@ -165,6 +171,7 @@ static int post_locked(struct ds_link *l, const struct write *w, enum ds_ring_op
     if (rc != 0) {
         return rc;
     }
+    (void)ds_failpoint("client.before_record");
     *r = (struct ds_ring_record){
         .size = size,
         .op = (uint8_t)op,
@@ -179,9 +186,11 @@ static int post_locked(struct ds_link *l, const struct write *w, enum ds_ring_op
     if (w->key_size > 0) {
         memcpy(r + 1, w->key, w->key_size);
     }
+    (void)ds_failpoint("client.before_tail");
     l->ring_tail += size;
     ds_store_release(&l->session->ring_tail, l->ring_tail); /* W2: pairs with collect() */
     *ret_position = l->ring_tail;
+    (void)ds_failpoint("client.posted");
     return 0;
 }
 
@@ -243,6 +252,7 @@ int ds_ring_wait(struct ds_link *l, uint64_t position, int64_t deadline_ns)
     if (spin_until_passed(l, position)) {
         return 0;
     }
+    (void)ds_failpoint("client.waiting");
     (void)atomic_fetch_add(&h->sleepers, 1); /* full fence: pairs with the worker's */
     while (rc == 0) {
         uint32_t wake = ds_load_acquire(&h->applied_wake);

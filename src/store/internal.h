@@ -43,6 +43,7 @@ struct session {
     struct ds_list holds; /* references and latches */
     uint32_t number;
     bool hungup;
+    bool adopted; /* from an earlier worker: a request may have been begun already */
     bool broken; /* broke the protocol: its ring is read no more */
 };
 
@@ -90,6 +91,7 @@ struct ds_store {
     struct ds_request_slot scratch; /* the request in work, copied */
     uint64_t wait_filter[64];       /* bitmap over hashes that a waiting get misses */
     bool examine;                   /* a waiting request may be able to go on */
+    bool starved;  /* a grant waits for ds_store_usable() */
     bool partial;                   /* this pass could not read all rings: nothing settles */
     int64_t wait_next_ns;
     int64_t reclaim_next_ns;
@@ -134,8 +136,9 @@ static inline enum ds_record_state ds_store_state(const struct ds_store *s, uint
 
 /* --- object.c: objects come and go --- */
 
-/* A block for a session. DS_ENOMEM: nothing more can be evicted. */
-DS_MUST_USE int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size, uint32_t *ret);
+/* A block for a session. DS_ENOMEM: nothing more can be evicted. DS_EAGAIN: memory is coming. */
+DS_MUST_USE int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size,
+                               uint64_t origin, uint32_t *ret);
 void ds_store_grant_drop(struct ds_store *s, struct session *by, uint32_t id);
 
 struct ds_store_set {

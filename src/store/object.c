@@ -64,17 +64,14 @@ static int key_room(struct ds_store *s)
 }
 
 /* Part of the segment has no pages behind it yet: those come before anybody's objects go. */
-static bool more_memory(struct ds_store *s, uint64_t bytes)
+static bool more_is_coming(struct ds_store *s, uint64_t bytes)
 {
-    uint64_t before = s->usable;
-
-    if (before < s->config.data_size && s->config.more_memory != NULL) {
-        s->config.more_memory(s->config.more_memory_arg, s, bytes);
-    }
-    return s->usable > before;
+    return s->usable < s->config.data_size && s->config.more_memory != NULL &&
+           s->config.more_memory(s->config.more_memory_arg, bytes);
 }
 
-int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size, uint32_t *ret)
+int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size, uint64_t origin,
+                   uint32_t *ret)
 {
     uint64_t capacity;
     struct ds_record *r;
@@ -94,8 +91,11 @@ int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size, uint32
         return rc;
     }
     rc = ds_arena_alloc(s->data, capacity, &offset);
-    while (rc != 0 && (more_memory(s, capacity) || ds_store_evict(s, capacity))) {
+    while (rc == DS_ENOMEM && !more_is_coming(s, capacity) && ds_store_evict(s, capacity)) {
         rc = ds_arena_alloc(s->data, capacity, &offset);
+    }
+    if (rc == DS_ENOMEM && more_is_coming(s, capacity)) {
+        rc = DS_EAGAIN;
     }
     if (rc != 0) {
         ds_store_record_free(s, id);
@@ -105,7 +105,7 @@ int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size, uint32
     r->offset = offset;
     r->size = capacity;
     r->version = 0;
-    r->origin = DS_ORIGIN(by->number, DS_ORIGIN_RING, 0, 0);
+    r->origin = origin;
     r->key_size = 0;
     r->mode = 0;
     r->kind = 0;

@@ -75,21 +75,42 @@ static void answer(struct session *by, unsigned slot, uint32_t i, int status, ui
     r->status = status;
 }
 
-static void do_grant(struct ds_store *s, struct session *by, unsigned slot)
+/* A grant that this very request was given before the worker was killed: the client does not know
+ * of it yet. */
+static uint32_t granted_before(const struct ds_store *s, const struct session *by, uint64_t origin)
 {
-    uint32_t n = ds_min_u64(s->scratch.header.n, DS_SUB_MAX) & UINT32_MAX;
+    uint32_t id = by->adopted ? by->grants.first : DS_ID_NONE;
+
+    while (id != DS_ID_NONE && s->record[id].origin != origin) {
+        id = s->link[id].next;
+    }
+    return id;
+}
+
+/* True if it must wait for memory to come. What could be had at once is given without waiting. */
+static bool do_grant(struct ds_store *s, struct session *by, unsigned slot)
+{
+    uint32_t n = s->scratch.header.n;
+    int rc = 0;
 
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t id = 0;
-        int rc = ds_store_grant(s, by, s->scratch.header.value, &id);
+        uint64_t origin = DS_ORIGIN(by->number, slot, by->known[slot], i);
+        uint32_t id = granted_before(s, by, origin);
 
-        answer(by, slot, i, rc, id, rc == 0 ? s->record[id].offset : 0);
-        if (rc != 0) {
-            for (i++; i < n; i++) {
-                answer(by, slot, i, rc, 0, 0);
-            }
+        if (id == DS_ID_NONE && rc == 0) {
+            rc = ds_store_grant(s, by, s->scratch.header.value, origin, &id);
+        }
+        if (id == DS_ID_NONE) {
+            answer(by, slot, i, rc, 0, 0);
+        } else {
+            answer(by, slot, i, 0, id, s->record[id].offset);
+        }
+        if (i == 0 && rc == DS_EAGAIN) {
+            s->starved = true;
+            return true;
         }
     }
+    return false;
 }
 
 static void do_pins(struct ds_store *s, struct session *by, unsigned slot)
@@ -353,6 +374,7 @@ static void answer_all(struct session *by, unsigned slot, int status)
 void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
 {
     bool first = (by->waiting >> slot & 1) == 0;
+    bool wait = false;
 
     if (!ds_store_request_copy(s, by, slot)) {
         s->bad_records++;
@@ -362,7 +384,7 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
     }
     switch (s->scratch.header.op) {
     case DS_OP_GRANT:
-        do_grant(s, by, slot);
+        wait = do_grant(s, by, slot);
         break;
     case DS_OP_PINS:
         do_pins(s, by, slot);
@@ -379,13 +401,14 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
         break;
     }
     default:
-        if (do_items(s, by, slot)) {
-            if (first) {
-                start_waiting(s, by, slot);
-            }
-            by->ready &= ~(UINT64_C(1) << slot);
-            return;
-        }
+        wait = do_items(s, by, slot);
     }
-    ds_store_complete(s, by, slot);
+    if (!wait) {
+        ds_store_complete(s, by, slot);
+        return;
+    }
+    if (first) {
+        start_waiting(s, by, slot);
+    }
+    by->ready &= ~(UINT64_C(1) << slot);
 }

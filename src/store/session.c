@@ -127,6 +127,7 @@ int ds_store_session_adopt(struct ds_store *s, uint32_t number, struct ds_segmen
     if (ds_segment_reserve(&x->segment, DS_SESSION_PIN_OFFSET, x->pins_ready) != 0) {
         x->pins_ready = DS_PINS_START * UINT64_C(4);
     }
+    x->adopted = true;
     x->collected = ds_load_relaxed(&x->state->applied);
     x->log_seen = ds_load_relaxed(&h->log_head);
     x->requests_seen = ds_load_relaxed(&h->requests) - 1; /* look at all slots once */

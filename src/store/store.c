@@ -237,7 +237,14 @@ void ds_store_usable(struct ds_store *s, uint64_t bytes)
         ds_store_release(&s->state->data_ready, bytes); /* before any block of it is lent */
         ds_store_release(&s->index.header->data_ready, bytes);
         ds_arena_grow(s->data, bytes);
+        ds_store_memory_news(s);
     }
+}
+
+void ds_store_memory_news(struct ds_store *s)
+{
+    s->examine = s->examine || s->starved;
+    s->starved = false;
 }
 
 uint64_t ds_store_ready(const struct ds_store *s)

@@ -29,9 +29,10 @@ struct ds_store_config {
     double evict_high;    /* eviction starts above this share of memory in use ... */
     double evict_low;     /* ... and goes on down to this one; both 1.0: only as needed */
 
-    /* Asks for `bytes` more of the data segment at once: calls ds_store_usable() if it can. NULL:
-     * all the memory that there will be is announced by ds_store_usable(). */
-    void (*more_memory)(void *arg, struct ds_store *s, uint64_t bytes);
+    /* Asks for `bytes` more of the data segment. True: it is coming, ds_store_usable() will tell.
+     * False: there is none (the machine's memory is used up). NULL: all the memory that there will
+     * be is announced by ds_store_usable() without asking. */
+    bool (*more_memory)(void *arg, uint64_t bytes);
     void *more_memory_arg;
 };
 
@@ -61,6 +62,9 @@ struct ds_store *ds_store_destroy(struct ds_store *s);
 
 /* The first `bytes` of the data segment have memory behind them now. */
 void ds_store_usable(struct ds_store *s, uint64_t bytes);
+
+/* The machine may have no more memory: whoever waits for some must be told. */
+void ds_store_memory_news(struct ds_store *s);
 
 /* What ds_store_usable() was told last, also by an earlier worker. */
 uint64_t ds_store_ready(const struct ds_store *s);

@@ -3,6 +3,9 @@
  * reserver.c - puts pages behind the data segment ahead of use, so that start is quick and no writer
  * meets a page without memory. fallocate() on a memfd allocates and clears pages; nothing is mapped.
  */
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include "base/atomics.h"
 #include "base/sys.h"
 #include "worker/worker.h"
@@ -10,23 +13,29 @@
 #define STEP (UINT64_C(8) << 20)
 #define SPARE (UINT64_C(64) << 20) /* memory left to the rest of the machine */
 
-/* With the lock held. */
-static bool reserve_step(struct ds_reserver *r, uint64_t bytes)
+static bool reserve_step(struct ds_reserver *r)
 {
     uint64_t ready = ds_load_relaxed(&r->ready);
-    uint64_t step = ds_min_u64(ds_align_up(bytes, DS_PAGE_SIZE), r->size - ready);
+    uint64_t step = ds_min_u64(STEP, r->size - ready);
 
-    if (step == 0) {
-        return false;
-    }
     /* Beyond the cgroup's limit comes an OOM kill, not an error: so look first. */
     if (ds_sys_memory_available() < step + SPARE || ds_sys_reserve(r->fd, ready, step) < 0) {
         atomic_store(&r->failed, true);
         return false;
     }
-    atomic_store(&r->failed, false);
     ds_store_release(&r->ready, ready + step); /* pairs with the loop's load */
     return true;
+}
+
+static void tell(struct ds_reserver *r, bool progress)
+{
+    uint64_t urgent = atomic_load(&r->urgent);
+    uint64_t one = 1;
+
+    if (urgent != 0 && (!progress || ds_load_relaxed(&r->ready) >= urgent)) {
+        atomic_store(&r->urgent, 0);
+        (void)!write(r->news, &one, sizeof(one));
+    }
 }
 
 static void *reserver_main(void *arg)
@@ -35,14 +44,13 @@ static void *reserver_main(void *arg)
 
     while (!atomic_load(&r->stop)) {
         uint32_t bell = atomic_load(&r->bell);
-        bool more = false;
+        bool progress = false;
 
         if (ds_load_relaxed(&r->ready) < ds_min_u64(atomic_load(&r->wanted), r->size)) {
-            (void)pthread_mutex_lock(&r->lock);
-            more = reserve_step(r, STEP);
-            (void)pthread_mutex_unlock(&r->lock);
+            progress = reserve_step(r);
         }
-        if (!more) {
+        tell(r, progress);
+        if (!progress) {
             (void)ds_sys_futex_wait(&r->bell, bell, -1);
         }
     }
@@ -54,10 +62,12 @@ int ds_reserver_start(struct ds_reserver *r, int fd, uint64_t size, uint64_t rea
     *r = (struct ds_reserver){.fd = fd, .size = size, .ahead = ahead};
     atomic_store(&r->ready, ready);
     atomic_store(&r->wanted, ready);
-    if (pthread_mutex_init(&r->lock, NULL) != 0) {
-        return DS_ENOMEM;
+    r->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->news < 0) {
+        return DS_EIO;
     }
     if (pthread_create(&r->thread, NULL, reserver_main, r) != 0) {
+        ds_sys_close(r->news);
         return DS_ENOMEM;
     }
     r->running = true;
@@ -82,12 +92,20 @@ void ds_reserver_used(struct ds_reserver *r, uint64_t used)
     }
 }
 
-uint64_t ds_reserver_more(struct ds_reserver *r, uint64_t bytes)
+bool ds_reserver_more(struct ds_reserver *r, uint64_t bytes)
 {
-    (void)pthread_mutex_lock(&r->lock);
-    (void)reserve_step(r, ds_max_u64(bytes, STEP));
-    (void)pthread_mutex_unlock(&r->lock);
-    return ds_load_acquire(&r->ready);
+    uint64_t ready = ds_load_relaxed(&r->ready);
+    uint64_t want = ds_min_u64(ds_align_up(ready + bytes, STEP), r->size);
+
+    if (atomic_exchange(&r->failed, false) || ready >= r->size) {
+        return false; /* the next one tries again */
+    }
+    if (want > atomic_load(&r->wanted)) {
+        atomic_store(&r->wanted, want);
+    }
+    atomic_store(&r->urgent, want);
+    ring(r);
+    return true;
 }
 
 void ds_reserver_stop(struct ds_reserver *r)
@@ -96,7 +114,7 @@ void ds_reserver_stop(struct ds_reserver *r)
         atomic_store(&r->stop, true);
         ring(r);
         (void)pthread_join(r->thread, NULL);
-        (void)pthread_mutex_destroy(&r->lock);
+        ds_sys_close(r->news);
         r->running = false;
     }
 }

@@ -164,6 +164,7 @@ static void on_keeper(struct ds_worker *w)
 static void dispatch(struct ds_worker *w, const struct epoll_event *e)
 {
     struct ds_conn *c = (void *)(uintptr_t)(e->data.u64 & ~UINT64_C(15));
+    uint64_t rings;
 
     if (c != NULL && c->ending) {
         return; /* an earlier event of this batch ended it */
@@ -192,6 +193,10 @@ static void dispatch(struct ds_worker *w, const struct epoll_event *e)
         break;
     case DS_WATCH_SIGNAL:
         w->stop = true;
+        break;
+    case DS_WATCH_MEMORY:
+        (void)!read(w->reserver.news, &rings, sizeof(rings));
+        ds_store_memory_news(w->store); /* the next pass takes what has come */
         break;
     }
 }
@@ -289,11 +294,11 @@ static void loop(struct ds_worker *w)
 
 /* --- start and end --- */
 
-static void more_memory(void *arg, struct ds_store *s, uint64_t bytes)
+static bool more_memory(void *arg, uint64_t bytes)
 {
     struct ds_worker *w = arg;
 
-    ds_store_usable(s, ds_reserver_more(&w->reserver, bytes));
+    return ds_reserver_more(&w->reserver, bytes);
 }
 
 static void configure(struct ds_worker *w)
@@ -340,6 +345,9 @@ static int watch_sockets(struct ds_worker *w)
     }
     if (rc == 0) {
         rc = ds_worker_watch(w, w->signals, DS_WATCH_SIGNAL, NULL);
+    }
+    if (rc == 0) {
+        rc = ds_worker_watch(w, w->reserver.news, DS_WATCH_MEMORY, NULL);
     }
     return rc;
 }

@@ -24,14 +24,15 @@ struct ds_store;
 /* Memory behind the data segment: grows ahead of what is used, up to all of it. */
 struct ds_reserver {
     pthread_t thread;
-    pthread_mutex_t lock; /* one reservation at a time */
     int fd;
     uint64_t size;
     uint64_t ahead; /* bytes to keep ready beyond what is used */
     _Atomic uint64_t ready;
     _Atomic uint64_t wanted;
-    _Atomic uint32_t bell; /* futex: changes when `wanted` does, or at the end */
-    _Atomic bool failed;   /* the machine has no more memory for us now */
+    _Atomic uint32_t bell;   /* futex: changes when `wanted` does, or at the end */
+    _Atomic uint64_t urgent; /* somebody waits for `ready` to get there; 0: nobody */
+    _Atomic bool failed;     /* the machine has no more memory for us now */
+    int news;                /* eventfd: rung for whoever waits */
     _Atomic bool stop;
     bool running;
 };
@@ -43,8 +44,9 @@ void ds_reserver_stop(struct ds_reserver *r);
 /* `used` bytes are in use: see to it that there is room beyond. Wakes the thread if needed. */
 void ds_reserver_used(struct ds_reserver *r, uint64_t used);
 
-/* Reserves at least `bytes` more at once, in the caller. Returns what is ready then. */
-uint64_t ds_reserver_more(struct ds_reserver *r, uint64_t bytes);
+/* Somebody waits for `bytes` more: `news` is rung when they are ready, or will not be. False: the
+ * machine has no more. */
+DS_MUST_USE bool ds_reserver_more(struct ds_reserver *r, uint64_t bytes);
 
 /* What a descriptor in epoll means. */
 enum ds_watch_kind {
@@ -56,6 +58,7 @@ enum ds_watch_kind {
     DS_WATCH_PROCESS,
     DS_WATCH_WAKE,
     DS_WATCH_SIGNAL,
+    DS_WATCH_MEMORY,
 };
 
 /* A connection, and the session that it may have opened; or the rest of a session without one. */
