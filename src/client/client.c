@@ -11,24 +11,6 @@
 #include "base/failpoint.h"
 #include "client/internal.h"
 
-static _Atomic uint32_t fork_generation; /* see ds_fork_generation() */
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-
-static void count_fork(void)
-{
-    (void)atomic_fetch_add(&fork_generation, 1);
-}
-
-static void watch_forks(void)
-{
-    (void)pthread_atfork(NULL, NULL, count_fork);
-}
-
-uint32_t ds_fork_generation(void)
-{
-    return ds_load_relaxed(&fork_generation);
-}
-
 const char *ds_version(void)
 {
     return DS_VERSION;
@@ -108,7 +90,6 @@ int ds_client_open(const struct ds_client_options *options, struct ds_client **r
     if (c == NULL) {
         return DS_ENOMEM;
     }
-    (void)pthread_once(&fork_once, watch_forks);
     c->fork_generation = ds_fork_generation();
     rc = check_options(c, options);
     if (rc == 0 && pthread_mutex_init(&c->lock, NULL) != 0) {
@@ -123,15 +104,14 @@ int ds_client_open(const struct ds_client_options *options, struct ds_client **r
         return rc;
     }
     ds_store_release(&c->link, l);
+    ds_clients_add(c);
     *ret = c;
     return 0;
 }
 
 /* A handle that was closed lives on for its views; whoever releases the last one frees it. A view's
- * pin is given back inside this lock then, so that nobody frees the handle under somebody's feet. */
-static pthread_mutex_t closed_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* With closed_lock. */
+ * pin is given back under the lock of all clients then, so that nobody frees the handle meanwhile.
+ * With the lock of all clients. */
 static void finish(struct ds_client *c)
 {
     struct ds_link *head = atomic_load(&c->link);
@@ -149,6 +129,7 @@ static void finish(struct ds_client *c)
     }
     atomic_store(&c->link, head);
     if (head == NULL) {
+        ds_clients_remove(c);
         (void)pthread_mutex_destroy(&c->lock);
         ds_free(c);
     }
@@ -169,9 +150,9 @@ void ds_client_close(struct ds_client *client)
         }
         (void)usleep(100);
     }
-    (void)pthread_mutex_lock(&closed_lock);
+    ds_clients_lock();
     finish(client);
-    (void)pthread_mutex_unlock(&closed_lock);
+    ds_clients_unlock();
 }
 
 void ds_view_release(struct ds_view *view)
@@ -180,10 +161,9 @@ void ds_view_release(struct ds_view *view)
     uint32_t slot = (uint32_t)view->pin;
 
     *view = (struct ds_view){0};
-    if (l == NULL || l->client->fork_generation != ds_fork_generation()) {
-        return; /* never had a pin, or the parent's */
+    if (l != NULL) {
+        ds_link_unpin(l, slot);
     }
-    ds_link_unpin(l, slot);
 }
 
 void ds_link_unpin(struct ds_link *l, uint32_t slot)
@@ -194,10 +174,10 @@ void ds_link_unpin(struct ds_link *l, uint32_t slot)
         ds_pin_give(l, slot);
         return;
     }
-    (void)pthread_mutex_lock(&closed_lock);
+    ds_clients_lock();
     ds_pin_give(l, slot);
     finish(l->client);
-    (void)pthread_mutex_unlock(&closed_lock);
+    ds_clients_unlock();
 }
 
 void ds_view_release_many(struct ds_view *views, size_t n)

@@ -74,6 +74,13 @@ struct ds_link {
     _Atomic int wake_fd;
     _Atomic uint32_t epoch; /* of the worker that `sock` and `wake_fd` belong to */
     uint8_t token[16];
+
+    /* In a forked child: the session that holds the pins of inherited views; see fork.c. */
+    struct ds_segment ghost;
+    struct ds_segment next_ghost; /* during a fork: the child's */
+    int ghost_sock;
+    int next_ghost_sock;
+
     _Atomic bool dead; /* this memory has no worker any more: the client has a newer link */
 };
 
@@ -87,6 +94,7 @@ struct ds_client {
     _Atomic bool closing;
     _Atomic uint32_t busy; /* calls under way that may wait: close lets them out first */
     struct async *async; /* async.c */
+    struct ds_client *next; /* in the list of fork.c */
 };
 
 /* A moment: CLOCK_MONOTONIC ns. */
@@ -140,6 +148,23 @@ void ds_link_wake(struct ds_link *l);
 DS_MUST_USE int ds_link_map_writable(struct ds_link *l);
 void ds_link_populate(struct ds_link *l, uint64_t offset, uint64_t size);
 bool ds_link_pinned(const struct ds_link *l);
+
+/* OPEN and WELCOME over a fresh socket. `flags`: DS_WIRE_*. On success *ret_sock and the
+ * descriptors are the caller's. */
+DS_MUST_USE int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t *token,
+                              uint32_t pins, int64_t deadline_ns, int *ret_sock,
+                              struct ds_wire_welcome *welcome, int fds[DS_FD_COUNT]);
+
+/* --- fork.c --- */
+
+/* All handles of this process, and the freeing of closed ones: under one lock, which fork takes. */
+void ds_clients_lock(void);
+void ds_clients_unlock(void);
+void ds_clients_add(struct ds_client *c);
+void ds_clients_remove(struct ds_client *c); /* with the lock */
+
+/* Gives back an inherited pin, in a child. */
+void ds_ghost_unpin(struct ds_link *l, uint32_t slot);
 
 /* --- pin.c --- */
 

@@ -109,14 +109,14 @@ static void close_fds(int *fds, size_t n)
     }
 }
 
-/* OPEN and WELCOME over a fresh socket. On success *sock and all of fds are the caller's. */
-static int shake(struct ds_client *c, const uint8_t *token, int64_t deadline_ns, int *ret_sock,
-                 struct ds_wire_welcome *welcome, int fds[DS_FD_COUNT])
+int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t *token, uint32_t pins,
+                  int64_t deadline_ns, int *ret_sock, struct ds_wire_welcome *welcome,
+                  int fds[DS_FD_COUNT])
 {
     struct ds_wire_open open;
     size_t n_fds = DS_FD_COUNT;
     ssize_t n;
-    int pidfd = ds_sys_pidfd(getpid());
+    int pidfd = (flags & DS_WIRE_GHOST) != 0 ? -1 : ds_sys_pidfd(getpid());
     int sock = ds_net_connect_unix(c->path);
 
     if (sock < 0) {
@@ -125,8 +125,9 @@ static int shake(struct ds_client *c, const uint8_t *token, int64_t deadline_ns,
     }
     ds_wire_begin(&open, DS_WIRE_OPEN, sizeof(open));
     open.pid = (uint32_t)getpid();
+    open.flags = flags;
+    open.pins = pins;
     if (token != NULL) {
-        open.flags = DS_WIRE_RESUME;
         memcpy(open.token, token, sizeof(open.token));
     }
     (void)ds_failpoint("client.connected");
@@ -199,8 +200,8 @@ static struct ds_link *link_create(struct ds_client *c)
         return NULL;
     }
     l->client = c;
-    l->sock = l->data_rw_fd = -1;
-    l->data.fd = l->index_segment.fd = l->session_segment.fd = l->data_rw.fd = -1;
+    l->sock = l->data_rw_fd = l->ghost_sock = l->next_ghost_sock = -1;
+    l->data.fd = l->index_segment.fd = l->session_segment.fd = l->data_rw.fd = l->ghost.fd = l->next_ghost.fd = -1;
     atomic_init(&l->wake_fd, -1);
     atomic_init(&l->request_free, UINT64_MAX);
     l->pin_free = ds_sys_map_private(PIN_WORDS * sizeof(*l->pin_free));
@@ -229,7 +230,7 @@ int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret)
     if (l == NULL) {
         return DS_ENOMEM;
     }
-    rc = shake(c, NULL, deadline_ns, &l->sock, &welcome, fds);
+    rc = ds_link_shake(c, 0, NULL, 0, deadline_ns, &l->sock, &welcome, fds);
     if (rc == 0) {
         l->data_size = welcome.data_size;
         l->boottime_offset_ns = ds_sys_boottime_offset_ns();
@@ -411,7 +412,7 @@ static int resume(struct ds_link *l, int64_t deadline_ns)
     int fds[DS_FD_COUNT] = {-1, -1, -1, -1, -1};
     int sock = -1;
     int old;
-    int rc = shake(l->client, l->token, deadline_ns, &sock, &welcome, fds);
+    int rc = ds_link_shake(l->client, DS_WIRE_RESUME, l->token, 0, deadline_ns, &sock, &welcome, fds);
 
     if (rc != 0) {
         return rc;

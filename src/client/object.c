@@ -586,7 +586,7 @@ void ds_buffer_free(struct ds_buffer *buffer)
             ds_grant_give(l, &buffer->grant);
             (void)pthread_mutex_unlock(&l->write_lock);
         }
-        ds_link_unpin(l, buffer->slot);
     }
+    ds_link_unpin(l, buffer->slot);
     ds_free(buffer);
 }

@@ -45,12 +45,19 @@ static int enter(struct ds_store *s, uint32_t number, struct ds_segment *segment
 
 /* Everything but the pins beyond the first ones gets its pages now: a worker that meets a page
  * without memory would die of it. */
-static int reserve_start(struct ds_segment *segment)
+static int reserve_start(struct ds_segment *segment, uint64_t pins)
 {
-    return ds_segment_reserve(segment, 0, DS_SESSION_PIN_OFFSET + DS_PINS_START * 4);
+    return ds_segment_reserve(segment, 0, DS_SESSION_PIN_OFFSET + pins * 4);
 }
 
-static void format(struct session *x)
+static uint64_t pins_at_start(uint32_t wanted)
+{
+    uint64_t pins = ds_align_up(ds_max_u64(wanted, DS_PINS_START), DS_PAGE_SIZE / 4);
+
+    return ds_min_u64(pins, DS_PINS_MAX);
+}
+
+static void format(struct session *x, uint64_t pins)
 {
     struct ds_session_header *h = x->header;
 
@@ -67,8 +74,8 @@ static void format(struct session *x)
     x->collected = ds_load_relaxed(&x->state->applied);
     ds_store_relaxed(&h->ring_tail, x->collected);
     ds_store_relaxed(&h->applied, x->collected);
-    ds_store_relaxed(&h->pins_limit, DS_PINS_START);
-    x->pins_ready = DS_PINS_START * UINT64_C(4);
+    ds_store_relaxed(&h->pins_limit, (uint32_t)pins);
+    x->pins_ready = pins * 4;
     h->magic = DS_SESSION_MAGIC;
 }
 
@@ -85,14 +92,14 @@ int ds_store_session_open(struct ds_store *s, const struct ds_session_info *info
     if (n == s->config.session_max) {
         return DS_EAGAIN;
     }
-    rc = reserve_start(segment);
+    rc = reserve_start(segment, pins_at_start(info->pins));
     if (rc == 0) {
         rc = enter(s, n, segment);
     }
     if (rc != 0) {
         return rc;
     }
-    format(s->session[n]);
+    format(s->session[n], pins_at_start(info->pins));
     memcpy(s->session_state[n].token, info->token, sizeof(info->token));
     s->session_state[n].pid = info->pid;
     s->session_state[n].uid = info->uid;
@@ -114,7 +121,7 @@ int ds_store_session_adopt(struct ds_store *s, uint32_t number, struct ds_segmen
         h->session != number) {
         return DS_ECORRUPT;
     }
-    rc = reserve_start(segment);
+    rc = reserve_start(segment, DS_PINS_START);
     if (rc == 0) {
         rc = enter(s, number, segment);
     }
@@ -195,6 +202,19 @@ void ds_store_session_hangup(struct ds_store *s, uint32_t number)
     }
 }
 
+/* Keeps the order: a ghost session stands behind the one that its pins were copied from, and reclaim
+ * looks at them in this order, so that a pin on its way is seen in one of both. */
+static void leave_active(struct ds_store *s, const struct session *x)
+{
+    uint32_t i = 0;
+
+    while (s->active[i] != x) {
+        i++;
+    }
+    s->n_active--;
+    memmove(&s->active[i], &s->active[i + 1], (s->n_active - i) * sizeof(s->active[0]));
+}
+
 void ds_store_session_end(struct ds_store *s, uint32_t number)
 {
     struct session *x = s->session[number];
@@ -206,12 +226,7 @@ void ds_store_session_end(struct ds_store *s, uint32_t number)
     while (x->grants.first != DS_ID_NONE) {
         ds_store_grant_drop(s, x, x->grants.first);
     }
-    for (uint32_t i = 0; i < s->n_active; i++) {
-        if (s->active[i] == x) {
-            s->active[i] = s->active[--s->n_active];
-            break;
-        }
-    }
+    leave_active(s, x);
     s->session[number] = NULL;
     ds_store_release(&s->session_state[number].word, DS_SESSION_FREE);
     ds_segment_close(&x->segment);

@@ -78,6 +78,7 @@ struct ds_session_info {
     uint8_t token[16];
     uint32_t pid;
     uint32_t uid;
+    uint32_t pins; /* slots to make ready at the start, at least; not kept */
 };
 
 /* Formats `segment` (of DS_SESSION_SIZE) as a new session. DS_ENOMEM, DS_EAGAIN: too many. */

@@ -26,6 +26,7 @@ static const struct {
                          {offsetof(struct ds_wire_answer, path), DS_SOCKET_PATH_MAX},
                          {offsetof(struct ds_wire_answer, text), 1024}}},
     [DS_WIRE_GOODBYE] = {sizeof(struct ds_wire_header), {{0, 0}}},
+    [DS_WIRE_CLAIM] = {sizeof(struct ds_wire_header), {{0, 0}}},
 };
 
 size_t ds_wire_size(enum ds_wire_type type)

@@ -10,6 +10,7 @@
  *     later, at will:         CONTROL -------->
  *                             <--------------- ANSWER
  *                             GOODBYE --------> (nothing is mapped any more)
+ *                             CLAIM [pidfd] ---> (a forked child takes the ghost session over)
  *
  * Fixed-size little-endian structs; a message of another size, magic or ABI is refused. The decoders
  * take untrusted bytes: they check everything they return, make no system call and keep nothing.
@@ -33,6 +34,7 @@ enum ds_wire_type {
     DS_WIRE_CONTROL,
     DS_WIRE_ANSWER,
     DS_WIRE_GOODBYE,
+    DS_WIRE_CLAIM,
 };
 
 struct ds_wire_header {
@@ -52,13 +54,17 @@ struct ds_wire_here {
     char path[DS_SOCKET_PATH_MAX]; /* NUL-terminated */
 };
 
-#define DS_WIRE_RESUME 1u /* flags of OPEN: go on with the session of `token` */
+/* flags of OPEN */
+#define DS_WIRE_RESUME 1u /* go on with the session of `token` */
+#define DS_WIRE_GHOST 2u  /* for a child about to be forked: its pidfd follows with CLAIM */
 
 struct ds_wire_open {
     struct ds_wire_header header;
     uint32_t flags;
     uint32_t pid; /* in the client's own namespace: for people only */
     uint8_t token[16];
+    uint32_t pins; /* slots that must be ready at once; 0: as usual */
+    uint32_t reserved;
     char tenant[64]; /* NUL-terminated */
 };
 

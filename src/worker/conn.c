@@ -72,7 +72,7 @@ static void hang_up(struct ds_worker *w, struct ds_conn *c)
     if (c->session != UINT32_MAX) {
         ds_store_session_hangup(w->store, c->session);
     }
-    if (c->session == UINT32_MAX || c->gone || c->goodbye) {
+    if (c->session == UINT32_MAX || c->gone || c->goodbye || c->ghost) {
         conn_finish(w, c);
     }
 }
@@ -168,15 +168,22 @@ static void refuse(struct ds_conn *c, int status, const char *text)
     (void)!ds_sys_send_fds(c->sock, &reply, sizeof(reply), NULL, 0);
 }
 
+static int keep_session(struct ds_worker *w, const struct ds_conn *c)
+{
+    int fds[2] = {ds_store_session_segment(w->store, c->session)->fd, c->pidfd};
+    char name[DS_LINK_NAME_MAX];
+
+    (void)snprintf(name, sizeof(name), "s%u", c->session);
+    return ds_link_send(w->link, DS_LINK_PUT, 0, name, NULL, fds, c->pidfd >= 0 ? 2 : 1);
+}
+
 /* The session's descriptors go to the keeper first: whatever a client has been told of, the next
  * worker knows. */
 static int new_session(struct ds_worker *w, struct ds_conn *c, const struct ds_wire_open *open)
 {
-    struct ds_session_info info = {.pid = open->pid};
+    struct ds_session_info info = {.pid = open->pid, .pins = open->pins};
     struct ds_segment segment;
     struct ds_sys_peer peer;
-    char name[DS_LINK_NAME_MAX];
-    int fds[2];
     int rc = ds_segment_create("ds-session", DS_SESSION_SIZE, &segment);
 
     if (rc != 0) {
@@ -187,16 +194,13 @@ static int new_session(struct ds_worker *w, struct ds_conn *c, const struct ds_w
         return DS_EIO;
     }
     info.uid = peer.uid;
-    fds[0] = segment.fd;
-    fds[1] = c->pidfd;
     rc = ds_store_session_open(w->store, &info, &segment, &c->session);
     if (rc != 0) {
         ds_segment_close(&segment);
         return rc;
     }
-    (void)snprintf(name, sizeof(name), "s%u", c->session);
     (void)ds_failpoint("session.before_keep");
-    return ds_link_send(w->link, DS_LINK_PUT, 0, name, NULL, fds, c->pidfd >= 0 ? 2 : 1);
+    return keep_session(w, c);
 }
 
 /* The connection of a session that an earlier worker or connection left behind. */
@@ -272,8 +276,11 @@ static void on_open(struct ds_worker *w, struct ds_conn *c, const struct ds_wire
         refuse(c, DS_ENOTSUPPORTED, "tenants are not there yet: leave tenant_id empty");
         return;
     }
-    c->pidfd = *pidfd >= 0 ? *pidfd : ds_sys_pidfd(peer.pid);
-    *pidfd = -1;
+    c->ghost = (open->flags & DS_WIRE_GHOST) != 0;
+    if (!c->ghost) {
+        c->pidfd = *pidfd >= 0 ? *pidfd : ds_sys_pidfd(peer.pid);
+        *pidfd = -1;
+    }
     rc = (open->flags & DS_WIRE_RESUME) != 0 ? resume_session(w, c, open)
                                              : new_session(w, c, open);
     if (rc == 0 && c->pidfd >= 0) {
@@ -319,6 +326,20 @@ static void on_control(struct ds_worker *w, struct ds_conn *c, const struct ds_w
     (void)!ds_sys_send_fds(c->sock, &reply, sizeof(reply), NULL, 0);
 }
 
+/* The forked child says who it is. */
+static void on_claim(struct ds_worker *w, struct ds_conn *c, int *pidfd)
+{
+    if (!c->ghost || *pidfd < 0) {
+        return;
+    }
+    c->ghost = false;
+    c->pidfd = *pidfd;
+    *pidfd = -1;
+    if (ds_worker_watch(w, c->pidfd, DS_WATCH_PROCESS, c) != 0 || keep_session(w, c) != 0) {
+        ds_log(DS_LOG_WARNING, "session %u: its process cannot be watched", c->session);
+    }
+}
+
 void ds_worker_on_peer(struct ds_worker *w, struct ds_conn *c)
 {
     union {
@@ -341,6 +362,8 @@ void ds_worker_on_peer(struct ds_worker *w, struct ds_conn *c)
         on_open(w, c, &msg.open, &pidfd);
     } else if (ds_wire_valid(&msg, (size_t)n, DS_WIRE_CONTROL)) {
         on_control(w, c, &msg.control);
+    } else if (ds_wire_valid(&msg, (size_t)n, DS_WIRE_CLAIM)) {
+        on_claim(w, c, &pidfd);
     } else if (ds_wire_valid(&msg, (size_t)n, DS_WIRE_GOODBYE)) {
         c->goodbye = true;
         hang_up(w, c);

@@ -71,6 +71,7 @@ struct ds_conn {
     bool gone;        /* the process has ended */
     bool hello;       /* a TCP connection that only asks for the socket */
     bool goodbye;     /* the client has unmapped everything */
+    bool ghost;       /* waits for CLAIM; until then the socket alone tells of its end */
     bool ending;      /* its end waits for the next pass */
 };
 
