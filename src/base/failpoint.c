@@ -3,22 +3,25 @@
 
 #ifdef DS_FAILPOINTS
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#define POINTS_MAX 16
+#define POINTS_MAX 48
 
 struct point {
     char name[48];
     char action[16];
     long arg;
-    long nth; /* 0 = every hit */
+    long nth;    /* 0 = every hit */
+    long chance; /* 0 = always; n = one hit in n */
     atomic_long hits;
 };
 
@@ -28,7 +31,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void parse(const char *spec)
 {
-    char copy[1024];
+    char copy[4096];
     char *save = NULL;
     int n = 0;
 
@@ -39,6 +42,7 @@ static void parse(const char *spec)
         struct point *p = &points[n];
         char *eq = strchr(s, '=');
         char *at = strrchr(s, '@');
+        char *percent = strrchr(s, '%');
         char *colon;
 
         if (eq == NULL) {
@@ -47,6 +51,10 @@ static void parse(const char *spec)
         if (at != NULL && at > eq) {
             p->nth = strtol(at + 1, NULL, 10);
             *at = '\0';
+        }
+        if (percent != NULL && percent > eq) {
+            p->chance = strtol(percent + 1, NULL, 10);
+            *percent = '\0';
         }
         *eq = '\0';
         colon = strchr(eq + 1, ':');
@@ -73,8 +81,41 @@ void ds_failpoint_arm(const char *spec)
     parse(spec);
 }
 
-static int fire(const struct point *p)
+/* Tells the test which point it was: a kill leaves no other word. */
+static void note(const struct point *p, const char *name)
 {
+    const char *path = getenv("DS_FAILPOINTS_LOG");
+    char line[64];
+    int n = snprintf(line, sizeof(line), "%s %s\n", name, p->action);
+    int fd = path != NULL ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
+
+    if (fd >= 0) {
+        (void)!write(fd, line, (size_t)n);
+        (void)close(fd);
+    }
+}
+
+static bool matches(const struct point *p, const char *name)
+{
+    size_t n = strlen(p->name);
+
+    return n > 0 && p->name[n - 1] == '*' ? strncmp(p->name, name, n - 1) == 0
+                                          : strcmp(p->name, name) == 0;
+}
+
+/* A coin that needs no state: tests choose rates, not sequences. */
+static bool by_chance(long one_in)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return one_in <= 1 || (((uint64_t)t.tv_nsec * UINT64_C(0x9e3779b97f4a7c15)) >> 33) %
+                                  (uint64_t)one_in == 0;
+}
+
+static int fire(const struct point *p, const char *name)
+{
+    note(p, name);
     if (strcmp(p->action, "kill") == 0) {
         (void)kill(getpid(), SIGKILL);
     } else if (strcmp(p->action, "abort") == 0) {
@@ -101,11 +142,11 @@ int ds_failpoint(const char *name)
     for (int i = 0; i < n; i++) {
         struct point *p = &points[i];
 
-        if (strcmp(p->name, name) == 0) {
+        if (matches(p, name)) {
             long hit = atomic_fetch_add(&p->hits, 1) + 1;
 
-            if (p->nth == 0 || p->nth == hit) {
-                return fire(p);
+            if ((p->nth == 0 || p->nth == hit) && by_chance(p->chance)) {
+                return fire(p, name);
             }
         }
     }

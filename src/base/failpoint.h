@@ -5,7 +5,9 @@
  *     rc = ds_failpoint("session.create");   0, or a negative errno value to fail with
  *
  * Armed by the environment variable DS_FAILPOINTS, read once at the first hit:
- *     name=action[@n][;name=action...]    the n-th hit of the name fires (default: every hit)
+ *     name=action[@n|%n][;name=action...]    @n: the n-th hit fires; %n: one hit in n, by chance;
+ *                                            else every hit. A name may end in * ("sys.*").
+ * With DS_FAILPOINTS_LOG=path each point that fires appends a line "name action" there.
  * Actions: kill (SIGKILL to the own process), abort, errno:N, sleep:MS, exit:N.
  * Compiled to nothing without -DDS_FAILPOINTS (release builds).
  */

@@ -33,6 +33,8 @@ struct session {
     uint64_t requests_seen; /* header->requests when the slots were looked at last */
     uint64_t log_seen;
     uint64_t collected;   /* ring position up to which this pass has read */
+    uint64_t tail;        /* of the ring, and header->requests, when this pass began */
+    uint64_t requests;
     uint64_t last_ticket; /* tickets of one ring never go back */
     uint64_t fresh;       /* request slots seen in this pass */
     uint64_t ready;       /* seen in an earlier pass: may be executed */

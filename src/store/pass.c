@@ -90,26 +90,34 @@ static void collect_requests(struct session *x, uint64_t requests)
     }
 }
 
-/* L1 */
+/* L1. The clock is read behind the tails: a record that was posted while the pass began would have a
+ * ticket of the future otherwise, and lose its place among the others by being cut to the present. */
 static void collect(struct ds_store *s)
 {
     s->batch_n = 0;
     s->partial = false;
     for (uint32_t i = 0; i < s->n_active; i++) {
         struct session *x = s->active[i];
-        uint64_t tail = ds_load_acquire(&x->header->ring_tail); /* pairs with W2 */
-        uint64_t requests = ds_load_acquire(&x->header->requests);
+
+        x->tail = ds_load_acquire(&x->header->ring_tail); /* pairs with W2 */
+        x->requests = ds_load_acquire(&x->header->requests);
+    }
+    if (s->config.ticks != NULL) {
+        s->now.ticks = s->config.ticks(s->config.ticks_arg);
+    }
+    for (uint32_t i = 0; i < s->n_active; i++) {
+        struct session *x = s->active[i];
 
         if (x->broken) {
             continue;
         }
-        if (tail - x->collected > DS_RING_SIZE || tail % 16 != 0) {
+        if (x->tail - x->collected > DS_RING_SIZE || x->tail % 16 != 0) {
             broken(s, x);
             continue;
         }
-        collect_ring(s, x, tail);
-        if (requests != x->requests_seen) {
-            collect_requests(x, requests);
+        collect_ring(s, x, x->tail);
+        if (x->requests != x->requests_seen) {
+            collect_requests(x, x->requests);
         }
     }
 }

@@ -15,6 +15,13 @@ static uint64_t record_offset(void)
     return DS_PAGE_SIZE + DS_SESSIONS_MAX * sizeof(struct ds_state_session);
 }
 
+/* Only the sessions that may be used have pages behind them. */
+static uint64_t sessions_end(const struct ds_store_config *config)
+{
+    return DS_PAGE_SIZE + ds_align_up(config->session_max * sizeof(struct ds_state_session),
+                                      DS_PAGE_SIZE);
+}
+
 uint64_t ds_store_state_size(const struct ds_store_config *config)
 {
     return ds_align_up(record_offset() + record_max(config) * sizeof(struct ds_record),
@@ -90,7 +97,7 @@ static int format_state(const struct ds_store_config *config, struct ds_segment 
                         const struct ds_store_now *now)
 {
     struct ds_state_header *h = (void *)state->base;
-    int rc = ds_segment_reserve(state, 0, record_offset());
+    int rc = ds_segment_reserve(state, 0, sessions_end(config));
 
     if (rc != 0) {
         return rc;
@@ -178,7 +185,7 @@ int ds_store_attach(const struct ds_store_config *config, struct ds_segment *ind
     if (s == NULL) {
         return DS_ENOMEM;
     }
-    rc = ds_segment_reserve(state, 0, record_offset());
+    rc = ds_segment_reserve(state, 0, sessions_end(config));
     if (rc == 0) {
         rc = ds_index_attach(&s->index, index);
     }

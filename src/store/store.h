@@ -34,6 +34,11 @@ struct ds_store_config {
      * be is announced by ds_store_usable() without asking. */
     bool (*more_memory)(void *arg, uint64_t bytes);
     void *more_memory_arg;
+
+    /* Reads the cycle counter (ds_ticks), after a pass has read the rings' tails: an honest ticket
+     * is below it. NULL: the time given to the pass is the time of all of it. */
+    uint64_t (*ticks)(void *arg);
+    void *ticks_arg;
 };
 
 struct ds_store_now {

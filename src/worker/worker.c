@@ -40,6 +40,12 @@ static struct ds_store_now now_of(const struct ds_worker *w)
     return now;
 }
 
+static uint64_t ticks_now(void *arg)
+{
+    (void)arg;
+    return ds_ticks();
+}
+
 static struct ds_index_header *index_header(const struct ds_worker *w)
 {
     return (void *)w->index.base;
@@ -315,6 +321,7 @@ static void configure(struct ds_worker *w)
         .evict_low = high >= 1.0 ? 0.995 : low,
         .more_memory = more_memory,
         .more_memory_arg = w,
+        .ticks = ticks_now,
     };
 }
 
