@@ -23,21 +23,21 @@ extern "C" {
 /* Set by ds_client_options_init(); then changed field by field. Strings are the caller's and are
  * copied by ds_client_open(). NULL or "" means: not given. */
 struct ds_client_options {
-    size_t struct_size;          /* sizeof, set by init: lets the struct grow */
-    const char *host;            /* worker address; default DATASYSTEM_HOST, then 127.0.0.1 */
-    uint16_t port;               /* default DATASYSTEM_PORT, then 31501 */
-    int32_t connect_timeout_ms;  /* 9000; at least 500 */
-    int32_t request_timeout_ms;  /* 0 = the same as connect_timeout_ms */
-    const char *tenant_id;       /* only "" until tenants exist: else DS_ENOTSUPPORTED */
+    size_t struct_size;         /* sizeof, set by init: lets the struct grow */
+    const char *host;           /* worker address; default DATASYSTEM_HOST, then 127.0.0.1 */
+    uint16_t port;              /* default DATASYSTEM_PORT, then 31501 */
+    int32_t connect_timeout_ms; /* 9000; at least 500 */
+    int32_t request_timeout_ms; /* 0 = the same as connect_timeout_ms */
+    const char *tenant_id;      /* only "" until tenants exist: else DS_ENOTSUPPORTED */
 };
 
 DS_API void ds_client_options_init(struct ds_client_options *options);
 
 /*
  * Connects, maps the shared memory and starts a session.
- * DS_EUNAVAILABLE: nobody listens there. DS_EDENIED: the worker refuses this user. DS_ENOTSUPPORTED:
- * the worker is there, but its memory cannot be shared with this process (another host or container
- * without the socket directory). DS_EVERSION. DS_EINVAL. DS_ETIMEOUT. DS_ENOMEM.
+ * DS_EUNAVAILABLE: nobody listens there. DS_EDENIED: the worker refuses this user.
+ * DS_ENOTSUPPORTED: the worker is there, but its memory cannot be shared with this process (another
+ * host or container without the socket directory). DS_EVERSION. DS_EINVAL. DS_ETIMEOUT. DS_ENOMEM.
  */
 DS_API DS_MUST_USE int ds_client_open(const struct ds_client_options *options,
                                       struct ds_client **ret);
@@ -56,22 +56,22 @@ DS_API void ds_view_release_many(struct ds_view *views, size_t n);
 
 /* What the worker holds; all sizes in bytes. */
 struct ds_worker_stats {
-    uint64_t memory_size;     /* configured */
-    uint64_t memory_live;     /* blocks of published objects */
-    uint64_t memory_granted;  /* blocks lent to clients for writing */
-    uint64_t memory_doomed;   /* blocks of deleted or replaced objects that somebody still reads */
-    uint64_t memory_free;     /* live + granted + doomed + free = size */
+    uint64_t memory_size;    /* configured */
+    uint64_t memory_live;    /* blocks of published objects */
+    uint64_t memory_granted; /* blocks lent to clients for writing */
+    uint64_t memory_doomed;  /* blocks of deleted or replaced objects that somebody still reads */
+    uint64_t memory_free;    /* live + granted + doomed + free = size */
     uint64_t objects;
     uint64_t sessions;
-    uint64_t sets;            /* published objects since the worker started, counted by the worker */
+    uint64_t sets; /* published objects since the worker started, counted by the worker */
     uint64_t evictions;
     uint64_t expirations;
     uint64_t deletes;
-    uint64_t restarts;        /* of the worker, since the keeper started */
+    uint64_t restarts; /* of the worker, since the keeper started */
     uint64_t worker_pid;
     uint64_t keeper_pid;
     uint64_t uptime_ms;
-    uint64_t passes;          /* over the rings, since the worker started */
+    uint64_t passes; /* over the rings, since the worker started */
     uint64_t reserved[8];
 };
 

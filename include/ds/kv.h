@@ -85,8 +85,8 @@ DS_API DS_MUST_USE int ds_kv_size(struct ds_client *client, const struct ds_byte
 
 /* --- writing in place --- */
 
-/* A buffer of `size` bytes in shared memory, not yet visible to anybody: fill ds_buffer_data(), then
- * ds_kv_publish(). With only_if_absent and an existing key: DS_UNCHANGED and *ret = NULL. */
+/* A buffer of `size` bytes in shared memory, not yet visible to anybody: fill ds_buffer_data(),
+ * then ds_kv_publish(). With only_if_absent and an existing key: DS_UNCHANGED and *ret = NULL. */
 DS_API DS_MUST_USE int ds_kv_create(struct ds_client *client, const void *key, size_t key_size,
                                     size_t size, const struct ds_set_options *options,
                                     struct ds_buffer **ret);

@@ -2,8 +2,8 @@
 /*
  * object.h - objects: buffers that are published again, sealed, latched and reference counted.
  *
- * An object shares its name space with the keys of kv.h. It is created as a buffer, filled in place,
- * and published (may be changed and published again) or sealed (never changes again).
+ * An object shares its name space with the keys of kv.h. It is created as a buffer, filled in
+ * place, and published (may be changed and published again) or sealed (never changes again).
  *
  * Ownership: a ds_buffer is the caller's until ds_buffer_free(). It may outlive the client handle.
  * Threads:   calls on one buffer need the caller's own exclusion; different buffers do not.
@@ -40,10 +40,10 @@ DS_API DS_MUST_USE int ds_object_put(struct ds_client *client, const void *key, 
                                      const struct ds_create_options *options,
                                      const struct ds_bytes *nested, size_t n_nested);
 
-/* Buffers of existing objects; waits up to timeout_ms for missing ones. ret_buffers[i] is NULL where
- * results[i] != 0. Return value as in kv.h "Batches". */
-DS_API DS_MUST_USE int ds_object_get(struct ds_client *client, const struct ds_bytes *keys, size_t n,
-                                     int64_t timeout_ms, struct ds_buffer **ret_buffers,
+/* Buffers of existing objects; waits up to timeout_ms for missing ones. ret_buffers[i] is NULL
+ * where results[i] != 0. Return value as in kv.h "Batches". */
+DS_API DS_MUST_USE int ds_object_get(struct ds_client *client, const struct ds_bytes *keys,
+                                     size_t n, int64_t timeout_ms, struct ds_buffer **ret_buffers,
                                      int *results);
 
 /* --- buffers --- */
@@ -84,8 +84,8 @@ DS_API void ds_buffer_free(struct ds_buffer *buffer);
 
 /* Counts per client handle; an object is deleted when the last reference of all clients is gone.
  * References may be taken before the object exists; they end with the process that took them. */
-DS_API DS_MUST_USE int ds_object_ref(struct ds_client *client, const struct ds_bytes *keys, size_t n,
-                                     int *results);
+DS_API DS_MUST_USE int ds_object_ref(struct ds_client *client, const struct ds_bytes *keys,
+                                     size_t n, int *results);
 DS_API DS_MUST_USE int ds_object_unref(struct ds_client *client, const struct ds_bytes *keys,
                                        size_t n, int *results);
 

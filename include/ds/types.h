@@ -25,7 +25,8 @@
 #define DS_BATCH_EXIST_MAX 100000u /* keys in one ds_kv_exist() */
 
 struct ds_client; /* a connection to a worker; see client.h */
-struct ds_buffer; /* an object being written, or an object fetched for reading and writing in place */
+struct ds_buffer; /* an object being written, or an object fetched for reading and writing in place
+                   */
 
 /* Bytes that the caller keeps alive for the time of the call. */
 struct ds_bytes {
@@ -48,11 +49,11 @@ struct ds_view {
 /* What the worker may do with the only copy of an object when memory is short, and which lower tier
  * holds it. Numbers are those of the other language APIs. */
 enum ds_write_mode {
-    DS_WRITE_NONE = 0,          /* memory only, never dropped silently: a full worker refuses */
-    DS_WRITE_THROUGH = 1,       /* second level holds it before the call returns */
-    DS_WRITE_BACK = 2,          /* second level gets it in the background */
-    DS_WRITE_NONE_EVICT = 3,    /* memory only, may be evicted */
-    DS_WRITE_BACK_EVICT = 4,    /* as DS_WRITE_BACK, may be evicted */
+    DS_WRITE_NONE = 0,       /* memory only, never dropped silently: a full worker refuses */
+    DS_WRITE_THROUGH = 1,    /* second level holds it before the call returns */
+    DS_WRITE_BACK = 2,       /* second level gets it in the background */
+    DS_WRITE_NONE_EVICT = 3, /* memory only, may be evicted */
+    DS_WRITE_BACK_EVICT = 4, /* as DS_WRITE_BACK, may be evicted */
 };
 
 enum ds_consistency { DS_PRAM = 0, DS_CAUSAL = 1 };

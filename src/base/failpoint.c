@@ -109,8 +109,8 @@ static bool by_chance(long one_in)
     struct timespec t;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return one_in <= 1 || (((uint64_t)t.tv_nsec * UINT64_C(0x9e3779b97f4a7c15)) >> 33) %
-                                  (uint64_t)one_in == 0;
+    return one_in <= 1 ||
+           (((uint64_t)t.tv_nsec * UINT64_C(0x9e3779b97f4a7c15)) >> 33) % (uint64_t)one_in == 0;
 }
 
 static int fire(const struct point *p, const char *name)

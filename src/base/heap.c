@@ -9,8 +9,7 @@ int ds_heap_push(struct ds_heap *h, int64_t time, uint64_t id, uint64_t tag)
 
     if (h->n == h->capacity) {
         size_t capacity = h->capacity == 0 ? 64 : h->capacity * 2;
-        struct ds_heap_item *items =
-            ds_realloc_array(h->items, capacity, sizeof(*items), "heap");
+        struct ds_heap_item *items = ds_realloc_array(h->items, capacity, sizeof(*items), "heap");
 
         if (items == NULL) {
             return DS_ENOMEM;

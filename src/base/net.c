@@ -191,5 +191,6 @@ int ds_net_write_all(int fd, const void *buf, size_t size)
     if (n < 0) {
         return -errno;
     }
-    return (size_t)n == size ? 0 : -EPIPE; /* messages are small: they fit a fresh socket's buffer */
+    return (size_t)n == size ? 0
+                             : -EPIPE; /* messages are small: they fit a fresh socket's buffer */
 }

@@ -15,7 +15,8 @@ DS_MUST_USE int ds_net_listen_tcp(const char *host, uint16_t port);
 /* A listening Unix SOCK_SEQPACKET socket at `path` (an old one there is removed). */
 DS_MUST_USE int ds_net_listen_unix(const char *path, bool for_all_users);
 
-/* Connects before `deadline_ns` (CLOCK_MONOTONIC): -ETIMEDOUT, -ECONNREFUSED ... Blocking sockets. */
+/* Connects before `deadline_ns` (CLOCK_MONOTONIC): -ETIMEDOUT, -ECONNREFUSED ... Blocking sockets.
+ */
 DS_MUST_USE int ds_net_connect_tcp(const char *host, uint16_t port, int64_t deadline_ns);
 DS_MUST_USE int ds_net_connect_unix(const char *path);
 

@@ -2,8 +2,8 @@
 /*
  * rundir.h - the directory of a worker's socket and log.
  *
- * Option unix_domain_socket_dir, else "datasystem-<uid>" under XDG_RUNTIME_DIR or /tmp. One file per
- * worker and kind: "<worker_address>.sock", "<worker_address>.log".
+ * Option unix_domain_socket_dir, else "datasystem-<uid>" under XDG_RUNTIME_DIR or /tmp. One file
+ * per worker and kind: "<worker_address>.sock", "<worker_address>.log".
  */
 #ifndef DS_BASE_RUNDIR_H
 #define DS_BASE_RUNDIR_H

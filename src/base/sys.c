@@ -84,7 +84,8 @@ void *ds_sys_map_private(uint64_t size)
     if (ds_failpoint("sys.map_private") < 0) {
         return NULL;
     }
-    p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+             0);
     return p == MAP_FAILED ? NULL : p;
 }
 
@@ -93,6 +94,12 @@ void ds_sys_unmap(void *addr, uint64_t size)
     if (addr != NULL) {
         (void)munmap(addr, size);
     }
+}
+
+void ds_sys_replace(void *addr, uint64_t size)
+{
+    (void)mmap(addr, size, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 int ds_sys_reserve(int fd, uint64_t offset, uint64_t size)

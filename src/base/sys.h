@@ -25,6 +25,9 @@ DS_MUST_USE int ds_sys_map(int fd, uint64_t size, bool writable, void **ret);
 DS_MUST_USE void *ds_sys_map_private(uint64_t size);
 void ds_sys_unmap(void *addr, uint64_t size);
 
+/* Replaces a mapping in place by empty private pages. */
+void ds_sys_replace(void *addr, uint64_t size);
+
 /* Puts pages behind [offset, offset + size): 0, -ENOMEM, -ENOSPC ... */
 DS_MUST_USE int ds_sys_reserve(int fd, uint64_t offset, uint64_t size);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * async.c - waiting gets that call back: one thread per client handle, started by the first of them.
+ * async.c - waiting gets that call back: one thread per client handle, started by the first of
+ * them.
  *
  * The thread asks for each pending key in turn with short waits as long as there are several, with
  * long ones when there is only one.
@@ -67,7 +68,10 @@ static bool serve(struct ds_client *c, struct pending *p)
     struct ds_view view = {0};
     int64_t left_ms = (p->deadline_ns - ds_monotonic_ns()) / 1000000;
     int rc = ds_kv_get(c, p->key, p->key_size,
-                       left_ms < 0 ? 0 : left_ms < SLICE_MS ? left_ms : SLICE_MS, &view);
+                       left_ms < 0          ? 0
+                       : left_ms < SLICE_MS ? left_ms
+                                            : SLICE_MS,
+                       &view);
 
     if (rc == DS_ENOTFOUND && left_ms > 0) {
         return false;

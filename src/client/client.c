@@ -96,8 +96,8 @@ int ds_client_open(const struct ds_client_options *options, struct ds_client **r
         rc = DS_ENOMEM;
     }
     if (rc == 0) {
-        rc = ds_link_open(c, ds_monotonic_ns() + options->connect_timeout_ms * INT64_C(1000000),
-                          &l);
+        rc =
+            ds_link_open(c, ds_monotonic_ns() + options->connect_timeout_ms * INT64_C(1000000), &l);
     }
     if (rc != 0) {
         ds_free(c);

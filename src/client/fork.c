@@ -2,12 +2,13 @@
 /*
  * fork.c - what a forked child inherits: views, and nothing else.
  *
- * The parent's session stays the parent's: pins that the child gives back must not end the parent's,
- * and the parent's must not end the child's. So before a fork with pins held, the parent opens a
- * ghost session for each link and copies its pins there, slot by slot; the child claims it with its
- * own pidfd; the parent forgets it. A pin is copied like this: store into the ghost's slot, full
- * fence, look whether the own slot still holds it. The worker looks at the ghost after the session
- * that it was copied from (ds_store_session_end() keeps the order), so it sees the pin in one of both.
+ * The parent's session stays the parent's: pins that the child gives back must not end the
+ * parent's, and the parent's must not end the child's. So before a fork with pins held, the parent
+ * opens a ghost session for each link and copies its pins there, slot by slot; the child claims it
+ * with its own pidfd; the parent forgets it. A pin is copied like this: store into the ghost's
+ * slot, full fence, look whether the own slot still holds it. The worker looks at the ghost after
+ * the session that it was copied from (ds_store_session_end() keeps the order), so it sees the pin
+ * in one of both.
  *
  * The child closes its copies of the parent's sockets: the worker must see the parent's end.
  */
@@ -80,7 +81,8 @@ struct ghost {
     int sock;
 };
 
-/* What the child will have; without memory or worker it has none, and its views are the parent's. */
+/* What the child will have; without memory or worker it has none, and its views are the parent's.
+ */
 static void make_ghost(struct ds_link *l, struct ghost *ret)
 {
     uint32_t used = ds_load_acquire(&l->pins_used);

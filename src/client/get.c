@@ -304,12 +304,8 @@ int ds_link_get(struct ds_link *l, const struct ds_bytes *keys, size_t n, int64_
                 struct ds_view *views, struct ds_found *found, int *results)
 {
     int64_t now;
-    struct asking a = {.link = l,
-                       .keys = keys,
-                       .views = views,
-                       .found = found,
-                       .results = results,
-                       .n = n};
+    struct asking a = {
+        .link = l, .keys = keys, .views = views, .found = found, .results = results, .n = n};
 
     for (size_t at = 0; at < n; at += BATCH) {
         size_t some = ds_min_u64(n - at, BATCH);

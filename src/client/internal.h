@@ -92,8 +92,8 @@ struct ds_client {
     pthread_mutex_t lock; /* making a new link; async */
     uint32_t fork_generation;
     _Atomic bool closing;
-    _Atomic uint32_t busy; /* calls under way that may wait: close lets them out first */
-    struct async *async; /* async.c */
+    _Atomic uint32_t busy;  /* calls under way that may wait: close lets them out first */
+    struct async *async;    /* async.c */
     struct ds_client *next; /* in the list of fork.c */
 };
 

@@ -125,9 +125,9 @@ static int mark_duplicates(const struct ds_bytes *keys, size_t n, int *results)
         uint64_t h = ds_hash(keys[i].data, keys[i].size, 0);
         size_t at = h & (size - 1);
 
-        while (table[at] != 0 && (keys[table[at] - 1].size != keys[i].size ||
-                                  memcmp(keys[table[at] - 1].data, keys[i].data,
-                                         keys[i].size) != 0)) {
+        while (table[at] != 0 &&
+               (keys[table[at] - 1].size != keys[i].size ||
+                memcmp(keys[table[at] - 1].data, keys[i].data, keys[i].size) != 0)) {
             at = (at + 1) & (size - 1);
         }
         if (table[at] != 0) {
@@ -212,9 +212,8 @@ static int check_mset(const struct mset *m)
     return 0;
 }
 
-int ds_kv_mset(struct ds_client *client, const struct ds_bytes *keys,
-               const struct ds_bytes *values, size_t n, const struct ds_set_options *options,
-               int *results)
+int ds_kv_mset(struct ds_client *client, const struct ds_bytes *keys, const struct ds_bytes *values,
+               size_t n, const struct ds_set_options *options, int *results)
 {
     struct mset m = {keys, values, n, options != NULL ? options : &default_options, results};
     int64_t deadline_ns;
@@ -395,8 +394,8 @@ int ds_kv_expire(struct ds_client *client, const struct ds_bytes *keys, size_t n
     return first_failure(client, &q);
 }
 
-int ds_kv_size(struct ds_client *client, const struct ds_bytes *keys, size_t n,
-               uint64_t *ret_sizes, int *results)
+int ds_kv_size(struct ds_client *client, const struct ds_bytes *keys, size_t n, uint64_t *ret_sizes,
+               int *results)
 {
     struct question q = {
         .op = DS_OP_EXIST, .keys = keys, .n = n, .results = results, .values = ret_sizes};

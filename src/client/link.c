@@ -3,12 +3,13 @@
  * link.c - a session: handshake, mappings, and coming back after the worker was away.
  *
  * The keeper holds the listening sockets, so while a worker restarts connect() succeeds and the
- * handshake waits. The session goes on under its token: rings, request slots and pins are where they
- * were, and the new worker has applied what stood in them.
+ * handshake waits. The session goes on under its token: rings, request slots and pins are where
+ * they were, and the new worker has applied what stood in them.
  *
  * When the node was stopped, its memory has no worker any more. The link is then dead: if no view
- * points into it, its mappings are replaced by empty private pages in place, so that the memory goes
- * back to the machine while a thread that still looks at it finds an empty index instead of a hole.
+ * points into it, its mappings are replaced by empty private pages in place, so that the memory
+ * goes back to the machine while a thread that still looks at it finds an empty index instead of a
+ * hole.
  */
 #include <errno.h>
 #include <limits.h>
@@ -16,7 +17,6 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,6 +26,8 @@
 #include "base/net.h"
 #include "base/sys.h"
 #include "client/internal.h"
+
+#define DISCOVER_TRIES 8 /* a quarter of a second */
 
 /* Lets the worker run if it shares this processor. */
 void ds_client_yield(void)
@@ -74,8 +76,7 @@ static int code_of_connect(int negative_errno)
 }
 
 /* Asks the worker over TCP where its Unix socket is. */
-int ds_discover(const char *host, uint16_t port, int64_t deadline_ns,
-                char ret[DS_SOCKET_PATH_MAX])
+int ds_discover(const char *host, uint16_t port, int64_t deadline_ns, char ret[DS_SOCKET_PATH_MAX])
 {
     struct ds_wire_hello hello;
     struct ds_wire_here here;
@@ -92,13 +93,29 @@ int ds_discover(const char *host, uint16_t port, int64_t deadline_ns,
     }
     ds_sys_close(fd);
     if (rc != 0) {
-        return rc == -ECONNRESET ? DS_EVERSION : code_of_connect(rc);
+        return rc == -ECONNRESET || rc == -EPIPE ? DS_EDISCONNECTED : code_of_connect(rc);
     }
     if (!ds_wire_valid(&here, sizeof(here), DS_WIRE_HERE)) {
         return DS_EVERSION;
     }
     memcpy(ret, here.path, DS_SOCKET_PATH_MAX);
     return 0;
+}
+
+/* Asks the worker over TCP where its Unix socket is. A connection that is closed without a word may
+ * be a worker that died, or a stranger: who does so again and again is a stranger. */
+int ds_discover(const char *host, uint16_t port, int64_t deadline_ns,
+                char ret[DS_SOCKET_PATH_MAX])
+{
+    int rc = DS_EDISCONNECTED;
+
+    for (int i = 0; rc == DS_EDISCONNECTED && i < DISCOVER_TRIES; i++) {
+        if (i > 0) {
+            (void)poll(NULL, 0, 1 << i);
+        }
+        rc = discover_once(host, port, deadline_ns, ret);
+    }
+    return rc == DS_EDISCONNECTED ? DS_EVERSION : rc;
 }
 
 static void close_fds(int *fds, size_t n)
@@ -148,10 +165,23 @@ int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t *token, uin
     }
     close_fds(fds, n > 0 || n == -EPROTO ? n_fds : 0);
     ds_sys_close(sock);
-    if (n <= 0) {
-        return n == -EPROTO ? DS_EVERSION : DS_EUNAVAILABLE;
+    if (n <= 0) { /* the worker died while we spoke: another one is on its way */
+        return n == -EPROTO ? DS_EVERSION : DS_EDISCONNECTED;
     }
     return welcome->header.status < 0 ? welcome->header.status : DS_EVERSION;
+}
+
+static int shake(struct ds_client *c, const uint8_t *token, int64_t deadline_ns, int *ret_sock,
+                 struct ds_wire_welcome *welcome, int fds[DS_FD_COUNT])
+{
+    for (;;) {
+        int rc = shake_once(c, token, deadline_ns, ret_sock, welcome, fds);
+
+        if (rc != DS_EDISCONNECTED || ds_monotonic_ns() >= deadline_ns) {
+            return rc;
+        }
+        (void)poll(NULL, 0, 1);
+    }
 }
 
 /* --- mappings --- */
@@ -201,7 +231,8 @@ static struct ds_link *link_create(struct ds_client *c)
     }
     l->client = c;
     l->sock = l->data_rw_fd = l->ghost_sock = l->next_ghost_sock = -1;
-    l->data.fd = l->index_segment.fd = l->session_segment.fd = l->data_rw.fd = l->ghost.fd = l->next_ghost.fd = -1;
+    l->data.fd = l->index_segment.fd = l->session_segment.fd = l->data_rw.fd = l->ghost.fd =
+        l->next_ghost.fd = -1;
     atomic_init(&l->wake_fd, -1);
     atomic_init(&l->request_free, UINT64_MAX);
     l->pin_free = ds_sys_map_private(PIN_WORDS * sizeof(*l->pin_free));
@@ -377,8 +408,7 @@ static void let_go(struct ds_link *l)
 
     for (size_t i = 0; i < DS_ARRAY_SIZE(segments); i++) {
         if (segments[i]->base != NULL) {
-            (void)mmap(segments[i]->base, segments[i]->size, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+            ds_sys_replace(segments[i]->base, segments[i]->size);
         }
     }
 }
@@ -412,7 +442,8 @@ static int resume(struct ds_link *l, int64_t deadline_ns)
     int fds[DS_FD_COUNT] = {-1, -1, -1, -1, -1};
     int sock = -1;
     int old;
-    int rc = ds_link_shake(l->client, DS_WIRE_RESUME, l->token, 0, deadline_ns, &sock, &welcome, fds);
+    int rc =
+        ds_link_shake(l->client, DS_WIRE_RESUME, l->token, 0, deadline_ns, &sock, &welcome, fds);
 
     if (rc != 0) {
         return rc;

@@ -33,7 +33,7 @@ struct ds_buffer {
     uint8_t kind;
     bool published;
     bool sealed;
-    bool writable; /* may be changed after publish: made by the object API */
+    bool writable;      /* may be changed after publish: made by the object API */
     uint8_t read_latch; /* enum held */
     uint8_t write_latch;
     uint8_t key[];
@@ -322,8 +322,7 @@ static int check_nested(const struct ds_buffer *b, const struct ds_bytes *nested
     }
     for (size_t i = 0; i < n; i++) {
         if (ds_check_key(nested[i].data, nested[i].size) != 0 ||
-            (nested[i].size == b->key_size &&
-             memcmp(nested[i].data, b->key, b->key_size) == 0)) {
+            (nested[i].size == b->key_size && memcmp(nested[i].data, b->key, b->key_size) == 0)) {
             return DS_EINVAL;
         }
     }

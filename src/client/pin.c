@@ -27,8 +27,7 @@ static void raise_used(struct ds_link *l, uint32_t to)
     while (used < to && !atomic_compare_exchange_weak(&l->pins_used, &used, to)) {
     }
     used = ds_load_relaxed(&l->session->pins_used);
-    while (used < to &&
-           !atomic_compare_exchange_weak(&l->session->pins_used, &used, to)) {
+    while (used < to && !atomic_compare_exchange_weak(&l->session->pins_used, &used, to)) {
     }
 }
 
@@ -39,7 +38,8 @@ static bool take_from(struct ds_link *l, uint32_t word, uint32_t *ret)
     while (bits != 0) {
         uint64_t bit = bits & -bits;
 
-        if ((atomic_fetch_and_explicit(&l->pin_free[word], ~bit, memory_order_acquire) & bit) != 0) {
+        if ((atomic_fetch_and_explicit(&l->pin_free[word], ~bit, memory_order_acquire) & bit) !=
+            0) {
             *ret = word * 64 + (uint32_t)__builtin_ctzll(bit);
             if (DS_UNLIKELY(*ret >= ds_load_relaxed(&l->pins_used))) {
                 raise_used(l, *ret + 1);

@@ -3,8 +3,8 @@
  * request.c - asking the worker: a slot in the session, a number, an answer.
  *
  * A thread takes a free slot, fills it, stores the slot's next number, fences, and rings the worker
- * if that sleeps. It spins a little, then sleeps on the slot's done word. A request whose caller has
- * run out of time stays with the worker; its slot is used again once it is answered.
+ * if that sleeps. It spins a little, then sleeps on the slot's done word. A request whose caller
+ * has run out of time stays with the worker; its slot is used again once it is answered.
  */
 #include <sched.h>
 #include <string.h>
@@ -14,8 +14,8 @@
 #include "base/sys.h"
 #include "client/internal.h"
 
-#define SPIN_NS 100000           /* about one wake-up of a sleeping worker */
-#define CHECK_FIRST_NS 20000000  /* asleep for so long without an answer: is the worker there? */
+#define SPIN_NS 100000          /* about one wake-up of a sleeping worker */
+#define CHECK_FIRST_NS 20000000 /* asleep for so long without an answer: is the worker there? */
 #define CHECK_MAX_NS 500000000
 #define SLOTS_FOR_WAITING UINT64_C(0x00ffffffffffffff) /* eight stay free of long waits */
 

@@ -2,8 +2,8 @@
 /*
  * write.c - setting: blocks lent ahead of use, the ring of sets, and when to wait.
  *
- * Steps W1 to W5 of docs/concurrency.md: ticket, record and tail, full fence, an exact look into the
- * index; a key that is not there in any form need not be waited for.
+ * Steps W1 to W5 of docs/concurrency.md: ticket, record and tail, full fence, an exact look into
+ * the index; a key that is not there in any form need not be waited for.
  */
 #include <string.h>
 
@@ -127,8 +127,7 @@ static int wait_for_room(struct ds_link *l, uint64_t need, int64_t deadline_ns)
 {
     int rc = 0;
 
-    while (rc == 0 &&
-           l->ring_tail + need - ds_load_acquire(&l->session->applied) > DS_RING_SIZE) {
+    while (rc == 0 && l->ring_tail + need - ds_load_acquire(&l->session->applied) > DS_RING_SIZE) {
         uint64_t half = l->ring_tail - DS_RING_SIZE / 2; /* not one record at a time */
 
         ds_fence_full();
@@ -305,7 +304,7 @@ int ds_set_post(struct ds_link *l, const struct write *w, int64_t deadline_ns, u
     int rc = ds_ring_post(l, w, deadline_ns, &position);
 
     if (rc == 0) {
-        ds_fence_full(); /* W3 */
+        ds_fence_full();                                                       /* W3 */
         *ret_wait = ds_index_maybe_present(&l->index, w->hash) ? position : 0; /* W4 */
     }
     return rc;

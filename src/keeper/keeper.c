@@ -7,10 +7,10 @@
  *     ^  death: wait                          |  death: at once; STOP: end
  *     +---------------------------------------+
  *
- * It never touches object data. A worker that dies before it was ready STARTS_MAX times in a row, or
- * that says FAILED, ends the keeper too. An upgrade starts another program; if that one is not ready
- * in time, the old program is started again. The old worker is reaped before the next one starts:
- * two workers never have the state mapped at once.
+ * It never touches object data. A worker that dies before it was ready STARTS_MAX times in a row,
+ * or that says FAILED, ends the keeper too. An upgrade starts another program; if that one is not
+ * ready in time, the old program is started again. The old worker is reaped before the next one
+ * starts: two workers never have the state mapped at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +50,7 @@ struct keeper {
     int link;    /* to the worker, or -1 */
     int pidfd;   /* of the worker, or -1 */
     pid_t pid;
-    bool child;  /* false: a worker that has outlived its keeper and started this one */
+    bool child; /* false: a worker that has outlived its keeper and started this one */
     bool ready;
     bool stopping;
     bool upgrading;
@@ -242,7 +242,8 @@ static bool plan_restart(struct keeper *k)
             return true;
         }
         if (k->failed_starts >= STARTS_MAX) {
-            on_failed(k, k->trouble[0] != '\0' ? k->trouble : "it died at every start; see the log");
+            on_failed(k,
+                      k->trouble[0] != '\0' ? k->trouble : "it died at every start; see the log");
             return false;
         }
     }

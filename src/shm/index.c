@@ -7,8 +7,8 @@
  *     two stores of a split with `moves` odd, one in each of two chains.
  *  2. Entries never change place except under an odd `moves`; so a reader that finds `moves` even
  *     and unchanged around a fruitless walk knows that nothing slipped past it.
- *  3. A reader that walks a chain while it is cut may miss an entry. It then asks the worker: a miss
- *     is never trusted, a hit is always verified.
+ *  3. A reader that walks a chain while it is cut may miss an entry. It then asks the worker: a
+ * miss is never trusted, a hit is always verified.
  *
  *   format/attach -> put, put ... (every DS_LOAD-th entry splits one bucket) -> remove
  */
@@ -101,12 +101,11 @@ static void set_pointers(struct ds_index *ix, struct ds_segment *seg)
     ix->overflow = (void *)(seg->base + h->overflow_offset);
     ix->desc = (void *)(seg->base + h->desc_offset);
     ix->keys = seg->base + h->key_offset;
-    ix->area_bucket = (struct ds_area){seg, h->bucket_offset,
-                                       h->bucket_max * sizeof(struct ds_bucket), 0};
-    ix->area_overflow = (struct ds_area){seg, h->overflow_offset,
-                                         h->overflow_max * sizeof(struct ds_bucket), 0};
-    ix->area_desc =
-        (struct ds_area){seg, h->desc_offset, h->desc_max * sizeof(struct ds_desc), 0};
+    ix->area_bucket =
+        (struct ds_area){seg, h->bucket_offset, h->bucket_max * sizeof(struct ds_bucket), 0};
+    ix->area_overflow =
+        (struct ds_area){seg, h->overflow_offset, h->overflow_max * sizeof(struct ds_bucket), 0};
+    ix->area_desc = (struct ds_area){seg, h->desc_offset, h->desc_max * sizeof(struct ds_desc), 0};
     ix->area_key = (struct ds_area){seg, h->key_offset, h->key_area_size, 0};
 }
 
@@ -215,8 +214,8 @@ static bool extend(struct ds_index *ix, struct ds_bucket *last, uint64_t entry)
     if (number != 0) {
         ix->overflow_free = (uint32_t)ds_load_relaxed(&ix->overflow[number - 1].next);
     } else if (ix->overflow_used < ix->header->overflow_max &&
-               ds_area_need(&ix->area_overflow,
-                            (ix->overflow_used + UINT64_C(1)) * sizeof(*b)) == 0) {
+               ds_area_need(&ix->area_overflow, (ix->overflow_used + UINT64_C(1)) * sizeof(*b)) ==
+                   0) {
         number = ++ix->overflow_used;
     } else {
         return false;
@@ -272,8 +271,7 @@ static struct ds_bucket *chain_of(const struct ds_index *ix, uint64_t hash)
 static uint64_t hash_of(const struct ds_index *ix, uint32_t id)
 {
     uint32_t key_size = DS_META_KEY_SIZE(ds_load_relaxed(&ix->desc[id].meta));
-    const uint8_t *key =
-        key_size <= DS_KEY_SIZE_MAX ? ds_index_key(ix, id, key_size) : NULL;
+    const uint8_t *key = key_size <= DS_KEY_SIZE_MAX ? ds_index_key(ix, id, key_size) : NULL;
 
     return key != NULL ? ds_index_hash(ix, key, key_size) : 0;
 }
@@ -318,8 +316,7 @@ static void split(struct ds_index *ix)
     struct ds_bucket *from = &ix->bucket[n - low];
     struct ds_bucket *to = &ix->bucket[n];
 
-    if (n >= ix->header->bucket_max ||
-        ds_area_need(&ix->area_bucket, (n + 1) * sizeof(*to)) != 0) {
+    if (n >= ix->header->bucket_max || ds_area_need(&ix->area_bucket, (n + 1) * sizeof(*to)) != 0) {
         return; /* chains grow longer instead */
     }
     moves_begin(ix);
@@ -404,8 +401,7 @@ static void sweep_chain(struct ds_index *ix, struct ds_bucket *b, uint64_t numbe
                 continue;
             }
             if ((uint32_t)e == 0 || id >= ix->header->desc_max ||
-                !keep(arg, id, (uint32_t)(e >> 32)) ||
-                ds_bucket_of(hash_of(ix, id), n) != number) {
+                !keep(arg, id, (uint32_t)(e >> 32)) || ds_bucket_of(hash_of(ix, id), n) != number) {
                 ds_store_release(&b->entry[i], 0);
             } else {
                 ix->entries++;
@@ -427,7 +423,8 @@ void ds_index_sweep(struct ds_index *ix, ds_index_keep *keep, void *arg)
     }
     ds_store_relaxed(&ix->bucket[n].next, 0);
     /* Which overflow buckets were in use is not stored: find the highest that has memory. Overflow
-     * buckets that no chain names are lost until the next clean start; a split loses at most one. */
+     * buckets that no chain names are lost until the next clean start; a split loses at most one.
+     */
     for (uint64_t i = 0; i < n; i++) {
         struct ds_bucket *b = &ix->bucket[i];
 

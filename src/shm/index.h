@@ -61,8 +61,8 @@ void ds_index_write_key(struct ds_index *ix, uint32_t id, const void *key, uint3
 /* The key block of a descriptor with a long key: offset in the key area. */
 uint64_t ds_index_key_block(const struct ds_index *ix, uint32_t id);
 
-/* P7. `old` = DS_ID_NONE inserts; else the entry of `old` becomes that of `id` in one store, so that
- * the key is never absent. May split a bucket. */
+/* P7. `old` = DS_ID_NONE inserts; else the entry of `old` becomes that of `id` in one store, so
+ * that the key is never absent. May split a bucket. */
 void ds_index_put(struct ds_index *ix, uint64_t hash, uint32_t id, uint32_t old);
 
 /* U2. An id that is not there is a no-op. */

@@ -3,9 +3,9 @@
  * index_read.h - looking into the index from any process, without a lock.
  *
  * The steps R1 to R7 (reader) and W4 (writer's exact look) of docs/concurrency.md. The index is
- * mapped read-only; its writer is the worker (index.h). A bucket entry is only a hint: what it names
- * is trusted after the pin and the second look at the generation, which the caller does (pin first,
- * then ds_index_recheck()).
+ * mapped read-only; its writer is the worker (index.h). A bucket entry is only a hint: what it
+ * names is trusted after the pin and the second look at the generation, which the caller does (pin
+ * first, then ds_index_recheck()).
  */
 #ifndef DS_SHM_INDEX_READ_H
 #define DS_SHM_INDEX_READ_H
@@ -135,8 +135,7 @@ static inline bool ds_index_maybe_present(const struct ds_index_map *m, uint64_t
     uint64_t moves = ds_load_acquire(&m->header->moves);
     struct ds_index_iter it = ds_index_begin(m, hash);
 
-    if ((moves & 1) != 0 || ds_index_next(m, &it, hash) != DS_ID_NONE ||
-        it.chain == DS_CHAIN_MAX) {
+    if ((moves & 1) != 0 || ds_index_next(m, &it, hash) != DS_ID_NONE || it.chain == DS_CHAIN_MAX) {
         return true;
     }
     ds_fence_acquire();

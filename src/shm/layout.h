@@ -49,7 +49,7 @@ struct ds_desc {
     } key;
 };
 
-#define DS_META_KEY_SIZE(meta) ((uint32_t)((meta) & 0xffff))
+#define DS_META_KEY_SIZE(meta) ((uint32_t)((meta)&0xffff))
 #define DS_META_SETTLED (UINT64_C(1) << 16) /* readers may use it without asking */
 #define DS_META_SEALED (UINT64_C(1) << 17)
 #define DS_META_OBJECT (UINT64_C(1) << 18) /* made by the object API: mutable until sealed */
@@ -78,7 +78,7 @@ struct ds_index_header {
 
     /* Changed when the worker starts, sleeps and wakes. */
     alignas(64) _Atomic uint32_t asleep;
-    _Atomic uint32_t epoch; /* +1 for each worker process; 0 = no worker has been ready yet */
+    _Atomic uint32_t epoch;      /* +1 for each worker process; 0 = no worker has been ready yet */
     _Atomic uint64_t data_ready; /* bytes of the data segment with memory behind them */
 };
 
@@ -139,12 +139,13 @@ struct ds_record {
 /* Who wrote a record: session number, request slot (0xff: the ring of sets), request number and
  * position in the request. */
 #define DS_ORIGIN(session, slot, number, sub)                                                      \
-    ((uint64_t)(session) << 48 | (uint64_t)(slot) << 40 | (uint64_t)(sub) << 32 | (uint32_t)(number))
+    ((uint64_t)(session) << 48 | (uint64_t)(slot) << 40 | (uint64_t)(sub) << 32 |                  \
+     (uint32_t)(number))
 #define DS_ORIGIN_SESSION(o) ((uint32_t)((o) >> 48))
 #define DS_ORIGIN_RING 0xffu
 
-#define DS_REQUESTS 64u  /* request slots of a session */
-#define DS_SUB_MAX 128u  /* items of one request */
+#define DS_REQUESTS 64u /* request slots of a session */
+#define DS_SUB_MAX 128u /* items of one request */
 #define DS_SESSIONS_MAX 10240u
 
 enum ds_session_state { DS_SESSION_FREE = 0, DS_SESSION_LIVE = 1, DS_SESSION_ENDING = 2 };
@@ -172,8 +173,8 @@ struct ds_state_header {
     uint32_t session_max;
     uint64_t table_seed;           /* of the worker's private table: clients do not know it */
     _Atomic uint64_t records_used; /* records below this number may be in use */
-    _Atomic uint64_t data_ready; /* bytes of the data segment with memory behind them */
-    _Atomic uint64_t keys_ready; /* bytes of the index's key area that may be in use */
+    _Atomic uint64_t data_ready;   /* bytes of the data segment with memory behind them */
+    _Atomic uint64_t keys_ready;   /* bytes of the index's key area that may be in use */
     _Atomic uint64_t restarts;
     _Atomic uint64_t started_ns; /* CLOCK_BOOTTIME of the first worker */
 };
@@ -194,10 +195,10 @@ struct ds_session_header {
 
     /* C */
     alignas(64) _Atomic uint64_t ring_tail;
-    _Atomic uint64_t requests;  /* ever posted: changes when the worker must look at `request` */
-    _Atomic uint32_t sleepers;  /* threads that sleep on `applied_wake` */
+    _Atomic uint64_t requests; /* ever posted: changes when the worker must look at `request` */
+    _Atomic uint32_t sleepers; /* threads that sleep on `applied_wake` */
     alignas(64) _Atomic uint64_t log_head; /* entries ever written; the newest ones are there */
-    _Atomic uint32_t pins_used; /* slots at and above this number have never been used */
+    _Atomic uint32_t pins_used;            /* slots at and above this number have never been used */
     alignas(64) _Atomic uint32_t request[DS_REQUESTS]; /* number of the newest request */
     alignas(64) _Atomic uint32_t request_sleeper[DS_REQUESTS];
 
@@ -205,7 +206,8 @@ struct ds_session_header {
     alignas(64) _Atomic uint64_t applied; /* mirror of the state's cursor */
     _Atomic uint32_t applied_wake;        /* futex: changes when sleepers must look */
     _Atomic uint32_t pins_limit;          /* slots below have memory behind them */
-    alignas(64) _Atomic uint32_t done[DS_REQUESTS]; /* futex: number of the newest answered request */
+    alignas(
+        64) _Atomic uint32_t done[DS_REQUESTS]; /* futex: number of the newest answered request */
 };
 
 /* A record of the ring of sets, at a multiple of 16. */
@@ -225,26 +227,26 @@ struct ds_ring_record {
 };
 
 enum ds_op {
-    DS_OP_GRANT = 1,   /* value = block size, n = how many; results: id, value = offset */
-    DS_OP_GET,         /* items: keys; results: id, value = generation */
-    DS_OP_EXIST,       /* items: keys; status 0 or DS_ENOTFOUND, value = size */
-    DS_OP_DELETE,      /* items: keys */
-    DS_OP_EXPIRE,      /* items: keys; value = ttl in ms, 0 = none */
-    DS_OP_SET_ABSENT,  /* items: keys with grants; status 0 or DS_UNCHANGED */
-    DS_OP_PUT,         /* items: keys with grants; status 0 or DS_ESEALED; id, value = generation */
-    DS_OP_PINS,        /* more pin slots */
-    DS_OP_SEAL,        /* item: id and generation in the key's place */
-    DS_OP_PUBLISH,     /* announces a change of an object: as SEAL */
-    DS_OP_LATCH_READ,  /* item: as SEAL; timeout */
+    DS_OP_GRANT = 1,  /* value = block size, n = how many; results: id, value = offset */
+    DS_OP_GET,        /* items: keys; results: id, value = generation */
+    DS_OP_EXIST,      /* items: keys; status 0 or DS_ENOTFOUND, value = size */
+    DS_OP_DELETE,     /* items: keys */
+    DS_OP_EXPIRE,     /* items: keys; value = ttl in ms, 0 = none */
+    DS_OP_SET_ABSENT, /* items: keys with grants; status 0 or DS_UNCHANGED */
+    DS_OP_PUT,        /* items: keys with grants; status 0 or DS_ESEALED; id, value = generation */
+    DS_OP_PINS,       /* more pin slots */
+    DS_OP_SEAL,       /* item: id and generation in the key's place */
+    DS_OP_PUBLISH,    /* announces a change of an object: as SEAL */
+    DS_OP_LATCH_READ, /* item: as SEAL; timeout */
     DS_OP_LATCH_WRITE,
     DS_OP_UNLATCH_READ,
     DS_OP_UNLATCH_WRITE,
-    DS_OP_REF,         /* items: keys */
+    DS_OP_REF, /* items: keys */
     DS_OP_UNREF,
-    DS_OP_REF_COUNT,   /* item: a key; value = the sum over sessions */
-    DS_OP_NEST,        /* value = id, value2 = generation of the parent; items: keys of children */
-    DS_OP_STATS,       /* the results hold struct ds_worker_stats */
-    DS_OP_SYNC,        /* done once everything posted before is applied */
+    DS_OP_REF_COUNT, /* item: a key; value = the sum over sessions */
+    DS_OP_NEST,      /* value = id, value2 = generation of the parent; items: keys of children */
+    DS_OP_STATS,     /* the results hold struct ds_worker_stats */
+    DS_OP_SYNC,      /* done once everything posted before is applied */
     DS_OP_COUNT_
 };
 
@@ -276,8 +278,8 @@ struct ds_request_result {
 
 #define DS_REQUEST_BYTES 6080u
 struct ds_request_slot {
-    struct ds_request_header header;      /* C */
-    uint8_t items[DS_REQUEST_BYTES];      /* C */
+    struct ds_request_header header;             /* C */
+    uint8_t items[DS_REQUEST_BYTES];             /* C */
     struct ds_request_result result[DS_SUB_MAX]; /* W */
 };
 

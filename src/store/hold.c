@@ -50,9 +50,9 @@ int ds_store_ref(struct ds_store *s, struct session *by, const void *key, uint32
         return 0;
     }
     rc = ds_store_record_note(s, DS_RECORD_REF,
-                           &(struct ds_record){.origin = DS_ORIGIN(by->number, 0, 0, 0),
-                                               .key_size = (uint16_t)key_size},
-                           key, &s->refs, hash, &id);
+                              &(struct ds_record){.origin = DS_ORIGIN(by->number, 0, 0, 0),
+                                                  .key_size = (uint16_t)key_size},
+                              key, &s->refs, hash, &id);
     if (rc == 0) {
         ds_list_append(&by->holds, s->link, id);
     }
@@ -120,16 +120,16 @@ int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t
     uint32_t id;
     int rc;
 
-    if (key_size == 0 ||
-        ds_store_lookup(s, ds_store_key_hash(s, key, key_size), &s->objects, key, key_size,
-                     DS_ID_NONE) == parent) {
+    if (key_size == 0 || ds_store_lookup(s, ds_store_key_hash(s, key, key_size), &s->objects, key,
+                                         key_size, DS_ID_NONE) == parent) {
         return DS_EINVAL;
     }
-    rc = ds_store_record_note(s, DS_RECORD_NESTED,
-                           &(struct ds_record){.size = parent,
-                                               .version = ds_load_relaxed(&s->record[parent].gen),
-                                               .key_size = (uint16_t)key_size},
-                           key, &s->nest_child, hash, &id);
+    rc =
+        ds_store_record_note(s, DS_RECORD_NESTED,
+                             &(struct ds_record){.size = parent,
+                                                 .version = ds_load_relaxed(&s->record[parent].gen),
+                                                 .key_size = (uint16_t)key_size},
+                             key, &s->nest_child, hash, &id);
     if (rc == 0) {
         ds_table_insert(&s->nest_parent, parent * UINT64_C(0x9e3779b97f4a7c15) >> 32, id);
         s->flags[parent] |= FLAG_NESTS;
@@ -200,11 +200,11 @@ int ds_store_latch(struct ds_store *s, struct session *by, uint32_t id, bool wri
         }
     }
     rc = ds_store_record_note(s, DS_RECORD_LATCH,
-                           &(struct ds_record){.size = id,
-                                               .version = ds_load_relaxed(&s->record[id].gen),
-                                               .origin = origin,
-                                               .kind = write},
-                           NULL, &s->latches, latch_hash(id), &latch);
+                              &(struct ds_record){.size = id,
+                                                  .version = ds_load_relaxed(&s->record[id].gen),
+                                                  .origin = origin,
+                                                  .kind = write},
+                              NULL, &s->latches, latch_hash(id), &latch);
     if (rc == 0) {
         ds_list_append(&by->holds, s->link, latch);
     }

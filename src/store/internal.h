@@ -32,8 +32,8 @@ struct session {
     uint64_t pins_ready;    /* bytes of the pin area that have memory */
     uint64_t requests_seen; /* header->requests when the slots were looked at last */
     uint64_t log_seen;
-    uint64_t collected;   /* ring position up to which this pass has read */
-    uint64_t tail;        /* of the ring, and header->requests, when this pass began */
+    uint64_t collected; /* ring position up to which this pass has read */
+    uint64_t tail;      /* of the ring, and header->requests, when this pass began */
     uint64_t requests;
     uint64_t last_ticket; /* tickets of one ring never go back */
     uint64_t fresh;       /* request slots seen in this pass */
@@ -46,7 +46,7 @@ struct session {
     uint32_t number;
     bool hungup;
     bool adopted; /* from an earlier worker: a request may have been begun already */
-    bool broken; /* broke the protocol: its ring is read no more */
+    bool broken;  /* broke the protocol: its ring is read no more */
 };
 
 /* A set read from a ring, in private memory but for its key. */
@@ -69,15 +69,15 @@ struct ds_store {
     struct ds_arena *keys;
     uint64_t usable;
 
-    struct ds_table objects;      /* LIVE records by key */
-    struct ds_table refs;         /* REF records by key */
-    struct ds_table nest_child;   /* NESTED records by the child's key */
-    struct ds_table nest_parent;  /* NESTED records by the parent's number */
-    struct ds_table latches;      /* LATCH records by the object's number */
-    struct ds_link *link;         /* by record */
-    uint8_t *flags;               /* by record */
-    uint32_t free_first;          /* free records below records_used, through link[].next */
-    struct ds_list recency;       /* evictable objects, least recently used first */
+    struct ds_table objects;     /* LIVE records by key */
+    struct ds_table refs;        /* REF records by key */
+    struct ds_table nest_child;  /* NESTED records by the child's key */
+    struct ds_table nest_parent; /* NESTED records by the parent's number */
+    struct ds_table latches;     /* LATCH records by the object's number */
+    struct ds_link *link;        /* by record */
+    uint8_t *flags;              /* by record */
+    uint32_t free_first;         /* free records below records_used, through link[].next */
+    struct ds_list recency;      /* evictable objects, least recently used first */
     struct ds_list doomed;
     struct ds_list earlier;
     struct ds_list newer;
@@ -93,7 +93,7 @@ struct ds_store {
     struct ds_request_slot scratch; /* the request in work, copied */
     uint64_t wait_filter[64];       /* bitmap over hashes that a waiting get misses */
     bool examine;                   /* a waiting request may be able to go on */
-    bool starved;  /* a grant waits for ds_store_usable() */
+    bool starved;                   /* a grant waits for ds_store_usable() */
     bool partial;                   /* this pass could not read all rings: nothing settles */
     int64_t wait_next_ns;
     int64_t reclaim_next_ns;
@@ -105,7 +105,7 @@ struct ds_store {
     struct ds_store_now now;
     struct ds_worker_stats stats;
     uint64_t n_grants;
-    uint64_t bad_records; /* of rings: refused */
+    uint64_t bad_records;  /* of rings: refused */
     uint64_t lost_records; /* found damaged in recovery */
 };
 
@@ -119,17 +119,17 @@ void ds_store_record_free(struct ds_store *s, uint32_t id); /* with its key bloc
 
 /* Makes `id` a record of a key without a block: REF, NESTED or LATCH. DS_ENOMEM. */
 DS_MUST_USE int ds_store_record_note(struct ds_store *s, enum ds_record_state state,
-                                  const struct ds_record *fields, const void *key,
-                                  struct ds_table *table, uint64_t hash, uint32_t *ret);
+                                     const struct ds_record *fields, const void *key,
+                                     struct ds_table *table, uint64_t hash, uint32_t *ret);
 /* The first `bytes` of the key area can be used. DS_ENOMEM. */
 DS_MUST_USE int ds_store_need_keys(struct ds_store *s, uint64_t bytes);
 DS_MUST_USE int ds_store_write_key(struct ds_store *s, uint32_t id, const void *key,
-                                uint32_t key_size);
+                                   uint32_t key_size);
 
 /* The live, unexpired object of a key, or DS_ID_NONE. */
 uint32_t ds_store_find(struct ds_store *s, const void *key, size_t key_size);
 uint32_t ds_store_lookup(const struct ds_store *s, uint64_t hash, const struct ds_table *t,
-                      const void *key, size_t key_size, uint32_t from);
+                         const void *key, size_t key_size, uint32_t from);
 
 static inline enum ds_record_state ds_store_state(const struct ds_store *s, uint32_t id)
 {
@@ -157,7 +157,7 @@ struct ds_store_set {
 
 /* True if the grant is this session's and everything fits it. */
 bool ds_store_set_valid(const struct ds_store *s, const struct session *by,
-                     const struct ds_store_set *set);
+                        const struct ds_store_set *set);
 
 /* P3 to P7, and U1 to U3 of what it replaces. An older one is dropped. The grant is used up. */
 void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_store_set *set);
@@ -192,23 +192,24 @@ struct ds_store_cursor {
     uint32_t i;
 };
 const struct ds_request_item *ds_store_item(const struct ds_store *s, struct ds_store_cursor *c,
-                                         const uint8_t **ret_key);
+                                            const uint8_t **ret_key);
 
 int ds_store_ref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size);
 int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size);
 uint64_t ds_store_ref_count(const struct ds_store *s, const void *key, uint32_t key_size);
 int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t key_size);
-void ds_store_unnest(struct ds_store *s, uint32_t parent); /* the parent is gone */
+void ds_store_unnest(struct ds_store *s, uint32_t parent);      /* the parent is gone */
 void ds_store_unlatch_all(struct ds_store *s, uint32_t object); /* the object is gone */
 void ds_store_holds_end(struct ds_store *s, struct session *by);
 
 /* 0, DS_EAGAIN: somebody holds it, DS_ESEALED, DS_ENOMEM. `origin` names the request. */
-int ds_store_latch(struct ds_store *s, struct session *by, uint32_t id, bool write, uint64_t origin);
+int ds_store_latch(struct ds_store *s, struct session *by, uint32_t id, bool write,
+                   uint64_t origin);
 int ds_store_unlatch(struct ds_store *s, struct session *by, uint32_t id, bool write);
 
 /* --- session.c --- */
 
 void ds_store_session_map(struct session *x, struct ds_store *s, uint32_t number,
-                       struct ds_segment *segment);
+                          struct ds_segment *segment);
 
 #endif

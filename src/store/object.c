@@ -2,7 +2,7 @@
 /*
  * object.c - objects come and go.
  *
- *            ds_store_grant          ds_store_publish         ds_store_unpublish       ds_store_reclaim
+ *            ds_store_grant          ds_store_publish         ds_store_unpublish ds_store_reclaim
  *   FREE ---------------> GRANTED -------------> LIVE ----------------> DOOMED ------------> FREE
  *            ds_store_grant_drop: GRANTED -> FREE
  *
@@ -140,7 +140,8 @@ void ds_store_grant_drop(struct ds_store *s, struct session *by, uint32_t id)
     release_block(s, id);
 }
 
-bool ds_store_set_valid(const struct ds_store *s, const struct session *by, const struct ds_store_set *set)
+bool ds_store_set_valid(const struct ds_store *s, const struct session *by,
+                        const struct ds_store_set *set)
 {
     const struct ds_record *r;
 
@@ -396,8 +397,7 @@ void ds_store_expire(struct ds_store *s)
         struct ds_record *r = &s->record[due.id];
 
         if (DS_WORD_STATE(ds_load_relaxed(&r->word)) == DS_RECORD_LIVE &&
-            ds_load_relaxed(&r->gen) == due.tag &&
-            ds_load_relaxed(&r->expiry_ns) == due.time) {
+            ds_load_relaxed(&r->gen) == due.tag && ds_load_relaxed(&r->expiry_ns) == due.time) {
             s->stats.expirations++;
             ds_store_unpublish(s, (uint32_t)due.id);
         }
@@ -434,8 +434,7 @@ void ds_store_drain_logs(struct ds_store *s)
             uint64_t ticks;
             uint64_t what;
 
-            if (log_front(s->active[i], &ticks, &what) &&
-                (first == NULL || ticks < first_ticks)) {
+            if (log_front(s->active[i], &ticks, &what) && (first == NULL || ticks < first_ticks)) {
                 first = s->active[i];
                 first_ticks = ticks;
                 first_what = what;

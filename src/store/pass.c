@@ -90,8 +90,9 @@ static void collect_requests(struct session *x, uint64_t requests)
     }
 }
 
-/* L1. The clock is read behind the tails: a record that was posted while the pass began would have a
- * ticket of the future otherwise, and lose its place among the others by being cut to the present. */
+/* L1. The clock is read behind the tails: a record that was posted while the pass began would have
+ * a ticket of the future otherwise, and lose its place among the others by being cut to the
+ * present. */
 static void collect(struct ds_store *s)
 {
     s->batch_n = 0;
@@ -241,7 +242,8 @@ static void keep_sleeping(struct ds_store *s)
 
         /* request_sleeper[] and done[] are arrays of the same header */
         const _Atomic uint32_t *sleeper =
-            (const void *)((const uint8_t *)done + offsetof(struct ds_session_header, request_sleeper) -
+            (const void *)((const uint8_t *)done +
+                           offsetof(struct ds_session_header, request_sleeper) -
                            offsetof(struct ds_session_header, done));
 
         if (ds_load_relaxed(sleeper) != 0) {

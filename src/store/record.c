@@ -24,8 +24,10 @@ uint32_t ds_store_check_of(const struct ds_store *s, uint32_t id)
 {
     const struct ds_record *r = &s->record[id];
     const uint8_t *key = ds_store_key(s, id);
-    uint64_t fields[6] = {r->offset, r->size,
-                          r->version, r->origin,
+    uint64_t fields[6] = {r->offset,
+                          r->size,
+                          r->version,
+                          r->origin,
                           (uint64_t)r->key_size << 16 | (uint64_t)r->mode << 8 | r->kind,
                           (uint64_t)id};
     uint64_t h = ds_hash(fields, sizeof(fields), DS_STATE_MAGIC);
@@ -114,8 +116,8 @@ int ds_store_write_key(struct ds_store *s, uint32_t id, const void *key, uint32_
 }
 
 int ds_store_record_note(struct ds_store *s, enum ds_record_state state,
-                      const struct ds_record *fields, const void *key, struct ds_table *table,
-                      uint64_t hash, uint32_t *ret)
+                         const struct ds_record *fields, const void *key, struct ds_table *table,
+                         uint64_t hash, uint32_t *ret)
 {
     struct ds_record *r;
     uint32_t id;
@@ -145,7 +147,7 @@ int ds_store_record_note(struct ds_store *s, enum ds_record_state state,
 }
 
 uint32_t ds_store_lookup(const struct ds_store *s, uint64_t hash, const struct ds_table *t,
-                      const void *key, size_t key_size, uint32_t from)
+                         const void *key, size_t key_size, uint32_t from)
 {
     uint32_t id = from == DS_ID_NONE ? ds_table_first(t, hash) : ds_table_next(t, hash, from);
 

@@ -2,9 +2,10 @@
 /*
  * recover.c - a store from what a killed worker left in its state segment.
  *
- *   1. Every record is looked at once: bounds, check, generation. A block that two records claim, or
- *      a record that does not verify, is left out and counted; nothing else can be told about it.
- *   2. Of two live records of one key the newer one stays (a kill between P4 and U1 of an overwrite).
+ *   1. Every record is looked at once: bounds, check, generation. A block that two records claim,
+ * or a record that does not verify, is left out and counted; nothing else can be told about it.
+ *   2. Of two live records of one key the newer one stays (a kill between P4 and U1 of an
+ * overwrite).
  *   3. The index is made to follow, in place: readers go on meanwhile. An entry that nobody owns
  *      goes; a missing one comes; generations never go back.
  *   4. Pins are left alone and honoured: doomed records stay doomed until a reclaim finds no pin.
@@ -52,17 +53,15 @@ static bool claim_block(struct ds_store *s, uint32_t id)
 /* Newer by ticket, then by session: as ds_store_publish() decides. */
 static bool newer_than(const struct ds_record *a, const struct ds_record *b)
 {
-    return a->version > b->version ||
-           (a->version == b->version &&
-            DS_ORIGIN_SESSION(a->origin) > DS_ORIGIN_SESSION(b->origin));
+    return a->version > b->version || (a->version == b->version &&
+                                       DS_ORIGIN_SESSION(a->origin) > DS_ORIGIN_SESSION(b->origin));
 }
 
 static void doom(struct ds_store *s, uint32_t id)
 {
     ds_store_release(&s->record[id].word, DS_RECORD_DOOMED);
     ds_list_append(&s->doomed, s->link, id);
-    s->stats.memory_doomed +=
-        ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(s->record[id].size, 1));
+    s->stats.memory_doomed += ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(s->record[id].size, 1));
 }
 
 static void enter_live(struct ds_store *s, uint32_t id)
@@ -182,8 +181,8 @@ static bool keep_entry(void *arg, uint32_t id, uint32_t tag)
         return false;
     }
     key = ds_store_key(s, id);
-    return key != NULL && s->record[id].key_size == DS_META_KEY_SIZE(ds_load_relaxed(
-                                                        &s->index.desc[id].meta)) &&
+    return key != NULL &&
+           s->record[id].key_size == DS_META_KEY_SIZE(ds_load_relaxed(&s->index.desc[id].meta)) &&
            ds_index_hash(&s->index, key, s->record[id].key_size) >> 32 == tag;
 }
 

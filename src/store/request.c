@@ -27,7 +27,7 @@ bool ds_store_request_copy(struct ds_store *s, struct session *by, unsigned slot
 }
 
 const struct ds_request_item *ds_store_item(const struct ds_store *s, struct ds_store_cursor *c,
-                                         const uint8_t **ret_key)
+                                            const uint8_t **ret_key)
 {
     const struct ds_request_item *item = (const void *)(s->scratch.items + c->at);
     uint32_t size = s->scratch.header.size;
@@ -250,7 +250,7 @@ static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint
     case DS_OP_LATCH_READ:
     case DS_OP_LATCH_WRITE:
         return ds_store_latch(s, by, id, op == DS_OP_LATCH_WRITE,
-                           DS_ORIGIN(by->number, slot, by->known[slot], 0));
+                              DS_ORIGIN(by->number, slot, by->known[slot], 0));
     case DS_OP_UNLATCH_READ:
     case DS_OP_UNLATCH_WRITE:
         return ds_store_unlatch(s, by, id, op == DS_OP_UNLATCH_WRITE);

@@ -12,7 +12,7 @@
 #include "store/internal.h"
 
 void ds_store_session_map(struct session *x, struct ds_store *s, uint32_t number,
-                       struct ds_segment *segment)
+                          struct ds_segment *segment)
 {
     uint8_t *base = segment->base;
 
@@ -117,8 +117,7 @@ int ds_store_session_adopt(struct ds_store *s, uint32_t number, struct ds_segmen
 
     if (number >= s->config.session_max || s->session[number] != NULL ||
         ds_load_relaxed(&s->session_state[number].word) != DS_SESSION_LIVE ||
-        segment->size < DS_SESSION_SIZE || h->magic != DS_SESSION_MAGIC ||
-        h->session != number) {
+        segment->size < DS_SESSION_SIZE || h->magic != DS_SESSION_MAGIC || h->session != number) {
         return DS_ECORRUPT;
     }
     rc = reserve_start(segment, DS_PINS_START);
@@ -168,8 +167,7 @@ void ds_store_session_token(const struct ds_store *s, uint32_t number, uint8_t r
 }
 
 void ds_store_sessions(const struct ds_store *s,
-                       void (*each)(void *arg, uint32_t number,
-                                    const struct ds_session_info *info),
+                       void (*each)(void *arg, uint32_t number, const struct ds_session_info *info),
                        void *arg)
 {
     for (uint32_t i = 0; i < s->config.session_max; i++) {
@@ -202,8 +200,8 @@ void ds_store_session_hangup(struct ds_store *s, uint32_t number)
     }
 }
 
-/* Keeps the order: a ghost session stands behind the one that its pins were copied from, and reclaim
- * looks at them in this order, so that a pin on its way is seen in one of both. */
+/* Keeps the order: a ghost session stands behind the one that its pins were copied from, and
+ * reclaim looks at them in this order, so that a pin on its way is seen in one of both. */
 static void leave_active(struct ds_store *s, const struct session *x)
 {
     uint32_t i = 0;

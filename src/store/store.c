@@ -18,8 +18,8 @@ static uint64_t record_offset(void)
 /* Only the sessions that may be used have pages behind them. */
 static uint64_t sessions_end(const struct ds_store_config *config)
 {
-    return DS_PAGE_SIZE + ds_align_up(config->session_max * sizeof(struct ds_state_session),
-                                      DS_PAGE_SIZE);
+    return DS_PAGE_SIZE +
+           ds_align_up(config->session_max * sizeof(struct ds_state_session), DS_PAGE_SIZE);
 }
 
 uint64_t ds_store_state_size(const struct ds_store_config *config)
@@ -119,8 +119,7 @@ static int format_state(const struct ds_store_config *config, struct ds_segment 
 }
 
 int ds_store_create(const struct ds_store_config *config, struct ds_segment *index,
-                    struct ds_segment *state, const struct ds_store_now *now,
-                    struct ds_store **ret)
+                    struct ds_segment *state, const struct ds_store_now *now, struct ds_store **ret)
 {
     struct ds_store *s = new_store(config);
     uint64_t seed = 0;
@@ -318,8 +317,8 @@ static bool record_ok(const struct ds_store *s, uint32_t id, struct sums *sum)
             return false;
         }
         sum->indexed += ds_index_has(&s->index, ds_index_hash(&s->index, key, r->key_size), id);
-        return ds_store_lookup(s, ds_store_key_hash(s, key, r->key_size), &s->objects, key, r->key_size,
-                            DS_ID_NONE) == id;
+        return ds_store_lookup(s, ds_store_key_hash(s, key, r->key_size), &s->objects, key,
+                               r->key_size, DS_ID_NONE) == id;
     case DS_RECORD_FREE:
         return (ds_load_relaxed(&s->index.desc[id].gen) & 1) == 0;
     default:

@@ -5,8 +5,8 @@
  * The store reads the sessions' rings and request slots, keeps the state and index segments, the
  * memory of the data segment, recency, expiry, references and latches, and answers. It makes no
  * system call but for putting memory behind the index and state (segment.h), keeps no global, and
- * takes the time from its caller. A pass over all rings is its one step; docs/concurrency.md numbers
- * the steps L1 to L5 that pass.c implements.
+ * takes the time from its caller. A pass over all rings is its one step; docs/concurrency.md
+ * numbers the steps L1 to L5 that pass.c implements.
  *
  * Ownership: segments of index and state are borrowed; a session's segment is taken over.
  * Threads:   one thread per store.
@@ -97,8 +97,7 @@ void ds_store_session_token(const struct ds_store *s, uint32_t number, uint8_t r
 
 /* The state's sessions in use, for recovery: calls back with each number. */
 void ds_store_sessions(const struct ds_store *s,
-                       void (*each)(void *arg, uint32_t number,
-                                    const struct ds_session_info *info),
+                       void (*each)(void *arg, uint32_t number, const struct ds_session_info *info),
                        void *arg);
 
 /* NULL if there is no such session. */
@@ -116,8 +115,8 @@ void ds_store_session_end(struct ds_store *s, uint32_t number);
 /* One pass. Returns true if another one must follow at once: something is unsettled or deferred. */
 bool ds_store_pass(struct ds_store *s, const struct ds_store_now *now);
 
-/* For the moment before sleeping, after `asleep` is set and fenced: true if nothing was posted since
- * the last pass. */
+/* For the moment before sleeping, after `asleep` is set and fenced: true if nothing was posted
+ * since the last pass. */
 bool ds_store_quiet(const struct ds_store *s);
 
 /* When the next pass is due even if nobody posts (CLOCK_BOOTTIME ns); INT64_MAX: never. */

@@ -2,9 +2,9 @@
 /*
  * table.h - the worker's private hash table: key -> record numbers.
  *
- * Chained over arrays that are indexed by record number and cost nothing until touched; grows by one
- * bucket at a time (linear hashing), so that no insert stalls. Several records may stand under one
- * hash; the caller compares keys. The hash uses a seed that clients do not know.
+ * Chained over arrays that are indexed by record number and cost nothing until touched; grows by
+ * one bucket at a time (linear hashing), so that no insert stalls. Several records may stand under
+ * one hash; the caller compares keys. The hash uses a seed that clients do not know.
  *
  * Ownership: the table owns its arrays. Threads: one. Errors: DS_ENOMEM from init only.
  */

@@ -12,8 +12,9 @@
  *                             GOODBYE --------> (nothing is mapped any more)
  *                             CLAIM [pidfd] ---> (a forked child takes the ghost session over)
  *
- * Fixed-size little-endian structs; a message of another size, magic or ABI is refused. The decoders
- * take untrusted bytes: they check everything they return, make no system call and keep nothing.
+ * Fixed-size little-endian structs; a message of another size, magic or ABI is refused. The
+ * decoders take untrusted bytes: they check everything they return, make no system call and keep
+ * nothing.
  */
 #ifndef DS_WIRE_HANDSHAKE_H
 #define DS_WIRE_HANDSHAKE_H
@@ -41,7 +42,7 @@ struct ds_wire_header {
     uint32_t magic;
     uint16_t version;
     uint16_t type;
-    uint32_t size; /* of the whole message */
+    uint32_t size;  /* of the whole message */
     int32_t status; /* in replies: 0 or DS_E* */
 };
 

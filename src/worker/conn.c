@@ -281,8 +281,7 @@ static void on_open(struct ds_worker *w, struct ds_conn *c, const struct ds_wire
         c->pidfd = *pidfd >= 0 ? *pidfd : ds_sys_pidfd(peer.pid);
         *pidfd = -1;
     }
-    rc = (open->flags & DS_WIRE_RESUME) != 0 ? resume_session(w, c, open)
-                                             : new_session(w, c, open);
+    rc = (open->flags & DS_WIRE_RESUME) != 0 ? resume_session(w, c, open) : new_session(w, c, open);
     if (rc == 0 && c->pidfd >= 0) {
         rc = ds_worker_watch(w, c->pidfd, DS_WATCH_PROCESS, c);
     }
@@ -293,9 +292,10 @@ static void on_open(struct ds_worker *w, struct ds_conn *c, const struct ds_wire
         rc = send_welcome(w, c);
     }
     if (rc != 0) {
-        refuse(c, rc, rc == DS_EAGAIN ? "max_client_num clients are connected already"
-                      : rc == DS_ENOTFOUND ? "no such session: it has ended"
-                                           : "the worker could not make a session");
+        refuse(c, rc,
+               rc == DS_EAGAIN      ? "max_client_num clients are connected already"
+               : rc == DS_ENOTFOUND ? "no such session: it has ended"
+                                    : "the worker could not make a session");
         if (c->session != UINT32_MAX) {
             c->goodbye = true;
         }
@@ -368,8 +368,9 @@ void ds_worker_on_peer(struct ds_worker *w, struct ds_conn *c)
         c->goodbye = true;
         hang_up(w, c);
     } else {
-        refuse(c, DS_EVERSION, "the message is not of this version: install the same version of "
-                               "client and worker");
+        refuse(c, DS_EVERSION,
+               "the message is not of this version: install the same version of "
+               "client and worker");
         hang_up(w, c);
     }
     ds_sys_close(pidfd);

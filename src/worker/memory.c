@@ -2,8 +2,9 @@
 /*
  * memory.c - the worker's segments: made once and given to the keeper, or taken from it again.
  *
- * Names in the keeper: "data", "index", "state"; "s<number>" for sessions (with the client's pidfd).
- * "state" is given last: a keeper that has it has them all, and a worker killed before starts anew.
+ * Names in the keeper: "data", "index", "state"; "s<number>" for sessions (with the client's
+ * pidfd). "state" is given last: a keeper that has it has them all, and a worker killed before
+ * starts anew.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -223,7 +224,8 @@ int ds_worker_make_memory(struct ds_worker *w, const struct ds_store_now *now)
     w->data_ro_fd = ds_sys_reopen_readonly(w->data_fd);
     w->index_ro_fd = ds_sys_reopen_readonly(w->index.fd);
     if (w->data_ro_fd < 0 || w->index_ro_fd < 0) {
-        return trouble(w, DS_EIO, "/proc is needed to make read-only descriptors, but is not there");
+        return trouble(w, DS_EIO,
+                       "/proc is needed to make read-only descriptors, but is not there");
     }
     return ds_reserver_start(&w->reserver, w->data_fd, w->config.data_size,
                              ds_store_ready(w->store),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * reserver.c - puts pages behind the data segment ahead of use, so that start is quick and no writer
- * meets a page without memory. fallocate() on a memfd allocates and clears pages; nothing is mapped.
+ * reserver.c - puts pages behind the data segment ahead of use, so that start is quick and no
+ * writer meets a page without memory. fallocate() on a memfd allocates and clears pages; nothing is
+ * mapped.
  */
 #include <sys/eventfd.h>
 #include <unistd.h>

@@ -29,8 +29,8 @@
 #include "base/sys.h"
 #include "shm/layout.h"
 
-#define SPIN_NS 50000        /* about what a wake-up across cores costs */
-#define SOCKETS_EVERY 256    /* passes between looks at the sockets while busy */
+#define SPIN_NS 50000     /* about what a wake-up across cores costs */
+#define SOCKETS_EVERY 256 /* passes between looks at the sockets while busy */
 
 static struct ds_store_now now_of(const struct ds_worker *w)
 {
@@ -127,7 +127,8 @@ static int hand_over(struct ds_worker *w)
     rc = ds_link_send(w->link, DS_LINK_READY, (uint32_t)getpid(), NULL, NULL, &self,
                       self >= 0 ? 1 : 0);
     ds_sys_close(self);
-    if (rc == 0 && ds_sys_wait_readable(w->link, ds_monotonic_ns() + 5 * INT64_C(1000000000)) <= 0) {
+    if (rc == 0 &&
+        ds_sys_wait_readable(w->link, ds_monotonic_ns() + 5 * INT64_C(1000000000)) <= 0) {
         rc = DS_ETIMEOUT;
     }
     if (rc == 0) {
@@ -428,7 +429,7 @@ int ds_worker_run(const struct ds_options *options, char *const *argv, int link)
     if (rc != 0) {
         ds_log(DS_LOG_ERROR, "cannot start: %s: %s", ds_error_text(rc), w.trouble);
         (void)!ds_link_send(link, DS_LINK_FAILED, 0, NULL,
-                           w.trouble[0] != '\0' ? w.trouble : ds_error_text(rc), NULL, 0);
+                            w.trouble[0] != '\0' ? w.trouble : ds_error_text(rc), NULL, 0);
     } else {
         loop(&w);
     }

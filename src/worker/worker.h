@@ -2,8 +2,8 @@
 /*
  * worker.h - the process that serves a node: puts store, sessions and sockets together.
  *
- * Files: worker.c start and loop; conn.c connections and handshake; memory.c segments and the thread
- * that puts pages behind the data segment ahead of use.
+ * Files: worker.c start and loop; conn.c connections and handshake; memory.c segments and the
+ * thread that puts pages behind the data segment ahead of use.
  *
  * Threads: the loop (everything of the store) and one that reserves memory.
  */
@@ -64,9 +64,9 @@ enum ds_watch_kind {
 /* A connection, and the session that it may have opened; or the rest of a session without one. */
 struct ds_conn {
     struct ds_conn *next;
-    int sock;  /* -1: gone */
-    int pidfd; /* of the client's process; -1: unknown or gone */
-    int wake;  /* eventfd: the client rings */
+    int sock;         /* -1: gone */
+    int pidfd;        /* of the client's process; -1: unknown or gone */
+    int wake;         /* eventfd: the client rings */
     uint32_t session; /* UINT32_MAX: none */
     bool gone;        /* the process has ended */
     bool hello;       /* a TCP connection that only asks for the socket */
