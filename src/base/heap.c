@@ -24,16 +24,9 @@ int ds_heap_push(struct ds_heap *h, int64_t time, uint64_t id, uint64_t tag)
     return 0;
 }
 
-bool ds_heap_pop_due(struct ds_heap *h, int64_t now, struct ds_heap_item *ret)
+/* Puts `last` at i or below, where it belongs. */
+static void sift_down(struct ds_heap *h, size_t i, struct ds_heap_item last)
 {
-    struct ds_heap_item last;
-    size_t i = 0;
-
-    if (h->n == 0 || h->items[0].time > now) {
-        return false;
-    }
-    *ret = h->items[0];
-    last = h->items[--h->n];
     for (;;) {
         size_t c = 2 * i + 1;
 
@@ -50,7 +43,33 @@ bool ds_heap_pop_due(struct ds_heap *h, int64_t now, struct ds_heap_item *ret)
         i = c;
     }
     h->items[i] = last;
+}
+
+bool ds_heap_pop_due(struct ds_heap *h, int64_t now, struct ds_heap_item *ret)
+{
+    if (h->n == 0 || h->items[0].time > now) {
+        return false;
+    }
+    *ret = h->items[0];
+    h->n--;
+    sift_down(h, 0, h->items[h->n]);
     return true;
+}
+
+void ds_heap_filter(struct ds_heap *h, bool (*keep)(void *arg, const struct ds_heap_item *item),
+                    void *arg)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < h->n; i++) {
+        if (keep(arg, &h->items[i])) {
+            h->items[kept++] = h->items[i];
+        }
+    }
+    h->n = kept;
+    for (size_t i = kept / 2; i-- > 0;) {
+        sift_down(h, i, h->items[i]);
+    }
 }
 
 int64_t ds_heap_next(const struct ds_heap *h)

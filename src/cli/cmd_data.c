@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_data.c - dscli get, set, del and exist: one client call each, over the public API. */
+#include <ds/ds.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/options.h"
+#include "base/sys.h"
+#include "cli/cli.h"
+
+#define TIMEOUT_MS 9000
+#define READ_STEP ((size_t)1 << 20) /* at first; doubled */
+
+enum { ADDRESS, TIMEOUT, OUTPUT, TTL = OUTPUT, IF_ABSENT, EVICTABLE };
+
+#define ADDRESS_OPTION                                                                             \
+    {                                                                                              \
+        "w", false, "worker_address", "ADDR", "The worker's address."                              \
+    }
+
+static const struct ds_cli_option plain_options[] = {
+    [ADDRESS] = ADDRESS_OPTION,
+    [TIMEOUT] = {"t", false, "timeout", "SECONDS", "Limit of the whole call (9)."},
+};
+
+static const struct ds_cli_option get_options[] = {
+    [ADDRESS] = ADDRESS_OPTION,
+    [TIMEOUT] = {"t", false, "timeout", "SECONDS", "How long to wait for the key (0)."},
+    [OUTPUT] = {"o", false, "output", "FILE", "Where the value goes (stdout)."},
+};
+
+static const struct ds_cli_option set_options[] = {
+    [ADDRESS] = ADDRESS_OPTION,
+    [TIMEOUT] = {"t", false, "timeout", "SECONDS", "Limit of the whole call (9)."},
+    [TTL] = {"", false, "ttl", "SECONDS", "Time after which the key is gone (never)."},
+    [IF_ABSENT] = {"", false, "if_absent|nx", NULL, "Writes only if the key does not exist."},
+    [EVICTABLE] = {"", false, "evictable", NULL, "Lets the worker drop it when memory is short."},
+};
+
+/* --- shared --- */
+
+static int say_error(const struct ds_cli_worker *w, const char *what, const char *key, int rc)
+{
+    if (rc == DS_EUNAVAILABLE) {
+        ds_cli_error("no worker runs @ %s: start it with dscli start -w --worker_address %s",
+                     w->address, w->address);
+    } else {
+        ds_cli_error("%s %s @ %s: %s; %s", what, key, w->address, ds_error_text(rc),
+                     ds_error_hint(rc));
+    }
+    return rc == DS_ETIMEOUT ? DS_CLI_TIMEOUT : DS_CLI_FAILED;
+}
+
+/* Connects; calls then end after timeout_ms. */
+static int open_client(const struct ds_cli_args *args, int timeout_ms, struct ds_cli_worker *worker,
+                       struct ds_client **ret)
+{
+    struct ds_client_options options;
+    int status = ds_cli_parse_worker(args->values[ADDRESS], worker);
+    int rc;
+
+    if (status != DS_CLI_OK) {
+        return status;
+    }
+    ds_client_options_init(&options);
+    options.host = worker->host;
+    options.port = worker->port;
+    options.request_timeout_ms = timeout_ms;
+    rc = ds_client_open(&options, ret);
+    return rc < 0 ? say_error(worker, "cannot connect to", "the worker", rc) : DS_CLI_OK;
+}
+
+/* --- get --- */
+
+static int write_all(int fd, const void *data, size_t size)
+{
+    const char *p = data;
+
+    while (size > 0) {
+        ssize_t n = write(fd, p, size);
+
+        if (n < 0 && errno != EINTR) {
+            return -errno;
+        }
+        p += n > 0 ? n : 0;
+        size -= n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+static int write_value(const struct ds_view *view, const char *path)
+{
+    int fd =
+        path == NULL ? STDOUT_FILENO : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int rc = fd < 0 ? -errno : write_all(fd, view->data, view->size);
+
+    if (path != NULL && fd >= 0 && close(fd) < 0 && rc == 0) {
+        rc = -errno;
+    }
+    if (rc < 0) {
+        ds_cli_error("cannot write to %s: %s", path == NULL ? "stdout" : path, strerror(-rc));
+        return DS_CLI_FAILED;
+    }
+    return DS_CLI_OK;
+}
+
+static int run_get(const struct ds_cli_args *args)
+{
+    const char *key = args->words[0];
+    struct ds_cli_worker worker;
+    struct ds_client *client;
+    struct ds_view view;
+    int wait_ms;
+    int status = ds_cli_parse_timeout(args->values[TIMEOUT], 0, &wait_ms);
+    int rc;
+
+    if (status == DS_CLI_OK) {
+        status =
+            open_client(args, wait_ms < INT32_MAX - TIMEOUT_MS ? wait_ms + TIMEOUT_MS : wait_ms,
+                        &worker, &client);
+    }
+    if (status != DS_CLI_OK) {
+        return status;
+    }
+    rc = ds_kv_get(client, key, strlen(key), wait_ms, &view);
+    if (rc == 0) {
+        status = write_value(&view, args->values[OUTPUT]);
+        ds_view_release(&view);
+    } else if (rc == DS_ENOTFOUND || (rc == DS_ETIMEOUT && wait_ms > 0)) {
+        ds_cli_error("key %s not found @ %s", key, worker.address);
+        status = DS_CLI_FAILED;
+    } else {
+        status = say_error(&worker, "cannot get", key, rc);
+    }
+    ds_client_close(client);
+    return status;
+}
+
+/* --- set --- */
+
+/* All of stdin: 0 and a block to free, or -errno. */
+static int read_stdin(char **ret, size_t *ret_size)
+{
+    size_t capacity = 0;
+    size_t size = 0;
+    char *buf = NULL;
+
+    for (;;) {
+        ssize_t n;
+
+        if (size == capacity) {
+            char *bigger;
+
+            capacity = capacity == 0 ? READ_STEP : capacity * 2;
+            bigger = ds_realloc_array(buf, capacity, 1, "stdin");
+            if (bigger == NULL) {
+                ds_free(buf);
+                return -ENOMEM;
+            }
+            buf = bigger;
+        }
+        n = read(STDIN_FILENO, buf + size, capacity - size);
+        if (n == 0) {
+            *ret = buf;
+            *ret_size = size;
+            return 0;
+        }
+        if (n < 0 && errno != EINTR) {
+            int rc = -errno;
+
+            ds_free(buf);
+            return rc;
+        }
+        size += n > 0 ? (size_t)n : 0;
+    }
+}
+
+static int parse_set_options(const struct ds_cli_args *args, struct ds_set_options *ret)
+{
+    int64_t ttl_ms = 0;
+
+    if (args->values[TTL] != NULL &&
+        (ds_duration_parse(args->values[TTL], "s", &ttl_ms) < 0 || ttl_ms == 0)) {
+        ds_cli_error("'%s' is no time to live: give seconds, or a unit as in 500ms or 2h",
+                     args->values[TTL]);
+        return DS_CLI_USAGE;
+    }
+    *ret = (struct ds_set_options){
+        .mode = args->values[EVICTABLE] != NULL ? DS_WRITE_NONE_EVICT : DS_WRITE_NONE,
+        .ttl_ms = (uint64_t)ttl_ms,
+        .only_if_absent = args->values[IF_ABSENT] != NULL,
+        .allow_empty = true,
+    };
+    return DS_CLI_OK;
+}
+
+static int run_set(const struct ds_cli_args *args)
+{
+    const char *key = args->words[0];
+    char *value = args->words[1];
+    char *input = NULL;
+    size_t size = strlen(value);
+    struct ds_set_options options;
+    struct ds_cli_worker worker;
+    struct ds_client *client;
+    int timeout_ms;
+    int status = parse_set_options(args, &options);
+    int rc = 0;
+
+    if (status == DS_CLI_OK) {
+        status = ds_cli_parse_timeout(args->values[TIMEOUT], TIMEOUT_MS, &timeout_ms);
+    }
+    if (status == DS_CLI_OK && strcmp(value, "-") == 0) {
+        rc = read_stdin(&input, &size);
+        value = input;
+    }
+    if (rc < 0) {
+        ds_cli_error("cannot read the value from stdin: %s", strerror(-rc));
+        return DS_CLI_FAILED;
+    }
+    if (status == DS_CLI_OK) {
+        status = open_client(args, timeout_ms, &worker, &client);
+    }
+    if (status != DS_CLI_OK) {
+        ds_free(input);
+        return status;
+    }
+    rc = ds_kv_set(client, key, strlen(key), value, size, &options);
+    if (rc == DS_UNCHANGED) {
+        ds_cli_error("key %s exists @ %s: nothing was written", key, worker.address);
+        status = DS_CLI_FAILED;
+    } else if (rc < 0) {
+        status = say_error(&worker, "cannot set", key, rc);
+    }
+    ds_client_close(client);
+    ds_free(input);
+    return status;
+}
+
+/* --- del, exist --- */
+
+/* The keys as the API wants them; NULL without memory. */
+static struct ds_bytes *make_keys(const struct ds_cli_args *args)
+{
+    struct ds_bytes *keys = ds_zalloc((size_t)args->n_words * sizeof(*keys), "keys");
+
+    for (int i = 0; keys != NULL && i < args->n_words; i++) {
+        keys[i] = (struct ds_bytes){args->words[i], strlen(args->words[i])};
+    }
+    if (keys == NULL) {
+        ds_cli_error("out of memory");
+    }
+    return keys;
+}
+
+static int delete_keys(const struct ds_cli_args *args, const struct ds_cli_worker *worker,
+                       struct ds_client *client, const struct ds_bytes *keys)
+{
+    int status = DS_CLI_OK;
+
+    for (int i = 0; i < args->n_words; i++) {
+        int rc = ds_kv_delete(client, &keys[i], 1, NULL);
+
+        if (rc < 0) {
+            status = say_error(worker, "cannot delete", args->words[i], rc);
+        }
+    }
+    return status;
+}
+
+static int print_existence(const struct ds_cli_args *args, const struct ds_cli_worker *worker,
+                           struct ds_client *client, const struct ds_bytes *keys)
+{
+    int status = DS_CLI_OK;
+
+    for (int i = 0; i < args->n_words; i++) {
+        bool exists = false;
+        int rc = ds_kv_exist(client, &keys[i], 1, &exists);
+
+        if (rc < 0) {
+            return say_error(worker, "cannot look for", args->words[i], rc);
+        }
+        (void)printf("%s %s\n", exists ? "true" : "false", args->words[i]);
+        status = exists ? status : DS_CLI_FAILED;
+    }
+    return ds_cli_finish(stdout, status);
+}
+
+static int with_keys(const struct ds_cli_args *args,
+                     int (*call)(const struct ds_cli_args *, const struct ds_cli_worker *,
+                                 struct ds_client *, const struct ds_bytes *))
+{
+    struct ds_cli_worker worker;
+    struct ds_client *client;
+    struct ds_bytes *keys;
+    int timeout_ms;
+    int status = ds_cli_parse_timeout(args->values[TIMEOUT], TIMEOUT_MS, &timeout_ms);
+
+    if (status != DS_CLI_OK) {
+        return status;
+    }
+    keys = make_keys(args);
+    if (keys == NULL) {
+        return DS_CLI_FAILED;
+    }
+    status = open_client(args, timeout_ms, &worker, &client);
+    if (status == DS_CLI_OK) {
+        status = call(args, &worker, client, keys);
+        ds_client_close(client);
+    }
+    ds_free(keys);
+    return status;
+}
+
+static int run_del(const struct ds_cli_args *args)
+{
+    return with_keys(args, delete_keys);
+}
+
+static int run_exist(const struct ds_cli_args *args)
+{
+    return with_keys(args, print_existence);
+}
+
+/* --- the table --- */
+
+const struct ds_cli_command ds_cmd_get = {
+    .name = "get",
+    .summary = "Writes the value of a key to stdout, byte for byte.",
+    .words = "KEY",
+    .words_min = 1,
+    .words_max = 1,
+    .options = get_options,
+    .n_options = DS_ARRAY_SIZE(get_options),
+    .details = "Exit status 1: there is no such key. A key that begins with '-' goes behind --.",
+    .run = run_get,
+};
+
+const struct ds_cli_command ds_cmd_set = {
+    .name = "set",
+    .summary = "Sets a key. The value '-' is read from stdin.",
+    .words = "KEY VALUE|-",
+    .words_min = 2,
+    .words_max = 2,
+    .options = set_options,
+    .n_options = DS_ARRAY_SIZE(set_options),
+    .run = run_set,
+};
+
+const struct ds_cli_command ds_cmd_del = {
+    .name = "del",
+    .summary = "Deletes keys. One that does not exist counts as deleted.",
+    .words = "KEY...",
+    .words_min = 1,
+    .words_max = INT32_MAX,
+    .options = plain_options,
+    .n_options = DS_ARRAY_SIZE(plain_options),
+    .run = run_del,
+};
+
+const struct ds_cli_command ds_cmd_exist = {
+    .name = "exist",
+    .summary = "Prints 'true KEY' or 'false KEY' for each key.",
+    .words = "KEY...",
+    .words_min = 1,
+    .words_max = INT32_MAX,
+    .options = plain_options,
+    .n_options = DS_ARRAY_SIZE(plain_options),
+    .details = "Exit status 1: one of them does not exist.",
+    .run = run_exist,
+};
