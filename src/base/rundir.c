@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 static bool given(const struct ds_options *options)
 {
     return ds_options_str(options, DS_OPT_unix_domain_socket_dir)[0] != '\0';
@@ -79,4 +81,14 @@ void ds_rundir_remove(const struct ds_options *options)
     if (!given(options) && directory(options, dir, sizeof(dir)) == 0) {
         (void)rmdir(dir);
     }
+}
+
+void ds_log_from_options(const struct ds_options *options, const char *module)
+{
+    int64_t least = DS_LOG_INFO + ds_options_int(options, DS_OPT_minloglevel);
+
+    if (ds_options_int(options, DS_OPT_v) > 0) {
+        least = DS_LOG_DEBUG;
+    }
+    ds_log_init(2, (enum ds_log_level)least, module);
 }

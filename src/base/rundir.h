@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rundir.h - the directory of a worker's socket and log.
+ * rundir.h - where a worker's socket and log are.
  *
  * Option unix_domain_socket_dir, else "datasystem-<uid>" under XDG_RUNTIME_DIR or /tmp. One file
  * per worker and kind: "<worker_address>.sock", "<worker_address>.log".
@@ -22,5 +22,8 @@ DS_MUST_USE int ds_rundir_path(const struct ds_options *options, const char *suf
 
 /* Removes the directory if nothing is left in it and it is the default one. */
 void ds_rundir_remove(const struct ds_options *options);
+
+/* The log goes to standard error, which the keeper has made its file; levels from the options. */
+void ds_log_from_options(const struct ds_options *options, const char *module);
 
 #endif

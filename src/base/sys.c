@@ -263,6 +263,20 @@ int ds_sys_wait_readable(int fd, int64_t deadline_ns)
     }
 }
 
+void ds_sys_make_parents(const char *path)
+{
+    char part[PATH_MAX];
+    size_t n = strlen(path);
+
+    for (size_t i = 1; i < n && i < sizeof(part); i++) {
+        if (path[i] == '/') {
+            memcpy(part, path, i);
+            part[i] = '\0';
+            (void)mkdir(part, 0750);
+        }
+    }
+}
+
 int ds_sys_random(void *buf, size_t size)
 {
     uint8_t *p = buf;

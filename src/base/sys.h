@@ -53,6 +53,9 @@ DS_MUST_USE ssize_t ds_sys_recv_fds(int sock, void *msg, size_t size, int *fds, 
 /* Waits until fd is readable or hung up: 1, 0 at the deadline (CLOCK_MONOTONIC ns), or -errno. */
 DS_MUST_USE int ds_sys_wait_readable(int fd, int64_t deadline_ns);
 
+/* Makes the directory that `path` is to lie in, with its parents. Best effort. */
+void ds_sys_make_parents(const char *path);
+
 /* Random bytes from the kernel. */
 DS_MUST_USE int ds_sys_random(void *buf, size_t size);
 

@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -75,8 +76,8 @@ static int code_of_connect(int negative_errno)
     }
 }
 
-/* Asks the worker over TCP where its Unix socket is. */
-int ds_discover(const char *host, uint16_t port, int64_t deadline_ns, char ret[DS_SOCKET_PATH_MAX])
+static int discover_once(const char *host, uint16_t port, int64_t deadline_ns,
+                         char ret[DS_SOCKET_PATH_MAX])
 {
     struct ds_wire_hello hello;
     struct ds_wire_here here;
@@ -126,9 +127,9 @@ static void close_fds(int *fds, size_t n)
     }
 }
 
-int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t *token, uint32_t pins,
-                  int64_t deadline_ns, int *ret_sock, struct ds_wire_welcome *welcome,
-                  int fds[DS_FD_COUNT])
+static int shake_once(struct ds_client *c, uint32_t flags, const uint8_t *token, uint32_t pins,
+                      int64_t deadline_ns, int *ret_sock, struct ds_wire_welcome *welcome,
+                      int fds[DS_FD_COUNT])
 {
     struct ds_wire_open open;
     size_t n_fds = DS_FD_COUNT;
@@ -171,11 +172,12 @@ int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t *token, uin
     return welcome->header.status < 0 ? welcome->header.status : DS_EVERSION;
 }
 
-static int shake(struct ds_client *c, const uint8_t *token, int64_t deadline_ns, int *ret_sock,
-                 struct ds_wire_welcome *welcome, int fds[DS_FD_COUNT])
+int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t *token, uint32_t pins,
+                  int64_t deadline_ns, int *ret_sock, struct ds_wire_welcome *welcome,
+                  int fds[DS_FD_COUNT])
 {
     for (;;) {
-        int rc = shake_once(c, token, deadline_ns, ret_sock, welcome, fds);
+        int rc = shake_once(c, flags, token, pins, deadline_ns, ret_sock, welcome, fds);
 
         if (rc != DS_EDISCONNECTED || ds_monotonic_ns() >= deadline_ns) {
             return rc;

@@ -101,8 +101,14 @@ static int spawn(struct keeper *k)
         (void)close(pair[0]);
         return DS_EIO;
     }
-    k->link = pair[0];
     k->pidfd = ds_sys_pidfd(k->pid);
+    if (k->pidfd < 0) { /* nobody would tell us of its death */
+        (void)kill(k->pid, SIGKILL);
+        (void)waitpid(k->pid, NULL, 0);
+        (void)close(pair[0]);
+        return DS_EIO;
+    }
+    k->link = pair[0];
     k->child = true;
     k->ready = false;
     k->started_ns = ds_monotonic_ns();
@@ -115,9 +121,10 @@ static int spawn(struct keeper *k)
 
 static void touch_file(const char *path)
 {
-    int fd = path[0] == '\0' ? -1 : open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-
-    ds_sys_close(fd);
+    if (path[0] != '\0') {
+        ds_sys_make_parents(path);
+        ds_sys_close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+    }
 }
 
 static void on_ready(struct keeper *k)
@@ -418,6 +425,21 @@ static int make_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* A failure to start a process ends a keeper that holds nothing yet; later the memory is worth
+ * trying again for. */
+static int next_worker(struct keeper *k)
+{
+    int rc = k->started_ns == 0 || plan_restart(k) ? spawn(k) : DS_EIO;
+
+    if (rc != 0 && ds_vault_find(&k->vault, "state") != NULL && k->failed_starts < STARTS_MAX) {
+        ds_log(DS_LOG_ERROR, "no new process for a worker; trying again");
+        k->ready = false;
+        k->started_ns = ds_monotonic_ns();
+        return 0;
+    }
+    return rc;
+}
+
 int ds_keeper_run(const struct ds_options *options, char **argv, const char *worker_program,
                   int ready_fd, int adopt_fd)
 {
@@ -440,7 +462,7 @@ int ds_keeper_run(const struct ds_options *options, char **argv, const char *wor
     }
     while (rc == 0 && !k.stopping) {
         if (k.pidfd < 0) {
-            rc = k.failed_starts > 0 || k.started_ns == 0 || plan_restart(&k) ? spawn(&k) : DS_EIO;
+            rc = next_worker(&k);
             continue;
         }
         wait_for_events(&k);

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/rundir.h"
+#include "base/sys.h"
 #include "keeper/keeper.h"
 
 static int env_fd(const char *name)
@@ -33,9 +34,9 @@ static int open_log(const struct ds_options *options)
     int fd;
 
     if (dir[0] != '\0') {
-        (void)mkdir(dir, 0750);
         (void)snprintf(path, sizeof(path), "%s/%s.INFO.log", dir,
                        name[0] != '\0' ? name : "datasystem_worker");
+        ds_sys_make_parents(path);
     } else if (ds_rundir_make(options) != 0 || ds_rundir_path(options, ".log", path) != 0) {
         return -1;
     }
@@ -75,6 +76,11 @@ int main(int argc, char **argv)
     int adopt_fd = env_fd("DS_ADOPT_FD");
     int status = 2;
 
+    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
+        (void)printf("dskeeper is started by `dscli start`. Options:\n");
+        ds_option_print_help(stdout);
+        return 0;
+    }
     if (ds_options_create(&options) != 0 || getcwd(cwd, sizeof(cwd)) == NULL) {
         return 1;
     }
@@ -87,8 +93,7 @@ int main(int argc, char **argv)
         if (open_log(options) < 0 && ready_fd >= 0) {
             (void)dprintf(ready_fd, "cannot open the log file; logging to the terminal\n");
         }
-        ds_log_init(2, (enum ds_log_level)ds_options_int(options, DS_OPT_minloglevel) + 1,
-                    "keeper");
+        ds_log_from_options(options, "keeper");
         worker_program(program, sizeof(program));
         status = ds_keeper_run(options, argv, program, ready_fd, adopt_fd);
     }

@@ -41,6 +41,7 @@ struct session {
     uint64_t waiting;     /* executed, but for something to come */
     int64_t deadline_ns[DS_REQUESTS];
     uint32_t known[DS_REQUESTS]; /* number of the newest request seen */
+    uint8_t tries[DS_REQUESTS]; /* of a grant that found no memory but what is not settled yet */
     struct ds_list grants;
     struct ds_list holds; /* references and latches */
     uint32_t number;
@@ -82,6 +83,7 @@ struct ds_store {
     struct ds_list earlier;
     struct ds_list newer;
     struct ds_heap expiry;
+    size_t expiry_kept; /* entries when void ones were dropped last */
 
     struct session **session; /* by number */
     struct session **active;  /* those that exist, dense */
@@ -92,6 +94,7 @@ struct ds_store {
     size_t batch_capacity;
     struct ds_request_slot scratch; /* the request in work, copied */
     uint64_t wait_filter[64];       /* bitmap over hashes that a waiting get misses */
+    bool unnesting; /* inside the walk of unnest() */
     bool examine;                   /* a waiting request may be able to go on */
     bool starved;                   /* a grant waits for ds_store_usable() */
     bool partial;                   /* this pass could not read all rings: nothing settles */
@@ -176,6 +179,9 @@ void ds_store_reclaim(struct ds_store *s);
 /* Evicts until `bytes` are free or nothing can go; false in the latter case. */
 bool ds_store_evict(struct ds_store *s, uint64_t bytes);
 void ds_store_expire(struct ds_store *s);
+
+/* When a time to live that starts now ends (0: none); its end is noted. */
+int64_t ds_store_expire_in(struct ds_store *s, uint32_t id, uint64_t ttl_ms);
 void ds_store_drain_logs(struct ds_store *s);
 
 /* --- request.c, wait.c, hold.c --- */

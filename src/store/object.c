@@ -174,19 +174,32 @@ static void project(struct ds_store *s, uint32_t id, bool settled)
     ds_store_release(&d->gen, ds_load_relaxed(&r->gen)); /* P6: pairs with ds_index_load() */
 }
 
-static void expiry_set(struct ds_store *s, uint32_t id, uint64_t ttl_ms)
+static bool expiry_holds(void *arg, const struct ds_heap_item *e)
 {
-    struct ds_record *r = &s->record[id];
-    int64_t expiry = 0;
+    const struct ds_store *s = arg;
+    const struct ds_record *r = &s->record[e->id];
 
-    if (ttl_ms > 0) {
-        ttl_ms = ds_min_u64(ttl_ms, (uint64_t)1 << 42);
-        expiry = s->now.boot_ns + (int64_t)ttl_ms * 1000000;
-        /* Readers check the expiry themselves, so without memory for the entry the object only
-         * takes up room until somebody looks for it. */
-        (void)!ds_heap_push(&s->expiry, expiry, id, ds_load_relaxed(&r->gen));
+    return DS_WORD_STATE(ds_load_relaxed(&r->word)) == DS_RECORD_LIVE &&
+           ds_load_relaxed(&r->gen) == e->tag && ds_load_relaxed(&r->expiry_ns) == e->time;
+}
+
+/* Readers check the expiry themselves, so without memory for the entry the object only takes up room
+ * until somebody looks for it. Entries of what was replaced or deleted go when there are as many of
+ * them as of others: a key that is set again and again with a long time to live has one each time. */
+int64_t ds_store_expire_in(struct ds_store *s, uint32_t id, uint64_t ttl_ms)
+{
+    int64_t at;
+
+    if (ttl_ms == 0) {
+        return 0;
     }
-    ds_store_relaxed(&r->expiry_ns, expiry);
+    if (s->expiry.n >= 1024 && s->expiry.n >= 2 * s->expiry_kept) {
+        ds_heap_filter(&s->expiry, expiry_holds, s);
+        s->expiry_kept = s->expiry.n;
+    }
+    at = s->now.boot_ns + (int64_t)ds_min_u64(ttl_ms, UINT64_C(1) << 42) * 1000000;
+    (void)!ds_heap_push(&s->expiry, at, id, ds_load_relaxed(&s->record[id].gen));
+    return at;
 }
 
 /* The record that `set` replaces, or DS_ID_NONE; an expired one goes at once. */
@@ -216,7 +229,7 @@ static void fill_record(struct ds_store *s, const struct ds_store_set *set)
     r->kind = set->kind & (DS_KIND_OBJECT | DS_KIND_CAUSAL);
     ds_store_relaxed(&r->gen, ds_load_relaxed(&r->gen) + 1); /* odd now */
     DS_ASSERT((ds_load_relaxed(&r->gen) & 1) != 0);
-    expiry_set(s, set->id, set->ttl_ms);
+    ds_store_relaxed(&r->expiry_ns, ds_store_expire_in(s, set->id, set->ttl_ms));
     r->check = ds_store_check_of(s, set->id);
 }
 
@@ -263,6 +276,23 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     s->stats.sets++;
 }
 
+/* Lets the children of a doomed object go, and theirs. Not by recursion: clients choose the depth.
+ * Children that go in here are doomed behind `id` in the list, where the walk finds them. */
+static void unnest(struct ds_store *s, uint32_t id)
+{
+    if (s->unnesting || (s->flags[id] & FLAG_NESTS) == 0) {
+        return;
+    }
+    s->unnesting = true;
+    for (; id != DS_ID_NONE; id = s->link[id].next) {
+        if ((s->flags[id] & FLAG_NESTS) != 0) {
+            s->flags[id] &= (uint8_t)~FLAG_NESTS;
+            ds_store_unnest(s, id);
+        }
+    }
+    s->unnesting = false;
+}
+
 void ds_store_unpublish(struct ds_store *s, uint32_t id)
 {
     struct ds_record *r = &s->record[id];
@@ -281,10 +311,7 @@ void ds_store_unpublish(struct ds_store *s, uint32_t id)
     s->stats.memory_doomed += capacity;
     s->stats.objects--;
     ds_store_unlatch_all(s, id);
-    if ((s->flags[id] & FLAG_NESTS) != 0) {
-        s->flags[id] &= (uint8_t)~FLAG_NESTS;
-        ds_store_unnest(s, id);
-    }
+    unnest(s, id);
 }
 
 /* L5: what was in the index before this pass read the first ring is open to readers now. */
@@ -394,10 +421,7 @@ void ds_store_expire(struct ds_store *s)
     struct ds_heap_item due;
 
     while (ds_heap_pop_due(&s->expiry, s->now.boot_ns, &due)) {
-        struct ds_record *r = &s->record[due.id];
-
-        if (DS_WORD_STATE(ds_load_relaxed(&r->word)) == DS_RECORD_LIVE &&
-            ds_load_relaxed(&r->gen) == due.tag && ds_load_relaxed(&r->expiry_ns) == due.time) {
+        if (expiry_holds(s, &due)) {
             s->stats.expirations++;
             ds_store_unpublish(s, (uint32_t)due.id);
         }

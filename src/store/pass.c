@@ -85,6 +85,7 @@ static void collect_requests(struct session *x, uint64_t requests)
 
         if (number != x->known[i] && ((x->ready | x->waiting) >> i & 1) == 0) {
             x->known[i] = number;
+            x->tries[i] = 0;
             x->fresh |= UINT64_C(1) << i;
         }
     }

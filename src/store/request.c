@@ -113,6 +113,20 @@ static bool do_grant(struct ds_store *s, struct session *by, unsigned slot)
     return false;
 }
 
+/* What was set a moment ago cannot be evicted yet: two more passes settle it. The request stays among
+ * those to be executed. */
+static bool wait_for_settling(const struct ds_store *s, struct session *by, unsigned slot)
+{
+    if (by->slot[slot].result[0].status != DS_ENOMEM || by->tries[slot] == 3 ||
+        s->earlier.n + s->newer.n == 0) {
+        return false;
+    }
+    by->tries[slot]++;
+    by->waiting &= ~(UINT64_C(1) << slot);
+    by->ready |= UINT64_C(1) << slot;
+    return true;
+}
+
 static void do_pins(struct ds_store *s, struct session *by, unsigned slot)
 {
     uint64_t now = by->pins_ready;
@@ -192,7 +206,10 @@ static int put(struct ds_store *s, struct session *by, const struct ds_request_i
         return DS_ESEALED;
     }
     set.origin = DS_ORIGIN(by->number, DS_ORIGIN_RING, 0, 0);
-    set.version = s->now.ticks;
+    set.version = s->now.ticks; /* above what is there, even if that was put in this very pass */
+    if (old != DS_ID_NONE) {
+        set.version = ds_max_u64(set.version, s->record[old].version + 1);
+    }
     ds_store_publish(s, by, &set);
     *ret_gen = ds_load_relaxed(&s->record[set.id].gen);
     return 0;
@@ -228,12 +245,8 @@ static int seal(struct ds_store *s, uint32_t id, bool for_good)
 static int expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms)
 {
     struct ds_record *r = &s->record[id];
-    int64_t at = 0;
+    int64_t at = ds_store_expire_in(s, id, ttl_ms);
 
-    if (ttl_ms > 0) {
-        at = s->now.boot_ns + (int64_t)ds_min_u64(ttl_ms, UINT64_C(1) << 42) * 1000000;
-        (void)!ds_heap_push(&s->expiry, at, id, ds_load_relaxed(&r->gen));
-    }
     ds_store_release(&r->expiry_ns, at);
     ds_store_release(&s->index.desc[id].expiry_ns, at);
     return 0;
@@ -385,6 +398,9 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
     switch (s->scratch.header.op) {
     case DS_OP_GRANT:
         wait = do_grant(s, by, slot);
+        if (!wait && wait_for_settling(s, by, slot)) {
+            return;
+        }
         break;
     case DS_OP_PINS:
         do_pins(s, by, slot);

@@ -208,15 +208,14 @@ int ds_store_attach(const struct ds_store_config *config, struct ds_segment *ind
 
 struct ds_store *ds_store_destroy(struct ds_store *s)
 {
-    struct ds_table *tables[] = {&s->objects, &s->refs, &s->nest_child, &s->nest_parent,
-                                 &s->latches};
-
     if (s == NULL) {
         return NULL;
     }
-    for (size_t i = 0; i < DS_ARRAY_SIZE(tables); i++) {
-        ds_table_fini(tables[i]);
-    }
+    ds_table_fini(&s->objects);
+    ds_table_fini(&s->refs);
+    ds_table_fini(&s->nest_child);
+    ds_table_fini(&s->nest_parent);
+    ds_table_fini(&s->latches);
     if (s->state != NULL) {
         ds_sys_unmap(s->link, s->state->record_max * sizeof(*s->link));
         ds_sys_unmap(s->flags, s->state->record_max);

@@ -3,9 +3,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
+#include "base/rundir.h"
 #include "worker/worker.h"
 
 int main(int argc, char **argv)
@@ -16,6 +17,11 @@ int main(int argc, char **argv)
     char cwd[4096];
     int status = 2;
 
+    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
+        (void)printf("dsworker is started by dskeeper. Options:\n");
+        ds_option_print_help(stdout);
+        return 0;
+    }
     if (link == NULL) {
         (void)fprintf(stderr, "dsworker is started by dskeeper: use `dscli start`\n");
         return 2;
@@ -24,8 +30,7 @@ int main(int argc, char **argv)
     if (ds_options_create(&options) == 0 && getcwd(cwd, sizeof(cwd)) != NULL &&
         ds_options_load_args(options, argc - 1, argv + 1, err, sizeof(err)) == 0 &&
         ds_options_resolve(options, cwd, err, sizeof(err)) == 0) {
-        ds_log_init(2, (enum ds_log_level)ds_options_int(options, DS_OPT_minloglevel) + 1,
-                    "worker");
+        ds_log_from_options(options, "worker");
         status = ds_worker_run(options, argv, (int)strtol(link, NULL, 10));
     } else {
         (void)fprintf(stderr, "%s\n", err);

@@ -10,6 +10,7 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -31,6 +32,7 @@
 
 #define SPIN_NS 50000     /* about what a wake-up across cores costs */
 #define SOCKETS_EVERY 256 /* passes between looks at the sockets while busy */
+#define LIFE_NS INT64_C(5000000000)
 
 static struct ds_store_now now_of(const struct ds_worker *w)
 {
@@ -256,13 +258,30 @@ static bool spin(const struct ds_worker *w)
     return false;
 }
 
+/* The file that tells a probe that the loop goes round. */
+static void show_life(struct ds_worker *w)
+{
+    const char *path = ds_options_str(w->options, DS_OPT_liveness_check_path);
+    int64_t now = ds_monotonic_ns();
+
+    if (path[0] != '\0' && now >= w->show_life_ns) {
+        w->show_life_ns = now + LIFE_NS;
+        ds_sys_make_parents(path);
+        ds_sys_close(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    }
+}
+
 static int sleep_ms(const struct ds_worker *w)
 {
+    bool shows_life = ds_options_str(w->options, DS_OPT_liveness_check_path)[0] != '\0';
     int64_t next = ds_store_next_ns(w->store);
     int64_t left = next - (ds_boottime_ns() + w->boottime_offset_ns);
 
     if (next == INT64_MAX) {
-        return -1;
+        return shows_life ? LIFE_NS / 1000000 : -1;
+    }
+    if (shows_life && left > LIFE_NS) {
+        left = LIFE_NS;
     }
     return left <= 0 ? 0 : (int)ds_min_u64((uint64_t)left / 1000000 + 1, INT_MAX);
 }
@@ -291,9 +310,11 @@ static void loop(struct ds_worker *w)
         if (more || spin(w)) {
             if (++busy % SOCKETS_EVERY == 0) {
                 look_at_sockets(w, 0);
+                show_life(w);
             }
             continue;
         }
+        show_life(w);
         sleep_until_posted(w);
     }
     (void)one_pass(w);
@@ -310,8 +331,14 @@ static bool more_memory(void *arg, uint64_t bytes)
 
 static void configure(struct ds_worker *w)
 {
+    double size = (double)ds_options_int(w->options, DS_OPT_shared_memory_size_mb);
+    double spare = (double)ds_options_int(w->options, DS_OPT_eviction_reserve_mem_threshold_mb);
     double high = ds_options_double(w->options, DS_OPT_eviction_high_watermark_ratio);
     double low = ds_options_double(w->options, DS_OPT_eviction_low_watermark_ratio);
+
+    if (high < 1.0 && 1.0 - spare / size > high) {
+        high = 1.0 - spare / size;
+    }
 
     w->config = (struct ds_store_config){
         .data_size = (uint64_t)ds_options_int(w->options, DS_OPT_shared_memory_size_mb),
@@ -360,6 +387,29 @@ static int watch_sockets(struct ds_worker *w)
     return rc;
 }
 
+/* --shared_memory_populate: all pages before the worker is ready. */
+static int populate(struct ds_worker *w)
+{
+    struct ds_reserver *r = &w->reserver;
+
+    if (!ds_options_bool(w->options, DS_OPT_shared_memory_populate)) {
+        return 0;
+    }
+    ds_reserver_used(r, w->config.data_size);
+    while (ds_load_acquire(&r->ready) < w->config.data_size) {
+        if (atomic_load(&r->failed)) {
+            (void)snprintf(w->trouble, sizeof(w->trouble),
+                           "only %llu of %llu MiB of memory could be had: give "
+                           "--shared_memory_size_mb less, or leave out --shared_memory_populate",
+                           (unsigned long long)(ds_load_acquire(&r->ready) >> 20),
+                           (unsigned long long)(w->config.data_size >> 20));
+            return DS_ENOMEM;
+        }
+        (void)poll(NULL, 0, 5);
+    }
+    return 0;
+}
+
 static int start(struct ds_worker *w)
 {
     struct ds_store_now now = now_of(w);
@@ -372,6 +422,9 @@ static int start(struct ds_worker *w)
     }
     if (rc == 0) {
         rc = ds_worker_make_memory(w, &now);
+    }
+    if (rc == 0) {
+        rc = populate(w);
     }
     if (rc == 0) {
         rc = watch_sockets(w);

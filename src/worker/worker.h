@@ -94,6 +94,7 @@ struct ds_worker {
     int signals;
     struct ds_conn *conns;
     int64_t boottime_offset_ns;
+    int64_t show_life_ns; /* when the liveness file is due */
     char socket_path[DS_SOCKET_PATH_MAX];
     char trouble[DS_LINK_TEXT_MAX];
     bool stop;    /* leave the loop */
