@@ -401,6 +401,7 @@ static void clean_up(struct keeper *k)
 
     (void)unlink(ds_options_str(k->options, DS_OPT_ready_check_path));
     (void)unlink(ds_options_str(k->options, DS_OPT_health_check_path));
+    (void)unlink(ds_options_str(k->options, DS_OPT_liveness_check_path));
     if (ds_vault_find(&k->vault, "unix") != NULL) {
         for (size_t i = 0; i < DS_ARRAY_SIZE(suffixes); i++) {
             if (ds_rundir_path(k->options, suffixes[i], path) == 0) {

@@ -97,6 +97,17 @@ static void ref_end(struct ds_store *s, struct session *by, uint32_t id)
     release_key(s, key, key_size);
 }
 
+void ds_store_ref_orphan(struct ds_store *s, uint32_t id)
+{
+    uint8_t key[DS_KEY_SIZE_MAX];
+    uint32_t key_size;
+
+    copy_key(s, id, key, &key_size);
+    ds_table_remove(&s->refs, ds_store_key_hash(s, key, key_size), id);
+    ds_store_record_free(s, id);
+    release_key(s, key, key_size);
+}
+
 int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size)
 {
     uint32_t id = ref_find(s, by, ds_store_key_hash(s, key, key_size), key, key_size);

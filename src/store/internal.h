@@ -206,6 +206,7 @@ uint64_t ds_store_ref_count(const struct ds_store *s, const void *key, uint32_t 
 int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t key_size);
 void ds_store_unnest(struct ds_store *s, uint32_t parent);      /* the parent is gone */
 void ds_store_unlatch_all(struct ds_store *s, uint32_t object); /* the object is gone */
+void ds_store_ref_orphan(struct ds_store *s, uint32_t id); /* its session is lost */
 void ds_store_holds_end(struct ds_store *s, struct session *by);
 
 /* 0, DS_EAGAIN: somebody holds it, DS_ESEALED, DS_ENOMEM. `origin` names the request. */

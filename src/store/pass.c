@@ -304,9 +304,9 @@ bool ds_store_pass(struct ds_store *s, const struct ds_store_now *now)
     (void)ds_failpoint("pass.collected");
     apply(s);
     (void)ds_failpoint("pass.applied");
-    execute_ready(s);
     ds_store_expire(s);
-    if (!s->partial) {
+    if (!s->partial) { /* else not every set that came before has been applied */
+        execute_ready(s);
         ds_store_settle(s);
     }
     (void)ds_failpoint("pass.settled");

@@ -96,11 +96,17 @@ static void enter_live(struct ds_store *s, uint32_t id)
     }
 }
 
+static struct session *session_of(const struct ds_store *s, const struct ds_record *r)
+{
+    uint32_t number = DS_ORIGIN_SESSION(r->origin);
+
+    return number < s->config.session_max ? s->session[number] : NULL;
+}
+
 static void enter_granted(struct ds_store *s, uint32_t id)
 {
     struct ds_record *r = &s->record[id];
-    uint32_t number = DS_ORIGIN_SESSION(r->origin);
-    struct session *x = number < s->config.session_max ? s->session[number] : NULL;
+    struct session *x = session_of(s, r);
     uint64_t capacity = ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(r->size, 1));
     uint64_t gen = ds_load_relaxed(&r->gen);
 
@@ -120,18 +126,19 @@ static void enter_granted(struct ds_store *s, uint32_t id)
 static void enter_note(struct ds_store *s, uint32_t id, enum ds_record_state state)
 {
     struct ds_record *r = &s->record[id];
-    uint32_t number = DS_ORIGIN_SESSION(r->origin);
-    struct session *x = number < s->config.session_max ? s->session[number] : NULL;
+    struct session *x = session_of(s, r);
     uint64_t hash = r->key_size > 0 ? ds_store_key_hash(s, ds_store_key(s, id), r->key_size) : 0;
     uint64_t object_hash = r->size * UINT64_C(0x9e3779b97f4a7c15) >> 32;
 
     if (state == DS_RECORD_NESTED) {
         ds_table_insert(&s->nest_child, hash, id);
         ds_table_insert(&s->nest_parent, object_hash, id);
-    } else if (x == NULL) {
+    } else if (x == NULL && state == DS_RECORD_LATCH) {
         leave_out(s, id);
     } else {
-        ds_list_append(&x->holds, s->link, id);
+        if (x != NULL) { /* else tidy_notes() ends it */
+            ds_list_append(&x->holds, s->link, id);
+        }
         ds_table_insert(state == DS_RECORD_REF ? &s->refs : &s->latches,
                         state == DS_RECORD_REF ? hash : object_hash, id);
     }
@@ -231,6 +238,10 @@ static void tidy_notes(struct ds_store *s, uint32_t used)
         uint32_t object = (uint32_t)r->size;
         bool there;
 
+        if (state == DS_RECORD_REF && session_of(s, r) == NULL) {
+            ds_store_ref_orphan(s, id);
+            continue;
+        }
         if (state != DS_RECORD_NESTED && state != DS_RECORD_LATCH) {
             continue;
         }
@@ -242,6 +253,15 @@ static void tidy_notes(struct ds_store *s, uint32_t used)
             ds_store_unnest(s, object);
         } else if (!there) {
             ds_store_unlatch_all(s, object);
+        }
+    }
+}
+
+static void free_lost_sessions(struct ds_store *s)
+{
+    for (uint32_t i = 0; i < s->config.session_max; i++) {
+        if (s->session[i] == NULL) {
+            ds_store_release(&s->session_state[i].word, DS_SESSION_FREE);
         }
     }
 }
@@ -287,6 +307,7 @@ int ds_store_recover(struct ds_store *s, const struct ds_store_now *now)
     ds_arena_rebuilt(s->data);
     ds_arena_rebuilt(s->keys);
     tidy_notes(s, used);
+    free_lost_sessions(s);
     ds_store_relaxed(&s->state->restarts, ds_load_relaxed(&s->state->restarts) + 1);
     (void)ds_failpoint("recover.done");
     return 0;
