@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * buffer.c - what Buffer (objects) and StateValueBuffer (mcreate) have in common.
+ *
+ * libds asks for exclusion between calls on one buffer. A call that runs without the GIL sets
+ * `busy`; whoever finds it set waits. Latches wait in slices and leave the buffer free in between,
+ * so another thread can give back the latch that this one waits for.
+ */
+#include "ds_py.h"
+
+#include <time.h>
+
+#define WAITER_NAP_US 200
+
+PyObject *ds_py_buffer_new(struct ds_py_state *state, PyTypeObject *type, struct ds_buffer *buffer,
+                           PyObject *key, uint64_t connection_id)
+{
+    struct ds_py_buffer *self = PyObject_New(struct ds_py_buffer, type);
+
+    if (self == NULL) {
+        ds_buffer_free(buffer);
+        return NULL;
+    }
+    Py_XINCREF(key);
+    self->state = state;
+    self->buffer = buffer;
+    self->key = key;
+    self->connection_id = connection_id;
+    self->exports = 0;
+    self->waiters = 0;
+    self->busy = false;
+    self->placeholder = buffer == NULL;
+    return (PyObject *)self;
+}
+
+void ds_py_buffer_dealloc(PyObject *object)
+{
+    struct ds_py_buffer *self = (struct ds_py_buffer *)object;
+    PyTypeObject *type = Py_TYPE(object);
+
+    if (self->buffer != NULL) {
+        PyThreadState *thread = PyEval_SaveThread();
+        ds_buffer_free(self->buffer);
+        PyEval_RestoreThread(thread);
+    }
+    Py_XDECREF(self->key);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static int buffer_check(const struct ds_py_buffer *self)
+{
+    if (self->buffer != NULL) {
+        return 0;
+    }
+    if (self->placeholder) {
+        ds_py_fail(self->state, DS_EEXISTS, self->key, "The key exists, there is nothing to write");
+    } else if (self->key != NULL) {
+        ds_py_fail(self->state, DS_ESTALE, self->key, "The buffer was released");
+    } else {
+        ds_py_fail(self->state, DS_ENOTREADY, NULL, "The buffer is None, please create it first.");
+    }
+    return -1;
+}
+
+static void nap(long microseconds)
+{
+    struct timespec time = {.tv_nsec = microseconds * 1000};
+    PyThreadState *thread = PyEval_SaveThread();
+
+    nanosleep(&time, NULL);
+    PyEval_RestoreThread(thread);
+}
+
+int ds_py_buffer_wait(struct ds_py_buffer *self)
+{
+    if (self->busy) {
+        self->waiters++;
+        nap(WAITER_NAP_US);
+        self->waiters--;
+    }
+    return PyErr_CheckSignals();
+}
+
+int ds_py_buffer_enter(struct ds_py_buffer *self)
+{
+    while (self->busy) {
+        if (ds_py_buffer_wait(self) < 0) {
+            return -1;
+        }
+    }
+    if (buffer_check(self) < 0) {
+        return -1;
+    }
+    self->busy = true;
+    return 0;
+}
+
+void ds_py_buffer_leave(struct ds_py_buffer *self)
+{
+    self->busy = false;
+}
+
+int ds_py_buffer_latch(struct ds_py_buffer *self, ds_py_latch *latch, int64_t timeout_ms,
+                       int *ret_rc)
+{
+    struct ds_py_wait wait;
+    int64_t slice_ms;
+    int rc;
+
+    ds_py_wait_start(&wait, timeout_ms);
+    for (;;) {
+        slice_ms = ds_py_wait_slice(&wait);
+        if (ds_py_buffer_enter(self) < 0) {
+            return -1;
+        }
+        PyThreadState *thread = PyEval_SaveThread();
+        rc = latch(self->buffer, slice_ms);
+        PyEval_RestoreThread(thread);
+        ds_py_buffer_leave(self);
+        if ((rc != DS_ETIMEOUT && rc != DS_EINTERRUPTED) || slice_ms == 0) {
+            break;
+        }
+        if (self->waiters > 0) { /* they look rarely: give them time */
+            nap(5 * WAITER_NAP_US);
+        }
+        if (ds_py_wait_check(NULL) < 0) {
+            return -1;
+        }
+    }
+    *ret_rc = rc;
+    return 0;
+}
+
+PyObject *ds_py_buffer_view(struct ds_py_buffer *self, bool writable)
+{
+    PyObject *memory = ds_py_memory_new(self, writable, false);
+    PyObject *view;
+
+    if (memory == NULL) {
+        return NULL;
+    }
+    view = PyMemoryView_FromObject(memory);
+    Py_DECREF(memory);
+    return view;
+}
+
+/* --- slots --- */
+
+int ds_py_buffer_getbuffer(PyObject *object, Py_buffer *ret, int flags)
+{
+    struct ds_py_buffer *self = (struct ds_py_buffer *)object;
+
+    ret->obj = NULL;
+    if (self->buffer == NULL) {
+        PyErr_SetString(PyExc_BufferError, "The buffer holds nothing");
+        return -1;
+    }
+    if (PyBuffer_FillInfo(ret, object, (void *)(uintptr_t)ds_buffer_data(self->buffer),
+                          (Py_ssize_t)ds_buffer_size(self->buffer), 1, flags) < 0) {
+        return -1;
+    }
+    self->exports++;
+    return 0;
+}
+
+void ds_py_buffer_releasebuffer(PyObject *object, Py_buffer *buffer)
+{
+    (void)buffer;
+    ((struct ds_py_buffer *)object)->exports--;
+}
+
+Py_ssize_t ds_py_buffer_length(PyObject *object)
+{
+    const struct ds_py_buffer *self = (struct ds_py_buffer *)object;
+
+    return self->buffer != NULL ? (Py_ssize_t)ds_buffer_size(self->buffer) : 0;
+}
+
+/* --- methods --- */
+
+PyObject *ds_py_buffer_release(PyObject *object, PyObject *unused)
+{
+    struct ds_py_buffer *self = (struct ds_py_buffer *)object;
+    struct ds_buffer *buffer;
+
+    (void)unused;
+    if (self->exports > 0) {
+        PyErr_Format(PyExc_BufferError, "The buffer is in use by %zd memoryviews", self->exports);
+        return NULL;
+    }
+    if (self->buffer == NULL) {
+        Py_RETURN_NONE;
+    }
+    if (ds_py_buffer_enter(self) < 0) {
+        return NULL;
+    }
+    buffer = self->buffer;
+    self->buffer = NULL;
+    ds_py_buffer_leave(self);
+    PyThreadState *thread = PyEval_SaveThread();
+    ds_buffer_free(buffer);
+    PyEval_RestoreThread(thread);
+    Py_RETURN_NONE;
+}
+
+PyObject *ds_py_buffer_with(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    if (buffer_check((struct ds_py_buffer *)object) < 0) {
+        return NULL;
+    }
+    Py_INCREF(object);
+    return object;
+}
+
+PyObject *ds_py_buffer_end_with(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
+{
+    (void)args;
+    (void)nargs;
+    return ds_py_buffer_release(object, NULL);
+}

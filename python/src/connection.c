@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * connection.c - the type Connection: one ds_client, shared by the clients built on it.
+ *
+ * close() may be called while other threads are in a call. Each call is counted between
+ * ds_py_call_start() and ds_py_call_end(); close() only marks the connection, new calls are
+ * refused, waiting ones notice within a slice, and the last one out ends the session. So no call
+ * ever uses a client that is gone, and close() itself never waits for another thread.
+ */
+#include "ds_py.h"
+
+#include <time.h>
+
+#define CONNECT_TIMEOUT_MS_MIN 500
+
+static void connection_end(struct ds_py_connection *self)
+{
+    struct ds_client *client = self->client;
+
+    self->client = NULL;
+    if (client != NULL) {
+        PyThreadState *thread = PyEval_SaveThread();
+        ds_client_close(client);
+        PyEval_RestoreThread(thread);
+    }
+}
+
+int ds_py_call_start(struct ds_py_state *state, struct ds_py_connection *connection,
+                     struct ds_py_call *ret)
+{
+    if (connection == NULL) {
+        ds_py_fail(state, DS_ENOTREADY, NULL,
+                   "The client has not been initialized yet: call init() first");
+        return -1;
+    }
+    if (connection->client == NULL || connection->closing) {
+        ds_py_fail(state, DS_ENOTREADY, NULL, "The client is closed");
+        return -1;
+    }
+    Py_INCREF(connection);
+    connection->calls++;
+    ret->state = state;
+    ret->connection = connection;
+    ret->client = connection->client;
+    return 0;
+}
+
+void ds_py_call_end(const struct ds_py_call *call)
+{
+    struct ds_py_connection *connection = call->connection;
+
+    connection->calls--;
+    if (connection->closing && connection->calls == 0) {
+        connection_end(connection);
+    }
+    Py_DECREF(connection);
+}
+
+/* --- waiting --- */
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void ds_py_wait_start(struct ds_py_wait *wait, int64_t timeout_ms)
+{
+    wait->deadline_ms = timeout_ms > 0 ? now_ms() + timeout_ms : 0;
+}
+
+int64_t ds_py_wait_slice(const struct ds_py_wait *wait)
+{
+    int64_t left_ms = wait->deadline_ms > 0 ? wait->deadline_ms - now_ms() : 0;
+
+    if (left_ms <= 0) {
+        return 0;
+    }
+    return left_ms < DS_PY_SLICE_MS ? left_ms : DS_PY_SLICE_MS;
+}
+
+int ds_py_wait_check(const struct ds_py_connection *connection)
+{
+    if (PyErr_CheckSignals() < 0) {
+        return -1;
+    }
+    if (connection != NULL && connection->closing) {
+        ds_py_fail(connection->state, DS_ESHUTDOWN, NULL, "The client was closed during the call");
+        return -1;
+    }
+    return 0;
+}
+
+/* --- opening --- */
+
+static void open_failed(struct ds_py_state *state, int code,
+                        const struct ds_client_options *options)
+{
+    if (code == DS_EUNAVAILABLE || code == DS_ETIMEOUT) {
+        ds_py_fail(state, code, NULL,
+                   "No worker answers at %s:%d (empty and 0: DATASYSTEM_HOST and DATASYSTEM_PORT, "
+                   "then 127.0.0.1:31501). Start one: dscli start -w --worker_address host:port",
+                   options->host, (int)options->port);
+    } else if (code == DS_ENOTSUPPORTED && options->tenant_id[0] != '\0') {
+        ds_py_fail(state, code, NULL, "tenant_id '%s': the worker has no tenants yet",
+                   options->tenant_id);
+    } else {
+        ds_py_fail_call(state, code, NULL, "connect to the worker");
+    }
+}
+
+static int connection_open(struct ds_py_connection *self, const struct ds_client_options *options)
+{
+    struct ds_client *client = NULL;
+    int rc;
+
+    PyThreadState *thread = PyEval_SaveThread();
+    rc = ds_client_open(options, &client);
+    PyEval_RestoreThread(thread);
+    if (rc < 0) {
+        open_failed(self->state, rc, options);
+        return -1;
+    }
+    self->client = client;
+    self->id = ++self->state->last_connection_id;
+    return 0;
+}
+
+static PyObject *connection_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"host",      "port", "connect_timeout_ms", "request_timeout_ms",
+                            "tenant_id", NULL};
+    struct ds_client_options options;
+    struct ds_py_connection *self;
+    struct ds_py_state *state = ds_py_state_of(type);
+
+    if (state == NULL) {
+        return NULL;
+    }
+    ds_client_options_init(&options);
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sHiis", names, &options.host, &options.port,
+                                     &options.connect_timeout_ms, &options.request_timeout_ms,
+                                     &options.tenant_id)) {
+        return NULL;
+    }
+    if (options.connect_timeout_ms < CONNECT_TIMEOUT_MS_MIN) {
+        return ds_py_fail(state, DS_EINVAL, NULL,
+                          "The connectTimeoutMs(%d) should be greater than or equal to %d "
+                          "milliseconds",
+                          options.connect_timeout_ms, CONNECT_TIMEOUT_MS_MIN);
+    }
+    self = (struct ds_py_connection *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->state = state;
+    self->request_timeout_ms =
+        options.request_timeout_ms > 0 ? options.request_timeout_ms : options.connect_timeout_ms;
+    if (connection_open(self, &options) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static void connection_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+
+    connection_end((struct ds_py_connection *)object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* --- methods --- */
+
+static PyObject *connection_close(PyObject *object, PyObject *unused)
+{
+    struct ds_py_connection *self = (struct ds_py_connection *)object;
+
+    (void)unused;
+    if (self->calls > 0) {
+        self->closing = true;
+    } else {
+        connection_end(self);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *connection_closed(PyObject *object, void *unused)
+{
+    const struct ds_py_connection *self = (struct ds_py_connection *)object;
+
+    (void)unused;
+    return PyBool_FromLong(self->client == NULL || self->closing);
+}
+
+static PyObject *connection_health(PyObject *object, PyObject *unused)
+{
+    struct ds_py_connection *self = (struct ds_py_connection *)object;
+    struct ds_py_call call;
+    int rc;
+
+    (void)unused;
+    if (ds_py_call_start(self->state, self, &call) < 0) {
+        return NULL;
+    }
+    PyThreadState *thread = PyEval_SaveThread();
+    rc = ds_client_health(call.client);
+    PyEval_RestoreThread(thread);
+    ds_py_call_end(&call);
+    return PyLong_FromLong(-rc);
+}
+
+static const struct {
+    const char *name;
+    size_t offset;
+} stats_fields[] = {
+    {"memory_size", offsetof(struct ds_worker_stats, memory_size)},
+    {"memory_live", offsetof(struct ds_worker_stats, memory_live)},
+    {"memory_granted", offsetof(struct ds_worker_stats, memory_granted)},
+    {"memory_doomed", offsetof(struct ds_worker_stats, memory_doomed)},
+    {"memory_free", offsetof(struct ds_worker_stats, memory_free)},
+    {"objects", offsetof(struct ds_worker_stats, objects)},
+    {"sessions", offsetof(struct ds_worker_stats, sessions)},
+    {"sets", offsetof(struct ds_worker_stats, sets)},
+    {"evictions", offsetof(struct ds_worker_stats, evictions)},
+    {"expirations", offsetof(struct ds_worker_stats, expirations)},
+    {"deletes", offsetof(struct ds_worker_stats, deletes)},
+    {"restarts", offsetof(struct ds_worker_stats, restarts)},
+    {"worker_pid", offsetof(struct ds_worker_stats, worker_pid)},
+    {"keeper_pid", offsetof(struct ds_worker_stats, keeper_pid)},
+    {"uptime_ms", offsetof(struct ds_worker_stats, uptime_ms)},
+};
+
+static PyObject *stats_to_dict(const struct ds_worker_stats *stats)
+{
+    PyObject *dict = PyDict_New();
+
+    for (size_t i = 0; dict != NULL && i < Py_ARRAY_LENGTH(stats_fields); i++) {
+        const char *at = (const char *)stats + stats_fields[i].offset;
+        PyObject *value = PyLong_FromUnsignedLongLong(*(const uint64_t *)(const void *)at);
+
+        if (value == NULL || PyDict_SetItemString(dict, stats_fields[i].name, value) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
+static PyObject *connection_stats(PyObject *object, PyObject *unused)
+{
+    struct ds_py_connection *self = (struct ds_py_connection *)object;
+    struct ds_worker_stats stats;
+    struct ds_py_call call;
+    int rc;
+
+    (void)unused;
+    if (ds_py_call_start(self->state, self, &call) < 0) {
+        return NULL;
+    }
+    PyThreadState *thread = PyEval_SaveThread();
+    rc = ds_client_stats(call.client, &stats);
+    PyEval_RestoreThread(thread);
+    ds_py_call_end(&call);
+    if (rc < 0) {
+        return ds_py_fail_call(self->state, rc, NULL, "read the worker's figures");
+    }
+    return stats_to_dict(&stats);
+}
+
+static PyMethodDef connection_methods[] = {
+    {"close", connection_close, METH_NOARGS, "close($self, /)\n--\n\nEnds the session."},
+    {"health", connection_health, METH_NOARGS,
+     "health($self, /)\n--\n\nAsks the worker; 0 or the code of the error."},
+    {"stats", connection_stats, METH_NOARGS,
+     "stats($self, /)\n--\n\nThe worker's figures, a dict."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef connection_getset[] = {
+    {"closed", connection_closed, NULL, "Whether close() was called.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot connection_slots[] = {
+    {Py_tp_new, connection_new},
+    {Py_tp_dealloc, connection_dealloc},
+    {Py_tp_methods, connection_methods},
+    {Py_tp_getset, connection_getset},
+    {Py_tp_doc, "One session with a worker, shared by the clients that are built on it."},
+    {0, NULL},
+};
+
+PyType_Spec ds_py_connection_spec = {
+    .name = "yr.datasystem._ds.Connection",
+    .basicsize = sizeof(struct ds_py_connection),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = connection_slots,
+};
