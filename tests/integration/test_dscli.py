@@ -245,7 +245,7 @@ def test_start_gives_a_clean_process(cli):
     cli.keeper("tells")
     cli.env["TELL"] = str(cli.dir / "seen.json")
     flags = ["--shared_memory_size_mb", "64M", "--log_dir=./logs", "--max_client_num", "200"]
-    flags += ["--enable_thp", "--use_brpc", "true"]
+    flags += ["--shared_memory_populate", "--use_brpc", "true"]
     with open(cli.dir / "lock", "w") as lock:
         done = subprocess.run(
             [DSCLI, "start", "-d", "home", "-w", "--worker_address", cli.address, *flags],
@@ -264,7 +264,7 @@ def test_start_gives_a_clean_process(cli):
         f"--worker_address={cli.address}",
         f"--data_home={cli.dir}/home",
         "--shared_memory_size_mb=64M",
-        "--enable_thp=true",
+        "--shared_memory_populate=true",
         "--max_client_num=200",  # the default, but said aloud
         f"--log_dir={cli.dir}/home/logs",
     }

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C++ API: each header alone, all of them in two translation units, and the programs of cpp/.
+
+Each program is compiled with each compiler against the built libds and run against a worker; it
+prints TAP and exits non-zero if a check failed. DS_BUILD_DIR names the build (default: build/dev).
+DS_PEER_BENCH may name the folder of the neutral benchmark: then its adapter for the original has
+to compile against these headers, too.
+"""
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INCLUDE = ROOT / "include"
+PROGRAMS = Path(__file__).resolve().parent / "cpp"
+BUILD = Path(os.environ.get("DS_BUILD_DIR", ROOT / "build" / "dev")).resolve()
+COMPILERS = ("g++", "clang++")
+FLAGS = ("-std=c++17", "-g", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}")
+OPTIMIZE = {"g++": "-O1", "clang++": "-O0"}  # gcc needs it for some of its warnings
+STRICT = ("-Wpedantic", "-Wshadow", "-Wconversion")  # for the headers, not for the programs
+HEADERS = sorted(str(h.relative_to(INCLUDE)) for h in (INCLUDE / "datasystem").rglob("*.h"))
+
+
+def library_folder():
+    found = sorted(BUILD.rglob("libds.so"))
+    assert found, f"no libds.so in {BUILD}: build first"
+    return found[0].parent
+
+
+def run(*command, timeout=120):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def build_program(compiler, *sources, target):
+    """Compiles and links; the compiler's complaint is the failure."""
+    folder = library_folder()
+    link = ("-pthread", f"-L{folder}", "-lds", f"-Wl,-rpath,{folder}")
+    code, output = run(compiler, *FLAGS, OPTIMIZE[compiler], *sources, "-o", target, *link)
+    assert code == 0, output
+    return target
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_header_compiles_alone(header, tmp_path):
+    source = tmp_path / "alone.cpp"
+    source.write_text(f'#include "{header}"\n#include "{header}"\n')
+    code, output = run("clang++", *FLAGS, *STRICT, "-fsyntax-only", source)
+    assert code == 0, output
+
+
+@pytest.mark.parametrize("flags", [STRICT, ("-fno-exceptions", "-fno-rtti"), ("-std=c++20",)])
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_headers_compile_together(compiler, flags, tmp_path):
+    source = tmp_path / "all.cpp"
+    source.write_text("".join(f'#include "{header}"\n' for header in HEADERS))
+    code, output = run(compiler, *FLAGS, *flags, "-fsyntax-only", source)
+    assert code == 0, output
+
+
+def test_headers_go_into_several_translation_units(tmp_path):
+    everything = "".join(f'#include "{header}"\n' for header in HEADERS)
+    one, two = tmp_path / "one.cpp", tmp_path / "two.cpp"
+    one.write_text(everything + "void *one() { return &datasystem::KVClient::EmbeddedInstance(); }")
+    two.write_text(
+        everything
+        + "void *one();\n"
+        + "int main() { return one() != &datasystem::KVClient::EmbeddedInstance(); }"
+    )
+    program = build_program("g++", one, two, target=tmp_path / "program")
+    assert run(program) == (0, "")
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("name", sorted(p.stem for p in PROGRAMS.glob("*.cpp")))
+def test_program(compiler, name, worker, tmp_path):
+    program = build_program(compiler, PROGRAMS / f"{name}.cpp", target=tmp_path / name)
+    code, output = run(program, f"{worker.host}:{worker.port}")
+    failed = "\n".join(line for line in output.splitlines() if not line.startswith("ok "))
+    assert code == 0, f"exit status {code}\n{failed}"
+    count = len(re.findall(r"^ok \d+", output, re.M))
+    assert f"1..{count}" in output.splitlines(), failed
+
+
+@pytest.mark.skipif("DS_PEER_BENCH" not in os.environ, reason="DS_PEER_BENCH is not set")
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_peers_adapter_compiles(compiler, tmp_path):
+    source = Path(os.environ["DS_PEER_BENCH"]) / "adapters" / "yr.cpp"
+    code, output = run(compiler, *FLAGS, "-fPIC", "-c", source, "-o", tmp_path / "yr.o")
+    assert code == 0, output
