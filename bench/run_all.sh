@@ -7,7 +7,7 @@
 # minutes on an otherwise idle machine; --quick takes about two and writes nothing into docs/.
 #
 #   BIN        directory of dsbench and dscli (build/release/bin)
-#   PYTHON     an interpreter with the package installed (build/venv/bin/python), for the Python rows
+#   PYTHON     an interpreter with the package (build/venv/bin/python), for the rows from Python
 #   MEMORY_MB  memory of the worker (4096)
 #   TRACE      a request trace in the Mooncake JSONL form (a generated one)
 #   OBJECTS    objects for the footprint (10000000 where 8 GiB are available, else 1000000)
@@ -71,7 +71,8 @@ bench() { # NAME COMMAND...: the command's JSON goes to a file of that name
 # How many system calls N hits make: those of a run with many hits less those of one with few.
 count_calls() { # HITS
     strace -f -c -U calls,name -o "$work/strace" "$BIN/dsbench" latency --worker "$address" \
-        --size-max 64 --rounds 1 --hits "$1" >/dev/null && awk '/total$/ { print $1 }' "$work/strace"
+        --size-max 64 --rounds 1 --hits "$1" >/dev/null &&
+        awk '/total$/ { print $1 }' "$work/strace"
 }
 system_calls() {
     local few many
@@ -107,14 +108,15 @@ start_worker 1024
 bench replay "$BIN/dsbench" replay --worker "$address" --trace "$TRACE" --verify --json
 stop_worker
 
-bench footprint "$BIN/dsbench" footprint --objects "$OBJECTS" --rounds $((rounds > 3 ? 3 : rounds)) \
-    --json
+bench footprint "$BIN/dsbench" footprint --objects "$OBJECTS" --json \
+    --rounds $((rounds > 3 ? 3 : rounds))
 if [ -x "$BIN/arena_bench" ] && [ -z "$quick" ]; then
     bench arena arena
 fi
 
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
-slug=$(printf '%s' "${cpu:-$(uname -m)}" | tr 'A-Z' 'a-z' | tr -cs 'a-z0-9' '-' | sed 's/-*$//')
+slug=${cpu:-$(uname -m)}
+slug=$(printf '%s' "$slug" | tr '[:upper:]' '[:lower:]' | tr -cs '[:alnum:]' '-' | sed 's/-*$//')
 out=$root/bench/results/$(date +%F)-$slug.json
 [ -z "$quick" ] || out=$work/quick.json
 mkdir -p "$(dirname "$out")"

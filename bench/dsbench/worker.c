@@ -10,6 +10,7 @@
 
 #define DELETE_BATCH 1000u
 #define KEY_TEXT 48u
+#define WARM_SIZE ((size_t)4 << 20)
 
 int bench_error(const char *what, int code)
 {
@@ -56,6 +57,7 @@ size_t bench_fit(struct ds_client *client, uint64_t size, size_t most)
 int bench_keys_make(struct bench_keys *keys, const char *prefix, size_t n)
 {
     char *text;
+    int pid;
 
     keys->n = 0;
     keys->key = malloc(n * (sizeof(*keys->key) + KEY_TEXT));
@@ -64,10 +66,10 @@ int bench_keys_make(struct bench_keys *keys, const char *prefix, size_t n)
         return -1;
     }
     text = (char *)(keys->key + n);
+    pid = (int)getpid();
     for (size_t i = 0; i < n; i++, text += KEY_TEXT) {
         keys->key[i].data = text;
-        keys->key[i].size =
-            (size_t)snprintf(text, KEY_TEXT, "%.12s-%d-%zu", prefix, (int)getpid(), i);
+        keys->key[i].size = (size_t)snprintf(text, KEY_TEXT, "%.12s-%d-%zu", prefix, pid, i);
     }
     keys->n = n;
     return 0;
@@ -93,4 +95,40 @@ void bench_keys_delete(struct ds_client *client, const struct bench_keys *keys)
             return;
         }
     }
+}
+
+/* A value that is there to touch its pages: one write to each. */
+static int touch_one(struct ds_client *client, const struct ds_bytes *key)
+{
+    struct ds_buffer *buffer = NULL;
+    volatile uint8_t *data;
+    int rc = ds_kv_create(client, key->data, key->size, WARM_SIZE, NULL, &buffer);
+
+    if (rc == 0) {
+        data = ds_buffer_mutable_data(buffer);
+        for (size_t i = 0; i < WARM_SIZE; i += 4096) {
+            data[i] = 1;
+        }
+        rc = ds_kv_publish(client, &buffer, 1, NULL);
+    }
+    ds_buffer_free(buffer);
+    return rc;
+}
+
+int bench_warm(struct ds_client *client)
+{
+    struct ds_worker_stats stats;
+    struct bench_keys keys;
+    int rc = 0;
+
+    if (bench_stats(client, &stats) != 0 ||
+        bench_keys_make(&keys, "warm", (size_t)(stats.memory_free / WARM_SIZE) + 1) != 0) {
+        return -1;
+    }
+    for (size_t i = 0; rc == 0 && i < keys.n; i++) {
+        rc = touch_one(client, &keys.key[i]);
+    }
+    bench_keys_delete(client, &keys);
+    bench_keys_free(&keys);
+    return rc == 0 || rc == DS_ENOMEM ? 0 : bench_error("set", rc);
 }
