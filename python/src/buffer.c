@@ -185,14 +185,16 @@ PyObject *ds_py_buffer_release(PyObject *object, PyObject *unused)
     struct ds_buffer *buffer;
 
     (void)unused;
-    if (self->exports > 0) {
-        PyErr_Format(PyExc_BufferError, "The buffer is in use by %zd memoryviews", self->exports);
-        return NULL;
-    }
     if (self->buffer == NULL) {
         Py_RETURN_NONE;
     }
     if (ds_py_buffer_enter(self) < 0) {
+        return NULL;
+    }
+    if (self->exports >
+        0) { /* looked at now: while waiting above, somebody may have taken a view */
+        ds_py_buffer_leave(self);
+        PyErr_Format(PyExc_BufferError, "The buffer is in use by %zd memoryviews", self->exports);
         return NULL;
     }
     buffer = self->buffer;

@@ -167,6 +167,7 @@ def test_sessions_come_and_go(kv, worker, eventually):
     clients = [KVClient(worker.host, worker.port) for _ in range(20)]
     for client in clients:
         client.init()
+        client.exist(["k"])
     assert kv.worker_stats()["sessions"] == before + 20
     for client in clients[:10]:
         client.close()

@@ -126,7 +126,8 @@ def test_the_request_timeout_bounds_the_wait(worker, key):
         assert 0.19 <= time.monotonic() - start < 5
 
 
-def test_close_ends_the_waits_of_other_threads(worker, new_key):
+def test_close_ends_the_waits_of_other_threads(worker, patient, new_key, eventually):
+    sessions = patient.worker_stats()["sessions"]
     kv = KVClient(worker.host, worker.port, req_timeout_ms=2 * LONG_MS)
     kv.init()
     waiting = [Call(lambda key=new_key(): waiting_get(kv, "get", [key])) for _ in range(4)]
@@ -134,6 +135,8 @@ def test_close_ends_the_waits_of_other_threads(worker, new_key):
     for call in waiting:
         with pytest.raises((ShuttingDownError, NotReadyError)):
             call.result()
+    eventually(lambda: patient.worker_stats()["sessions"] == sessions, "the end of the session")
+    kv.init()
 
 
 class Alarm(Exception):

@@ -7,7 +7,13 @@ import sys
 import pytest
 
 from yr.datasystem.errors import DsError, OutOfMemoryError
-from yr.datasystem.kv_client import KVClient, ReadParam, WriteMode
+from yr.datasystem.kv_client import (
+    KVClient,
+    ReadOnlyBuffer,
+    ReadParam,
+    StateValueBuffer,
+    WriteMode,
+)
 from yr.datasystem.object_client import Buffer, ObjectClient
 
 SIZE_MB = 64
@@ -198,10 +204,11 @@ def test_clients_leave_nothing_behind(worker):
 
 def test_references_are_returned(kv, key):
     held = [key, [key], bytearray(b"value"), b"".join([b"val", b"ue"]), "".join(["val", "ue"])]
-    keys = held[1]
+    keys, values = held[1], held[2:5]
+    held += [kv._connection, ReadOnlyBuffer, StateValueBuffer, Buffer, WriteMode.NONE_L2_CACHE]
     before = [sys.getrefcount(one) for one in held]
     for _ in range(100):
-        for value in held[2:]:
+        for value in values:
             kv.set(key, value)
             kv.mset(keys, [value])
             swallow(kv.mset, keys, [value, value])
@@ -209,6 +216,8 @@ def test_references_are_returned(kv, key):
         kv.get_buffers(keys)
         kv.get(keys, False, 1)
         kv.exist(keys)
+        kv.mcreate(keys, [4])
+        kv.health_check()
         swallow(kv.get, [*keys, "a/b"])
     del value
     assert [sys.getrefcount(one) for one in held] == before

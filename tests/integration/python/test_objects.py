@@ -16,6 +16,7 @@ from yr.datasystem.errors import (
     NotFoundError,
     NotReadyError,
     OutOfRangeError,
+    ShuttingDownError,
 )
 from yr.datasystem.kv_client import KVClient
 from yr.datasystem.object_client import Buffer, CacheType, ConsistencyType, ObjectClient
@@ -199,6 +200,32 @@ def test_get_waits(objects, other, key):
     with pytest.raises(NotFoundError):
         objects.get([key + ".never"], 200)
     assert time.monotonic() - start >= 0.19
+
+
+def test_the_request_timeout_bounds_the_wait(worker, key):
+    with ObjectClient(worker.host, worker.port, req_timeout_ms=200) as objects:
+        start = time.monotonic()
+        with pytest.raises(NotFoundError):
+            objects.get([key], 60_000)
+        assert 0.19 <= time.monotonic() - start < 5
+
+
+def test_close_ends_the_wait_of_another_thread(worker, key):
+    objects = ObjectClient(worker.host, worker.port, req_timeout_ms=120_000)
+    objects.init()
+    outcomes = []
+
+    def wait():
+        try:
+            objects.get([key], 60_000)
+        except RuntimeError as error:
+            outcomes.append(type(error))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    objects.close()
+    waiting.join(30)
+    assert outcomes in ([ShuttingDownError], [NotReadyError])
 
 
 def test_get_checks_its_arguments(objects, key):
