@@ -114,8 +114,11 @@ int ds_net_connect_tcp(const char *host, uint16_t port, int64_t deadline_ns)
 {
     struct addrinfo *list = NULL;
     int fd = -1;
-    int rc = resolve(host, port, false, &list);
+    int rc = ds_failpoint("net.connect");
 
+    if (rc == 0) {
+        rc = resolve(host, port, false, &list);
+    }
     for (struct addrinfo *a = list; a != NULL && fd < 0; a = a->ai_next) {
         fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         rc = fd < 0 ? -errno : connect_before(fd, a, deadline_ns);
@@ -139,6 +142,9 @@ int ds_net_connect_unix(const char *path)
     int fd;
     int rc = unix_address(path, &a);
 
+    if (rc == 0) {
+        rc = ds_failpoint("net.connect_unix");
+    }
     if (rc < 0) {
         return rc;
     }
@@ -156,8 +162,13 @@ int ds_net_connect_unix(const char *path)
 
 int ds_net_accept(int listener)
 {
-    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int rc = ds_failpoint("net.accept");
+    int fd;
 
+    if (rc < 0) {
+        return rc;
+    }
+    fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     return fd < 0 ? -errno : fd;
 }
 

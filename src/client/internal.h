@@ -276,7 +276,7 @@ DS_MUST_USE int ds_set_absent(struct ds_link *l, const struct write *w, int64_t 
 /* --- wait helpers, link.c --- */
 
 /* Spins, then yields, for about `ns`; true when *word (acquire) has become `value`. */
-void ds_client_yield(void);
+bool ds_client_yield(void);
 bool ds_spin_until_equal(const _Atomic uint32_t *word, uint32_t value, int64_t ns);
 
 /* --- async.c --- */

@@ -28,12 +28,17 @@
 #include "base/sys.h"
 #include "client/internal.h"
 
+#define CONTENDED_NS 5000 /* a yield that nobody takes up lasts a tenth of it */
 #define DISCOVER_TRIES 8 /* a quarter of a second */
 
-/* Lets the worker run if it shares this processor. */
-void ds_client_yield(void)
+/* One turn of waiting that leaves the processor to whoever else wants it. False: somebody did, so
+ * that spinning keeps the worker, or the rest of the machine, from running: sleep instead. */
+bool ds_client_yield(void)
 {
+    int64_t before = ds_monotonic_ns();
+
     (void)sched_yield();
+    return ds_monotonic_ns() - before < CONTENDED_NS;
 }
 
 bool ds_spin_until_equal(const _Atomic uint32_t *word, uint32_t value, int64_t ns)
@@ -48,12 +53,16 @@ bool ds_spin_until_equal(const _Atomic uint32_t *word, uint32_t value, int64_t n
     }
     end = ds_monotonic_ns() + ns;
     do {
-        ds_client_yield();
+        bool alone = ds_client_yield();
+
         for (int i = 0; i < 20; i++) {
             if (ds_load_acquire(word) == value) {
                 return true;
             }
             ds_cpu_relax();
+        }
+        if (!alone) {
+            return false;
         }
     } while (ds_monotonic_ns() < end);
     return false;

@@ -172,6 +172,12 @@ static void on_message(struct keeper *k)
     size_t n_fds;
     int rc = ds_link_recv(k->link, &msg, fds, &n_fds);
 
+    if (rc != 0 && rc != DS_EDISCONNECTED) {
+        /* Closing would make the worker start another keeper beside this one. */
+        ds_log(DS_LOG_ERROR, "a message from the worker is lost: %s", ds_error_text(rc));
+        (void)poll(NULL, 0, 1);
+        return;
+    }
     if (rc != 0) {
         ds_sys_close(k->link); /* its death follows through the pidfd */
         k->link = -1;

@@ -177,6 +177,11 @@ struct ds_state_header {
     _Atomic uint64_t keys_ready;   /* bytes of the index's key area that may be in use */
     _Atomic uint64_t restarts;
     _Atomic uint64_t started_ns; /* CLOCK_BOOTTIME of the first worker */
+
+    /* The change of a count that was begun last: DS_ORIGIN of the request item, record, new word. */
+    _Atomic uint64_t doubt_origin;
+    _Atomic uint64_t doubt_id;
+    _Atomic uint64_t doubt_word;
 };
 
 /* --- session: one client and the worker, both write --- */

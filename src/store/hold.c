@@ -30,7 +30,19 @@ uint64_t ds_store_ref_count(const struct ds_store *s, const void *key, uint32_t 
     return sum;
 }
 
-int ds_store_ref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size)
+/* The word of a record changes for the request item `origin`. Noted ahead, so that a worker that comes
+ * back can tell whether it was done: counting twice would be wrong. */
+static void change_word(struct ds_store *s, uint32_t id, uint64_t word, uint64_t origin)
+{
+    ds_store_release(&s->state->doubt_origin, UINT64_MAX); /* names nothing while the rest changes */
+    ds_store_release(&s->state->doubt_id, id);
+    ds_store_release(&s->state->doubt_word, word);
+    ds_store_release(&s->state->doubt_origin, origin);
+    ds_store_release(&s->record[id].word, word);
+}
+
+int ds_store_ref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size,
+                 uint64_t origin)
 {
     uint64_t hash = ds_store_key_hash(s, key, key_size);
     uint32_t id;
@@ -46,11 +58,11 @@ int ds_store_ref(struct ds_store *s, struct session *by, const void *key, uint32
         if (DS_WORD_COUNT(word) == UINT32_MAX) {
             return DS_ERANGE;
         }
-        ds_store_release(&s->record[id].word, word + (UINT64_C(1) << 32));
+        change_word(s, id, word + (UINT64_C(1) << 32), origin);
         return 0;
     }
     rc = ds_store_record_note(s, DS_RECORD_REF,
-                              &(struct ds_record){.origin = DS_ORIGIN(by->number, 0, 0, 0),
+                              &(struct ds_record){.origin = origin,
                                                   .key_size = (uint16_t)key_size},
                               key, &s->refs, hash, &id);
     if (rc == 0) {
@@ -93,8 +105,8 @@ static void ref_end(struct ds_store *s, struct session *by, uint32_t id)
     copy_key(s, id, key, &key_size);
     ds_table_remove(&s->refs, ds_store_key_hash(s, key, key_size), id);
     ds_list_remove(&by->holds, s->link, id);
+    release_key(s, key, key_size); /* before the record goes: a kill in between does it again */
     ds_store_record_free(s, id);
-    release_key(s, key, key_size);
 }
 
 void ds_store_ref_orphan(struct ds_store *s, uint32_t id)
@@ -104,11 +116,12 @@ void ds_store_ref_orphan(struct ds_store *s, uint32_t id)
 
     copy_key(s, id, key, &key_size);
     ds_table_remove(&s->refs, ds_store_key_hash(s, key, key_size), id);
-    ds_store_record_free(s, id);
     release_key(s, key, key_size);
+    ds_store_record_free(s, id);
 }
 
-int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size)
+int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size,
+                   uint64_t origin)
 {
     uint32_t id = ref_find(s, by, ds_store_key_hash(s, key, key_size), key, key_size);
     uint64_t word;
@@ -118,7 +131,7 @@ int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint
     }
     word = ds_load_relaxed(&s->record[id].word);
     if (DS_WORD_COUNT(word) > 1) {
-        ds_store_release(&s->record[id].word, word - (UINT64_C(1) << 32));
+        change_word(s, id, word - (UINT64_C(1) << 32), origin);
     } else {
         ref_end(s, by, id);
     }
@@ -166,8 +179,8 @@ void ds_store_unnest(struct ds_store *s, uint32_t parent)
         copy_key(s, id, key, &key_size);
         ds_table_remove(&s->nest_parent, hash, id);
         ds_table_remove(&s->nest_child, ds_store_key_hash(s, key, key_size), id);
-        ds_store_record_free(s, id);
         release_key(s, key, key_size);
+        ds_store_record_free(s, id);
     }
 }
 

@@ -188,6 +188,9 @@ void ds_store_drain_logs(struct ds_store *s);
 
 void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot);
 void ds_store_complete(struct ds_store *s, struct session *by, unsigned slot);
+
+/* Recovery: the item `origin` was executed, with this result; a no-op if that is marked already. */
+void ds_store_item_done(struct ds_store *s, uint64_t origin, uint32_t id, uint64_t value);
 bool ds_store_request_copy(struct ds_store *s, struct session *by, unsigned slot);
 void ds_store_examine_waiting(struct ds_store *s);
 void ds_store_wake(struct ds_store *s, const void *word);
@@ -200,8 +203,11 @@ struct ds_store_cursor {
 const struct ds_request_item *ds_store_item(const struct ds_store *s, struct ds_store_cursor *c,
                                             const uint8_t **ret_key);
 
-int ds_store_ref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size);
-int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size);
+/* `origin` names the request item. */
+int ds_store_ref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size,
+                 uint64_t origin);
+int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size,
+                   uint64_t origin);
 uint64_t ds_store_ref_count(const struct ds_store *s, const void *key, uint32_t key_size);
 int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t key_size);
 void ds_store_unnest(struct ds_store *s, uint32_t parent);      /* the parent is gone */

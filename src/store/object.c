@@ -91,11 +91,11 @@ int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size, uint64
         return rc;
     }
     rc = ds_arena_alloc(s->data, capacity, &offset);
-    while (rc == DS_ENOMEM && !more_is_coming(s, capacity) && ds_store_evict(s, capacity)) {
-        rc = ds_arena_alloc(s->data, capacity, &offset);
-    }
     if (rc == DS_ENOMEM && more_is_coming(s, capacity)) {
         rc = DS_EAGAIN;
+    }
+    while (rc == DS_ENOMEM && ds_store_evict(s, capacity)) {
+        rc = ds_arena_alloc(s->data, capacity, &offset);
     }
     if (rc != 0) {
         ds_store_record_free(s, id);

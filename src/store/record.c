@@ -46,6 +46,7 @@ int ds_store_record_alloc(struct ds_store *s, uint32_t *ret)
     if (s->free_first != DS_ID_NONE) {
         *ret = s->free_first;
         s->free_first = s->link[*ret].next;
+        s->record[*ret].key_size = 0; /* of one that was begun when an earlier worker was killed */
         return 0;
     }
     if (used >= s->state->record_max) {
@@ -69,8 +70,8 @@ void ds_store_record_free(struct ds_store *s, uint32_t id)
     if (r->key_size > DS_KEY_INLINE) {
         ds_arena_free(s->keys, ds_index_key_block(&s->index, id), r->key_size);
     }
+    ds_store_release(&r->word, DS_RECORD_FREE); /* first: its check covers the key */
     r->key_size = 0;
-    ds_store_release(&r->word, DS_RECORD_FREE);
     s->flags[id] = 0;
     s->link[id].next = s->free_first;
     s->free_first = id;

@@ -266,6 +266,24 @@ static void free_lost_sessions(struct ds_store *s)
     }
 }
 
+/* The one request item that may have been done without its done mark. */
+static void mark_done(struct ds_store *s, uint32_t used)
+{
+    uint64_t doubt = ds_load_relaxed(&s->state->doubt_id);
+
+    for (uint32_t id = 0; id < used; id++) {
+        enum ds_record_state state = ds_store_state(s, id);
+
+        if (state == DS_RECORD_LIVE || state == DS_RECORD_REF) {
+            ds_store_item_done(s, s->record[id].origin, id, ds_load_relaxed(&s->record[id].gen));
+        }
+    }
+    if (doubt < used &&
+        ds_load_relaxed(&s->record[doubt].word) == ds_load_relaxed(&s->state->doubt_word)) {
+        ds_store_item_done(s, ds_load_relaxed(&s->state->doubt_origin), DS_ID_NONE, 0);
+    }
+}
+
 int ds_store_recover(struct ds_store *s, const struct ds_store_now *now)
 {
     uint32_t used = (uint32_t)ds_load_relaxed(&s->state->records_used);
@@ -291,6 +309,7 @@ int ds_store_recover(struct ds_store *s, const struct ds_store_now *now)
             enter(s, id);
         }
     }
+    mark_done(s, used);
     (void)ds_failpoint("recover.entered");
     for (uint32_t id = 0; id < used; id++) {
         project_again(s, id);

@@ -93,6 +93,9 @@ static bool do_grant(struct ds_store *s, struct session *by, unsigned slot)
     uint32_t n = s->scratch.header.n;
     int rc = 0;
 
+    if (s->stats.memory_doomed >= s->scratch.header.value) {
+        ds_store_reclaim(s); /* memory that was in use a moment ago is still in the caches */
+    }
     for (uint32_t i = 0; i < n; i++) {
         uint64_t origin = DS_ORIGIN(by->number, slot, by->known[slot], i);
         uint32_t id = granted_before(s, by, origin);
@@ -157,26 +160,21 @@ static struct ds_store_set set_of(const struct ds_request_item *item, const uint
     };
 }
 
-/* Insert if absent. Executed again after a kill, it recognises its own record by the origin. */
-static int set_absent(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
-                      const struct ds_request_item *item, const uint8_t *key)
+/* Insert if absent. The grant of one that changes nothing is dropped behind its done mark: executed
+ * again after a kill, it must find the grant. */
+static int set_absent(struct ds_store *s, struct session *by, const struct ds_request_item *item,
+                      const uint8_t *key, uint64_t origin)
 {
     struct ds_store_set set = set_of(item, key);
-    uint64_t mine = DS_ORIGIN(by->number, slot, by->known[slot], i);
-    uint32_t old = ds_store_find(s, key, item->key_size);
 
-    if (old != DS_ID_NONE && s->record[old].origin == mine) {
-        return 0;
-    }
     if (!ds_store_set_valid(s, by, &set)) {
         s->bad_records++;
         return DS_EINVAL;
     }
-    if (old != DS_ID_NONE) {
-        ds_store_grant_drop(s, by, set.id);
+    if (ds_store_find(s, key, item->key_size) != DS_ID_NONE) {
         return DS_UNCHANGED;
     }
-    set.origin = mine;
+    set.origin = origin;
     set.version = 0; /* counts as the oldest: any set that races with it wins */
     ds_store_publish(s, by, &set);
     return 0;
@@ -184,20 +182,12 @@ static int set_absent(struct ds_store *s, struct session *by, unsigned slot, uin
 
 /* A publish of the object API: a sealed object is never replaced. */
 static int put(struct ds_store *s, struct session *by, const struct ds_request_item *item,
-               const uint8_t *key, uint64_t *ret_gen)
+               const uint8_t *key, uint64_t origin, uint64_t *ret_gen)
 {
     struct ds_store_set set = set_of(item, key);
     uint32_t old;
 
     if (!ds_store_set_valid(s, by, &set)) {
-        uint32_t id = item->id; /* done before a kill: then the record says so */
-
-        if (id < ds_load_relaxed(&s->state->records_used) &&
-            ds_store_state(s, id) == DS_RECORD_LIVE &&
-            DS_ORIGIN_SESSION(s->record[id].origin) == by->number) {
-            *ret_gen = ds_load_relaxed(&s->record[id].gen);
-            return 0;
-        }
         s->bad_records++;
         return DS_EINVAL;
     }
@@ -205,7 +195,7 @@ static int put(struct ds_store *s, struct session *by, const struct ds_request_i
     if (old != DS_ID_NONE && (ds_load_relaxed(&s->record[old].word) & DS_WORD_SEALED) != 0) {
         return DS_ESEALED;
     }
-    set.origin = DS_ORIGIN(by->number, DS_ORIGIN_RING, 0, 0);
+    set.origin = origin;
     set.version = s->now.ticks; /* above what is there, even if that was put in this very pass */
     if (old != DS_ID_NONE) {
         set.version = ds_max_u64(set.version, s->record[old].version + 1);
@@ -277,23 +267,24 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
                    const struct ds_request_item *item, const uint8_t *key)
 {
     enum ds_op op = (enum ds_op)s->scratch.header.op;
+    uint64_t origin = DS_ORIGIN(by->number, slot, by->known[slot], i);
     uint64_t value = 0;
     uint32_t id = DS_ID_NONE;
     int rc = 0;
 
     switch (op) {
     case DS_OP_SET_ABSENT:
-        rc = set_absent(s, by, slot, i, item, key);
+        rc = set_absent(s, by, item, key, origin);
         break;
     case DS_OP_PUT:
-        rc = put(s, by, item, key, &value);
+        rc = put(s, by, item, key, origin, &value);
         id = item->id;
         break;
     case DS_OP_REF:
-        rc = ds_store_ref(s, by, key, item->key_size);
+        rc = ds_store_ref(s, by, key, item->key_size, origin);
         break;
     case DS_OP_UNREF:
-        rc = ds_store_unref(s, by, key, item->key_size);
+        rc = ds_store_unref(s, by, key, item->key_size, origin);
         break;
     case DS_OP_REF_COUNT:
         value = ds_store_ref_count(s, key, item->key_size);
@@ -334,9 +325,36 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
     return rc;
 }
 
+/* Step 7 of docs/concurrency.md: what was done, but not marked so, is marked now. */
+void ds_store_item_done(struct ds_store *s, uint64_t origin, uint32_t id, uint64_t value)
+{
+    uint32_t session = DS_ORIGIN_SESSION(origin);
+    uint32_t number = (uint32_t)origin;
+    unsigned slot = (unsigned)(origin >> 40) & 0xff;
+    unsigned i = (unsigned)(origin >> 32) & 0xff;
+    _Atomic uint64_t *word;
+    uint64_t done;
+
+    if (session >= s->config.session_max || slot >= DS_REQUESTS || i >= DS_SUB_MAX || number == 0) {
+        return;
+    }
+    word = &s->session_state[session].done[slot];
+    done = ds_load_relaxed(word);
+    if (done >> 32 == number ? (uint32_t)done != i
+                             : i != 0 || (int32_t)(number - (uint32_t)(done >> 32)) < 0) {
+        return;
+    }
+    if (s->session[session] != NULL) {
+        answer(s->session[session], slot, i, 0, id, value);
+        ds_store_release(word, DONE_WORD(number, i + 1));
+    } else { /* a later session of this number must not use the request's number again */
+        ds_store_release(word, DONE_WORD(number, DONE_ALL));
+    }
+}
+
 static bool once_only(enum ds_op op)
 {
-    return op == DS_OP_SET_ABSENT || op == DS_OP_REF || op == DS_OP_UNREF || op == DS_OP_NEST;
+    return op == DS_OP_SET_ABSENT || op == DS_OP_PUT || op == DS_OP_REF || op == DS_OP_UNREF || op == DS_OP_NEST;
 }
 
 /* All items from the first one that is not done. True if one of them must wait. */
@@ -348,15 +366,20 @@ static bool do_items(struct ds_store *s, struct session *by, unsigned slot)
     const struct ds_request_item *item;
     const uint8_t *key;
     bool wait = false;
+    int rc;
 
     while ((item = ds_store_item(s, &c, &key)) != NULL) {
         if (c.i - 1 < first) {
             continue;
         }
-        wait = do_item(s, by, slot, c.i - 1, item, key) == DS_EAGAIN || wait;
+        rc = do_item(s, by, slot, c.i - 1, item, key);
+        wait = rc == DS_EAGAIN || wait;
         if (once_only((enum ds_op)s->scratch.header.op)) {
             (void)ds_failpoint("request.item");
             ds_store_release(&by->state->done[slot], DONE_WORD(by->known[slot], c.i));
+        }
+        if (rc == DS_UNCHANGED) {
+            ds_store_grant_drop(s, by, item->id);
         }
     }
     for (uint32_t i = c.i; i < s->scratch.header.n; i++) { /* behind a malformed item */

@@ -296,6 +296,12 @@ static void on_open(struct ds_worker *w, struct ds_conn *c, const struct ds_wire
                rc == DS_EAGAIN      ? "max_client_num clients are connected already"
                : rc == DS_ENOTFOUND ? "no such session: it has ended"
                                     : "the worker could not make a session");
+        if (c->session != UINT32_MAX && (open->flags & DS_WIRE_RESUME) != 0) {
+            /* Its pins are in use, and its client will try again: it waits as after a restart. */
+            unwatch(w, &c->sock);
+            unwatch(w, &c->wake);
+            return;
+        }
         if (c->session != UINT32_MAX) {
             c->goodbye = true;
         }
@@ -316,10 +322,10 @@ static void on_control(struct ds_worker *w, struct ds_conn *c, const struct ds_w
     if (ds_sys_peer(c->sock, &peer) < 0 || (peer.uid != 0 && peer.uid != geteuid())) {
         reply.header.status = DS_EDENIED;
     } else if (msg->op == DS_WIRE_STOP) {
-        (void)!ds_link_send(w->link, DS_LINK_STOP, 0, NULL, NULL, NULL, 0);
+        reply.header.status = ds_link_send(w->link, DS_LINK_STOP, 0, NULL, NULL, NULL, 0);
     } else if (msg->op == DS_WIRE_UPGRADE && access(msg->arg, X_OK) == 0) {
-        (void)!ds_link_send(w->link, DS_LINK_UPGRADE, 0, NULL, msg->arg, NULL, 0);
-        w->stop = true;
+        reply.header.status = ds_link_send(w->link, DS_LINK_UPGRADE, 0, NULL, msg->arg, NULL, 0);
+        w->stop = reply.header.status == 0;
     } else if (msg->op != DS_WIRE_STATUS) {
         reply.header.status = DS_EINVAL;
     }
@@ -351,8 +357,8 @@ void ds_worker_on_peer(struct ds_worker *w, struct ds_conn *c)
     size_t n_fds = 1;
     ssize_t n = ds_sys_recv_fds(c->sock, &msg, sizeof(msg), &pidfd, &n_fds);
 
-    if (n == -EAGAIN) {
-        return;
+    if (n == -EAGAIN || n == -ENOMEM || n == -ENOBUFS) {
+        return; /* the message is still there */
     }
     if (n <= 0) {
         hang_up(w, c);

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@
 #include "base/sys.h"
 #include "shm/layout.h"
 
+#define CONTENDED_NS 5000    /* a yield that nobody takes up lasts a tenth of it */
 #define SPIN_NS 50000     /* about what a wake-up across cores costs */
 #define SOCKETS_EVERY 256 /* passes between looks at the sockets while busy */
 #define LIFE_NS INT64_C(5000000000)
@@ -242,19 +244,29 @@ static bool one_pass(struct ds_worker *w)
     return more;
 }
 
-/* Until somebody posts or SPIN_NS are over. True: posted. */
+/* Until somebody posts or SPIN_NS are over. True: posted. Leaves the processor to whoever wants it:
+ * if somebody does, it is most likely the one whose post we wait for. */
 static bool spin(const struct ds_worker *w)
 {
-    int64_t end = ds_monotonic_ns() + SPIN_NS;
+    int64_t now = ds_monotonic_ns();
+    int64_t end = now + SPIN_NS;
 
     do {
+        int64_t before;
+
         for (int i = 0; i < 32; i++) {
             if (!ds_store_quiet(w->store)) {
                 return true;
             }
             ds_cpu_relax();
         }
-    } while (ds_monotonic_ns() < end);
+        before = ds_monotonic_ns();
+        (void)sched_yield();
+        now = ds_monotonic_ns();
+        if (now - before > CONTENDED_NS) {
+            return !ds_store_quiet(w->store);
+        }
+    } while (now < end);
     return false;
 }
 
