@@ -130,6 +130,18 @@ void ds_sys_close(int fd)
     }
 }
 
+int ds_sys_take_over(int fd, int number)
+{
+    int rc;
+
+    do {
+        rc = dup3(fd, number, O_CLOEXEC);
+    } while (rc < 0 && (errno == EINTR || errno == EBUSY));
+    rc = rc < 0 ? -errno : 0;
+    (void)close(fd);
+    return rc;
+}
+
 int ds_sys_pidfd(pid_t pid)
 {
     long fd;
@@ -140,6 +152,18 @@ int ds_sys_pidfd(pid_t pid)
     }
     fd = syscall(SYS_pidfd_open, pid, 0);
     return fd < 0 ? -errno : (int)fd;
+}
+
+bool ds_sys_is_pidfd(int fd)
+{
+    char path[32];
+    char target[64];
+    ssize_t n;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    n = readlink(path, target, sizeof(target) - 1);
+    target[n > 0 ? n : 0] = '\0';
+    return strcmp(target, "anon_inode:[pidfd]") == 0 || strncmp(target, "pidfd:[", 7) == 0;
 }
 
 int ds_sys_futex_wait(const void *word, uint32_t expected, int64_t timeout_ns)

@@ -36,7 +36,14 @@ void ds_sys_populate(void *addr, uint64_t size, bool writable);
 
 void ds_sys_close(int fd); /* negative: no-op */
 
+/* Makes `number` mean what `fd` does, atomically, and closes `fd`: a thread that is about to use the
+ * number finds the old file or the new one, never somebody else's. */
+DS_MUST_USE int ds_sys_take_over(int fd, int number);
+
 DS_MUST_USE int ds_sys_pidfd(pid_t pid);
+
+/* Whether a descriptor that somebody sent is a pidfd. */
+bool ds_sys_is_pidfd(int fd);
 
 /* Waits while *word == expected; timeout_ns < 0: for ever. 0, -EAGAIN, -ETIMEDOUT, -EINTR. */
 int ds_sys_futex_wait(const void *word, uint32_t expected, int64_t timeout_ns);

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/hash.h"
@@ -280,7 +281,7 @@ static void find_some(struct ds_link *l, const struct ds_bytes *keys, size_t n,
     for (size_t i = 0; i < n; i++) {
         results[i] = ds_link_find(l, keys[i].data, keys[i].size, hash[i], &views[i],
                                   found != NULL ? &found[i] : &spare);
-        if (results[i] == DS_ENOTFOUND) {
+        if (results[i] == DS_ENOTFOUND || results[i] == DS_ESTALE) {
             results[i] = DS_EAGAIN; /* a miss is never trusted */
         }
     }
@@ -349,13 +350,13 @@ int ds_kv_mget(struct ds_client *client, const struct ds_bytes *keys, size_t n, 
         return DS_EINVAL;
     }
     memset(views, 0, n * sizeof(*views));
-    if (res == NULL && n > BATCH) { /* in parts: each with results of its own */
-        rc = 0;
-        for (size_t at = 0; at < n && rc == 0; at += BATCH) {
-            rc = ds_kv_mget(client, keys + at, ds_min_u64(n - at, BATCH), timeout_ms, views + at,
-                            NULL);
-            rc = rc == DS_ENOTFOUND ? 0 : rc;
+    if (res == NULL && n > BATCH) {
+        res = ds_zalloc(n * sizeof(*res), "results");
+        if (res == NULL) {
+            return DS_ENOMEM;
         }
+        rc = ds_kv_mget(client, keys, n, timeout_ms, views, res);
+        ds_free(res);
         return rc;
     }
     if (res == NULL) {
@@ -413,7 +414,7 @@ int ds_kv_get(struct ds_client *client, const void *key, size_t key_size, int64_
     if (DS_LIKELY(rc == 0)) {
         return 0;
     }
-    if (rc != DS_ENOTFOUND) {
+    if (rc != DS_ENOTFOUND && rc != DS_ESTALE) {
         *ret = (struct ds_view){0};
         return rc;
     }

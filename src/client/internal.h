@@ -143,8 +143,8 @@ void ds_link_close(struct ds_link *l);
  * waiting; DS_ESTALE: the session is lost, there is a new link; DS_EDISCONNECTED: nobody there. */
 DS_MUST_USE int ds_link_check(struct ds_link *l, int64_t deadline_ns);
 
-/* Rings the worker if it sleeps. Full fence before. */
-void ds_link_wake(struct ds_link *l);
+/* Rings the worker if it sleeps. Full fence before. Reconnects if it must, until the deadline. */
+void ds_link_wake(struct ds_link *l, int64_t deadline_ns);
 DS_MUST_USE int ds_link_map_writable(struct ds_link *l);
 void ds_link_populate(struct ds_link *l, uint64_t offset, uint64_t size);
 bool ds_link_pinned(const struct ds_link *l);
@@ -249,6 +249,7 @@ struct ds_grant {
 DS_MUST_USE int ds_grant_take(struct ds_link *l, uint64_t size, int64_t deadline_ns,
                               struct ds_grant *ret);
 void ds_grant_give(struct ds_link *l, const struct ds_grant *g);
+void ds_grant_keep(struct ds_link *l, const struct ds_grant *grant);
 
 /* A set as it goes into the ring. */
 struct write {

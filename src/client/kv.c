@@ -71,8 +71,11 @@ static int set_on(struct ds_link *l, const struct ds_bytes *key, const struct ds
         return ds_set_absent(l, &w, deadline_ns);
     }
     rc = ds_set_post(l, &w, deadline_ns, &position);
+    if (rc == DS_ETIMEOUT) {
+        ds_grant_keep(l, &w.grant);
+    }
     if (rc == 0) {
-        ds_link_wake(l);
+        ds_link_wake(l, deadline_ns);
         if (position != 0) {
             rc = ds_ring_wait(l, position, deadline_ns);
         }
@@ -179,13 +182,16 @@ static int mset_on(struct ds_link *l, const struct mset *m, int64_t deadline_ns)
             continue;
         }
         rc = ds_set_post(l, &w, deadline_ns, &position);
+        if (rc == DS_ETIMEOUT) {
+            ds_grant_keep(l, &w.grant);
+        }
         if (rc == 0) {
             m->results[i] = 0;
             wait = position != 0 ? position : wait;
         }
     }
     ds_fence_full();
-    ds_link_wake(l);
+    ds_link_wake(l, deadline_ns);
     if (wait != 0) {
         int waited = ds_ring_wait(l, wait, deadline_ns);
 

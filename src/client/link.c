@@ -386,7 +386,7 @@ static bool hung_up(int sock)
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-void ds_link_wake(struct ds_link *l)
+void ds_link_wake(struct ds_link *l, int64_t deadline_ns)
 {
     uint64_t one = 1;
 
@@ -397,7 +397,7 @@ void ds_link_wake(struct ds_link *l)
      * not say so here; it is a system call anyway, so look. */
     if (ds_load_relaxed(&l->index.header->epoch) != ds_load_relaxed(&l->epoch) ||
         hung_up(l->sock)) {
-        (void)!ds_link_check(l, ds_monotonic_ns() + INT64_C(2000000000));
+        (void)!ds_link_check(l, deadline_ns);
     }
     (void)!write(ds_load_relaxed(&l->wake_fd), &one, sizeof(one));
 }
@@ -411,17 +411,30 @@ void ds_link_wake_waiters(struct ds_link *l)
     (void)ds_sys_futex_wake(&l->request_bell, INT_MAX);
 }
 
-/* Lets the memory of a dead link go, in place. */
+/* Lets the memory of a dead link go, in place. The index first: from then on nobody finds anything to
+ * pin; who has pinned before that keeps the data. */
 static void let_go(struct ds_link *l)
 {
-    const struct ds_segment *segments[] = {&l->data, &l->index_segment, &l->session_segment,
-                                           &l->data_rw};
-
-    for (size_t i = 0; i < DS_ARRAY_SIZE(segments); i++) {
-        if (segments[i]->base != NULL) {
-            ds_sys_replace(segments[i]->base, segments[i]->size);
-        }
+    ds_sys_replace(l->index_segment.base, l->index_segment.size);
+    ds_fence_full();
+    if (ds_link_pinned(l)) {
+        return;
     }
+    ds_sys_replace(l->data.base, l->data.size);
+    ds_sys_replace(l->session_segment.base, l->session_segment.size);
+    (void)pthread_mutex_lock(&l->write_lock);
+    if (l->data_rw.base != NULL) {
+        ds_sys_replace(l->data_rw.base, l->data_rw.size);
+    }
+    (void)pthread_mutex_unlock(&l->write_lock);
+}
+
+/* 0, or DS_ETIMEOUT at the deadline. */
+static int lock_until(pthread_mutex_t *lock, int64_t deadline_ns)
+{
+    struct timespec t = {deadline_ns / 1000000000, deadline_ns % 1000000000};
+
+    return pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &t) == 0 ? 0 : DS_ETIMEOUT;
 }
 
 static int replace_link(struct ds_link *old, int64_t deadline_ns)
@@ -430,16 +443,16 @@ static int replace_link(struct ds_link *old, int64_t deadline_ns)
     struct ds_link *l = NULL;
     int rc = 0;
 
-    (void)pthread_mutex_lock(&c->lock);
+    if (lock_until(&c->lock, deadline_ns) != 0) {
+        return DS_ETIMEOUT;
+    }
     if (atomic_load(&c->link) == old) {
         rc = ds_link_open(c, deadline_ns, &l);
         if (rc == 0) {
             l->next = old;
             ds_store_release(&c->link, l);
             ds_store_release(&old->dead, true);
-            if (!ds_link_pinned(old)) {
-                let_go(old);
-            }
+            let_go(old);
         }
     }
     (void)pthread_mutex_unlock(&c->lock);
@@ -452,22 +465,21 @@ static int resume(struct ds_link *l, int64_t deadline_ns)
     struct ds_wire_welcome welcome;
     int fds[DS_FD_COUNT] = {-1, -1, -1, -1, -1};
     int sock = -1;
-    int old;
     int rc =
         ds_link_shake(l->client, DS_WIRE_RESUME, l->token, 0, deadline_ns, &sock, &welcome, fds);
 
     if (rc != 0) {
         return rc;
     }
-    ds_sys_close(l->sock);
-    l->sock = sock;
-    old = atomic_exchange(&l->wake_fd, fds[DS_FD_WAKE]);
-    ds_sys_close(old);
-    fds[DS_FD_WAKE] = -1;
+    rc = ds_sys_take_over(sock, l->sock);
+    if (rc == 0) {
+        rc = ds_sys_take_over(fds[DS_FD_WAKE], ds_load_relaxed(&l->wake_fd));
+        fds[DS_FD_WAKE] = -1;
+    }
     close_fds(fds, DS_FD_COUNT);
     ds_store_release(&l->epoch, welcome.epoch);
     ds_fence_full();
-    return 0;
+    return rc == 0 ? 0 : DS_EIO;
 }
 
 int ds_link_check(struct ds_link *l, int64_t deadline_ns)
@@ -478,7 +490,9 @@ int ds_link_check(struct ds_link *l, int64_t deadline_ns)
     if (ds_load_acquire(&l->dead)) {
         return DS_ESTALE;
     }
-    (void)pthread_mutex_lock(&l->connect_lock);
+    if (lock_until(&l->connect_lock, deadline_ns) != 0) {
+        return DS_ETIMEOUT;
+    }
     if (hung_up(l->sock)) {
         rc = resume(l, deadline_ns);
         if (rc == 0) { /* it may have gone to sleep before it could know of us */

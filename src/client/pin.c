@@ -19,15 +19,16 @@ static uint32_t thread_number(void)
     return number - 1;
 }
 
-/* The worker looks at the slots below pins_used: raised before the first pin in a new slot. */
+/* The worker looks at the slots below pins_used: raised before the first pin in a new slot. The
+ * session's word comes first: a thread that finds the private one high enough relies on it. */
 static void raise_used(struct ds_link *l, uint32_t to)
 {
-    uint32_t used = ds_load_relaxed(&l->pins_used);
+    uint32_t used = ds_load_relaxed(&l->session->pins_used);
 
-    while (used < to && !atomic_compare_exchange_weak(&l->pins_used, &used, to)) {
-    }
-    used = ds_load_relaxed(&l->session->pins_used);
     while (used < to && !atomic_compare_exchange_weak(&l->session->pins_used, &used, to)) {
+    }
+    used = ds_load_relaxed(&l->pins_used);
+    while (used < to && !atomic_compare_exchange_weak(&l->pins_used, &used, to)) {
     }
 }
 
@@ -41,7 +42,7 @@ static bool take_from(struct ds_link *l, uint32_t word, uint32_t *ret)
         if ((atomic_fetch_and_explicit(&l->pin_free[word], ~bit, memory_order_acquire) & bit) !=
             0) {
             *ret = word * 64 + (uint32_t)__builtin_ctzll(bit);
-            if (DS_UNLIKELY(*ret >= ds_load_relaxed(&l->pins_used))) {
+            if (DS_UNLIKELY(*ret >= ds_load_acquire(&l->pins_used))) {
                 raise_used(l, *ret + 1);
             }
             return true;
@@ -64,6 +65,9 @@ int ds_pin_take(struct ds_link *l, uint32_t *ret)
             if (take_from(l, (first + i) % words, ret)) {
                 return 0;
             }
+        }
+        if (ds_load_acquire(&l->dead)) {
+            return DS_ESTALE;
         }
         if (limit >= DS_PINS_MAX || words == 0) {
             return DS_ERANGE;

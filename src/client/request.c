@@ -166,7 +166,7 @@ int ds_request_call(struct request *r)
     (void)atomic_fetch_add_explicit(&l->session->requests, 1, memory_order_release);
     (void)ds_failpoint("client.requested");
     ds_fence_full(); /* the sleep protocol */
-    ds_link_wake(l);
+    ds_link_wake(l, r->deadline_ns);
     if (!ds_spin_until_equal(&l->session->done[r->slot], r->number, SPIN_NS)) {
         rc = sleep_until_answered(r);
     }

@@ -123,6 +123,20 @@ int ds_grant_take(struct ds_link *l, uint64_t size, int64_t deadline_ns, struct 
     return rc;
 }
 
+/* Back into the cache of blocks: it was not posted. */
+void ds_grant_keep(struct ds_link *l, const struct ds_grant *grant)
+{
+    struct grant_class *g;
+
+    (void)pthread_mutex_lock(&l->write_lock);
+    g = class_of(l, grant->capacity);
+    if (g->n < GRANTS_MAX) {
+        g->grant[g->n].id = grant->id;
+        g->grant[g->n++].offset = grant->offset;
+    }
+    (void)pthread_mutex_unlock(&l->write_lock);
+}
+
 /* --- the ring --- */
 
 static int wait_for_room(struct ds_link *l, uint64_t need, int64_t deadline_ns)
@@ -133,7 +147,7 @@ static int wait_for_room(struct ds_link *l, uint64_t need, int64_t deadline_ns)
         uint64_t half = l->ring_tail - DS_RING_SIZE / 2; /* not one record at a time */
 
         ds_fence_full();
-        ds_link_wake(l);
+        ds_link_wake(l, deadline_ns);
         rc = ds_ring_wait(l, half, deadline_ns);
     }
     return rc;
@@ -212,10 +226,11 @@ void ds_grant_give(struct ds_link *l, const struct ds_grant *g)
 {
     struct write w = {.grant = *g};
     uint64_t position;
+    int64_t deadline_ns = ds_monotonic_ns() + INT64_C(1000000000);
 
-    (void)!post_locked(l, &w, DS_RING_DROP, ds_monotonic_ns() + INT64_C(1000000000), &position);
+    (void)!post_locked(l, &w, DS_RING_DROP, deadline_ns, &position);
     ds_fence_full();
-    ds_link_wake(l);
+    ds_link_wake(l, deadline_ns);
 }
 
 static bool passed(const struct ds_link *l, uint64_t position)
@@ -258,7 +273,8 @@ int ds_ring_wait(struct ds_link *l, uint64_t position, int64_t deadline_ns)
         return 0;
     }
     (void)ds_failpoint("client.waiting");
-    (void)atomic_fetch_add(&h->sleepers, 1); /* full fence: pairs with the worker's */
+    (void)atomic_fetch_add(&h->sleepers, 1);
+    ds_fence_full(); /* pairs with the worker's before it reads `sleepers` */
     while (rc == 0) {
         uint32_t wake = ds_load_acquire(&h->applied_wake);
         int64_t left = deadline_ns - ds_monotonic_ns();
@@ -312,6 +328,7 @@ int ds_set_post(struct ds_link *l, const struct write *w, int64_t deadline_ns, u
     if (rc == 0) {
         ds_fence_full();                                                       /* W3 */
         *ret_wait = ds_index_maybe_present(&l->index, w->hash) ? position : 0; /* W4 */
+        rc = ds_load_acquire(&l->dead) ? DS_ESTALE : 0;
     }
     return rc;
 }

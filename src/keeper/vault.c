@@ -55,7 +55,9 @@ void ds_vault_drop(struct ds_vault *v, const char *name)
         size_t i = (size_t)(found - v->entry);
 
         close_all(found->fds, found->n_fds);
-        v->entry[i] = v->entry[--v->n];
+        v->n--;
+        /* In order: a worker takes a ghost session after the one that its pins came from. */
+        memmove(&v->entry[i], &v->entry[i + 1], (v->n - i) * sizeof(v->entry[0]));
     }
 }
 

@@ -30,14 +30,19 @@ uint64_t ds_store_ref_count(const struct ds_store *s, const void *key, uint32_t 
     return sum;
 }
 
-/* The word of a record changes for the request item `origin`. Noted ahead, so that a worker that comes
- * back can tell whether it was done: counting twice would be wrong. */
-static void change_word(struct ds_store *s, uint32_t id, uint64_t word, uint64_t origin)
+/* The word of a record is about to change for the request item `origin`. Noted ahead, so that a worker
+ * that comes back can tell whether it was done: counting twice would be wrong. */
+static void note_change(struct ds_store *s, uint32_t id, uint64_t word, uint64_t origin)
 {
     ds_store_release(&s->state->doubt_origin, UINT64_MAX); /* names nothing while the rest changes */
     ds_store_release(&s->state->doubt_id, id);
     ds_store_release(&s->state->doubt_word, word);
     ds_store_release(&s->state->doubt_origin, origin);
+}
+
+static void change_word(struct ds_store *s, uint32_t id, uint64_t word, uint64_t origin)
+{
+    note_change(s, id, word, origin);
     ds_store_release(&s->record[id].word, word);
 }
 
@@ -133,6 +138,7 @@ int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint
     if (DS_WORD_COUNT(word) > 1) {
         change_word(s, id, word - (UINT64_C(1) << 32), origin);
     } else {
+        note_change(s, id, DS_RECORD_FREE, origin);
         ref_end(s, by, id);
     }
     return 0;
@@ -243,7 +249,8 @@ static void latch_end(struct ds_store *s, struct session *by, uint32_t latch)
     s->examine = true;
 }
 
-int ds_store_unlatch(struct ds_store *s, struct session *by, uint32_t id, bool write)
+int ds_store_unlatch(struct ds_store *s, struct session *by, uint32_t id, bool write,
+                     uint64_t origin)
 {
     uint32_t at = latch_next(s, id, DS_ID_NONE);
 
@@ -254,6 +261,7 @@ int ds_store_unlatch(struct ds_store *s, struct session *by, uint32_t id, bool w
     if (at == DS_ID_NONE) {
         return (ds_load_relaxed(&s->record[id].word) & DS_WORD_SEALED) != 0 ? 0 : DS_ENOTINUSE;
     }
+    note_change(s, at, DS_RECORD_FREE, origin);
     latch_end(s, by, at);
     return 0;
 }

@@ -218,7 +218,8 @@ void ds_store_holds_end(struct ds_store *s, struct session *by);
 /* 0, DS_EAGAIN: somebody holds it, DS_ESEALED, DS_ENOMEM. `origin` names the request. */
 int ds_store_latch(struct ds_store *s, struct session *by, uint32_t id, bool write,
                    uint64_t origin);
-int ds_store_unlatch(struct ds_store *s, struct session *by, uint32_t id, bool write);
+int ds_store_unlatch(struct ds_store *s, struct session *by, uint32_t id, bool write,
+                     uint64_t origin);
 
 /* --- session.c --- */
 

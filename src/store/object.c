@@ -253,8 +253,8 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     word |= (set->kind & DS_KIND_SEALED) != 0 ? DS_WORD_SEALED : 0;
     ds_store_release(&s->record[set->id].word, word); /* P4: from here on it survives a kill */
     (void)ds_failpoint("publish.live");
-    if (old != DS_ID_NONE) {
-        unsettled = s->flags[old] & (FLAG_EARLIER | FLAG_NEWER);
+    if (old != DS_ID_NONE && ds_index_has(&s->index, shared_hash, old)) {
+        unsettled = s->flags[old] & (FLAG_EARLIER | FLAG_NEWER); /* never absent: as the old one */
     }
     project(s, set->id, unsettled == 0);
     (void)ds_failpoint("publish.before_bucket");
@@ -405,13 +405,20 @@ bool ds_store_evict(struct ds_store *s, uint64_t bytes)
         }
     }
     ds_store_drain_logs(s);
-    while (freed < bytes && s->recency.first != DS_ID_NONE) {
+    ds_fence_full();
+    mark_pinned(s, true);
+    for (uint64_t left = s->recency.n; freed < bytes && left > 0; left--) {
         uint32_t victim = s->recency.first;
 
+        if ((s->flags[victim] & FLAG_PINNED) != 0) { /* its end would free nothing */
+            ds_store_touch(s, victim);
+            continue;
+        }
         freed += ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(s->record[victim].size, 1));
         s->stats.evictions++;
         ds_store_unpublish(s, victim);
     }
+    mark_pinned(s, false);
     ds_store_reclaim(s);
     return s->stats.evictions > before;
 }

@@ -245,6 +245,7 @@ static int expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms)
 static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint32_t id)
 {
     enum ds_op op = (enum ds_op)s->scratch.header.op;
+    uint64_t origin = DS_ORIGIN(by->number, slot, by->known[slot], 0);
 
     switch (op) {
     case DS_OP_SEAL:
@@ -252,11 +253,10 @@ static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint
         return seal(s, id, op == DS_OP_SEAL);
     case DS_OP_LATCH_READ:
     case DS_OP_LATCH_WRITE:
-        return ds_store_latch(s, by, id, op == DS_OP_LATCH_WRITE,
-                              DS_ORIGIN(by->number, slot, by->known[slot], 0));
+        return ds_store_latch(s, by, id, op == DS_OP_LATCH_WRITE, origin);
     case DS_OP_UNLATCH_READ:
     case DS_OP_UNLATCH_WRITE:
-        return ds_store_unlatch(s, by, id, op == DS_OP_UNLATCH_WRITE);
+        return ds_store_unlatch(s, by, id, op == DS_OP_UNLATCH_WRITE, origin);
     default:
         return DS_EINVAL;
     }
@@ -354,7 +354,8 @@ void ds_store_item_done(struct ds_store *s, uint64_t origin, uint32_t id, uint64
 
 static bool once_only(enum ds_op op)
 {
-    return op == DS_OP_SET_ABSENT || op == DS_OP_PUT || op == DS_OP_REF || op == DS_OP_UNREF || op == DS_OP_NEST;
+    return op == DS_OP_SET_ABSENT || op == DS_OP_PUT || op == DS_OP_REF || op == DS_OP_UNREF ||
+           op == DS_OP_NEST || op == DS_OP_UNLATCH_READ || op == DS_OP_UNLATCH_WRITE;
 }
 
 /* All items from the first one that is not done. True if one of them must wait. */

@@ -23,6 +23,9 @@
 #include "shm/layout.h"
 #include "worker/worker.h"
 
+#define SESSION_SPARE (UINT64_C(16) << 20)
+#define IDLE_MAX 256 /* connections without a session */
+
 int ds_worker_watch(struct ds_worker *w, int fd, enum ds_watch_kind kind, void *conn)
 {
     /* Connections are aligned: the kind goes into the low bits. */
@@ -114,15 +117,39 @@ void ds_worker_end_sessions(struct ds_worker *w)
     }
 }
 
+/* Connections that have asked for nothing yet: the oldest one makes room. */
+static void limit_idle(struct ds_worker *w)
+{
+    struct ds_conn *oldest = NULL;
+    unsigned idle = 0;
+
+    for (struct ds_conn *c = w->conns; c != NULL; c = c->next) {
+        if (c->session == UINT32_MAX && !c->ending) {
+            oldest = c; /* the list begins with the newest */
+            idle++;
+        }
+    }
+    if (idle > IDLE_MAX) {
+        conn_finish(w, oldest);
+    }
+}
+
 void ds_worker_accept(struct ds_worker *w, bool tcp)
 {
     for (int i = 0; i < 64; i++) {
         int fd = ds_net_accept(tcp ? w->tcp : w->unix_sock);
         struct ds_conn *c;
 
+        if (fd == -EMFILE || fd == -ENFILE) { /* take it and drop it, or epoll tells for ever */
+            ds_sys_close(w->spare);
+            ds_sys_close(ds_net_accept(tcp ? w->tcp : w->unix_sock));
+            w->spare = eventfd(0, EFD_CLOEXEC);
+            return;
+        }
         if (fd < 0) {
             return;
         }
+        limit_idle(w);
         c = conn_create(w);
         if (c == NULL) {
             (void)close(fd);
@@ -184,8 +211,12 @@ static int new_session(struct ds_worker *w, struct ds_conn *c, const struct ds_w
     struct ds_session_info info = {.pid = open->pid, .pins = open->pins};
     struct ds_segment segment;
     struct ds_sys_peer peer;
-    int rc = ds_segment_create("ds-session", DS_SESSION_SIZE, &segment);
+    int rc;
 
+    if (ds_sys_memory_available() < SESSION_SPARE) { /* before the kernel ends somebody for it */
+        return DS_ENOMEM;
+    }
+    rc = ds_segment_create("ds-session", DS_SESSION_SIZE, &segment);
     if (rc != 0) {
         return rc;
     }
@@ -278,8 +309,12 @@ static void on_open(struct ds_worker *w, struct ds_conn *c, const struct ds_wire
     }
     c->ghost = (open->flags & DS_WIRE_GHOST) != 0;
     if (!c->ghost) {
-        c->pidfd = *pidfd >= 0 ? *pidfd : ds_sys_pidfd(peer.pid);
-        *pidfd = -1;
+        /* The kernel's word counts; the client's own only where its pid cannot be seen from here. */
+        c->pidfd = peer.pid > 0 ? ds_sys_pidfd(peer.pid) : -1;
+        if (c->pidfd < 0 && *pidfd >= 0 && ds_sys_is_pidfd(*pidfd)) {
+            c->pidfd = *pidfd;
+            *pidfd = -1;
+        }
     }
     rc = (open->flags & DS_WIRE_RESUME) != 0 ? resume_session(w, c, open) : new_session(w, c, open);
     if (rc == 0 && c->pidfd >= 0) {
@@ -335,7 +370,7 @@ static void on_control(struct ds_worker *w, struct ds_conn *c, const struct ds_w
 /* The forked child says who it is. */
 static void on_claim(struct ds_worker *w, struct ds_conn *c, int *pidfd)
 {
-    if (!c->ghost || *pidfd < 0) {
+    if (!c->ghost || *pidfd < 0 || !ds_sys_is_pidfd(*pidfd)) {
         return;
     }
     c->ghost = false;

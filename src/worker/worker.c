@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -61,7 +62,6 @@ static struct ds_index_header *index_header(const struct ds_worker *w)
 static void start_keeper(struct ds_worker *w)
 {
     char program[PATH_MAX];
-    char fd_text[16];
     int pair[2];
     ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 10);
     char *slash;
@@ -73,6 +73,8 @@ static void start_keeper(struct ds_worker *w)
         ds_log(DS_LOG_ERROR, "no new keeper: %s", strerror(errno));
         return;
     }
+    /* Before the fork: behind it, with threads, only plain system calls are safe. */
+    (void)setenv("DS_ADOPT_FD", "3", 1);
     if (fork() == 0) {
         /* A grandchild, so that it is not this process's to reap. */
         if (fork() == 0) {
@@ -82,12 +84,11 @@ static void start_keeper(struct ds_worker *w)
             (void)sigprocmask(SIG_SETMASK, &none, NULL);
             (void)setsid();
             (void)dup2(pair[1], 3);
-            (void)snprintf(fd_text, sizeof(fd_text), "%d", 3);
-            (void)setenv("DS_ADOPT_FD", fd_text, 1);
             (void)execv(program, w->argv);
         }
         _exit(127);
     }
+    (void)unsetenv("DS_ADOPT_FD");
     (void)close(pair[1]);
     ds_sys_close(w->link);
     w->link = pair[0];
@@ -452,7 +453,8 @@ static int start(struct ds_worker *w)
         (void)one_pass(w);
     }
     (void)atomic_fetch_add(&index_header(w)->epoch, 1);
-    return ds_link_send(w->link, DS_LINK_READY, (uint32_t)getpid(), NULL, NULL, NULL, 0);
+    rc = ds_link_send(w->link, DS_LINK_READY, (uint32_t)getpid(), NULL, NULL, NULL, 0);
+    return rc == DS_EDISCONNECTED ? 0 : rc; /* a keeper that died meanwhile is replaced: on_keeper() */
 }
 
 static void finish(struct ds_worker *w)
@@ -470,6 +472,7 @@ static void finish(struct ds_worker *w)
     ds_sys_close(w->tcp);
     ds_sys_close(w->unix_sock);
     ds_sys_close(w->signals);
+    ds_sys_close(w->spare);
     ds_sys_close(w->epoll);
     ds_sys_close(w->link);
 }
@@ -486,6 +489,7 @@ int ds_worker_run(const struct ds_options *options, char *const *argv, int link)
                           .tcp = -1,
                           .unix_sock = -1,
                           .signals = -1,
+                          .spare = eventfd(0, EFD_CLOEXEC),
                           .boottime_offset_ns = ds_sys_boottime_offset_ns()};
     int rc;
 

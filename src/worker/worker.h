@@ -92,6 +92,7 @@ struct ds_worker {
     int tcp;
     int unix_sock;
     int signals;
+    int spare; /* given up for a moment when descriptors run out */
     struct ds_conn *conns;
     int64_t boottime_offset_ns;
     int64_t show_life_ns; /* when the liveness file is due */

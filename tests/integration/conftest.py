@@ -7,6 +7,7 @@ runs the tests is used, else the one of DS_BUILD_DIR.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -90,8 +91,13 @@ class Worker:
         return found
 
     def stop(self):
-        self.dscli("stop", "--worker_address", self.address, timeout=STOP_S)
-        assert self.pids() == [], f"processes of {self.address} are left after dscli stop"
+        try:
+            self.dscli("stop", "--worker_address", self.address, timeout=STOP_S)
+        finally:
+            left = self.pids()
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+        assert left == [], f"processes of {self.address} were left after dscli stop"
 
 
 @pytest.fixture(name="start_worker")

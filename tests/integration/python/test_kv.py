@@ -3,6 +3,8 @@
 
 import array
 import string
+import sys
+import types
 import uuid
 
 import numpy as np
@@ -83,6 +85,51 @@ def test_what_has_no_bytes_is_no_value(kv, key, value):
 def test_a_value_lies_in_one_piece(kv, key, value):
     with pytest.raises(TypeError, match="one piece"):
         kv.set(key, value)
+
+
+class FakeTensor:
+    """As much of torch.Tensor as is used, on a numpy array."""
+
+    def __init__(self, array, device="cpu"):
+        self.array = array
+        self.device = types.SimpleNamespace(type=device)
+
+    def is_contiguous(self):
+        return self.array.flags.c_contiguous
+
+    def detach(self):
+        return self
+
+    def reshape(self, size):
+        return FakeTensor(self.array.reshape(size))
+
+    def view(self, dtype):
+        return FakeTensor(self.array.view(dtype))
+
+    def numpy(self):
+        return self.array
+
+
+@pytest.fixture(name="torch")
+def torch_fixture(monkeypatch):
+    """torch is large and may be absent: what is called of it is replaced here."""
+    module = types.ModuleType("torch")
+    module.Tensor = FakeTensor
+    module.uint8 = np.uint8
+    monkeypatch.setitem(sys.modules, "torch", module)
+
+
+@pytest.mark.usefixtures("torch")
+def test_cpu_tensors_are_values(kv, key):
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    kv.set(key, FakeTensor(array))
+    assert kv.get([key]) == [array.tobytes()]
+    with pytest.raises(TypeError, match="use tensor.cpu"):
+        kv.set(key, FakeTensor(array, device="cuda"))
+    with pytest.raises(TypeError, match="use tensor.contiguous"):
+        kv.set(key, FakeTensor(array.T))
+    with pytest.raises(TypeError, match="The input of val has invalid type"):
+        kv.set(key, object())
 
 
 def test_the_value_is_copied(kv, key):
