@@ -36,8 +36,8 @@ void ds_sys_populate(void *addr, uint64_t size, bool writable);
 
 void ds_sys_close(int fd); /* negative: no-op */
 
-/* Makes `number` mean what `fd` does, atomically, and closes `fd`: a thread that is about to use the
- * number finds the old file or the new one, never somebody else's. */
+/* Makes `number` mean what `fd` does, atomically, and closes `fd`: a thread that is about to use
+ * the number finds the old file or the new one, never somebody else's. */
 DS_MUST_USE int ds_sys_take_over(int fd, int number);
 
 DS_MUST_USE int ds_sys_pidfd(pid_t pid);

@@ -29,7 +29,7 @@
 #include "client/internal.h"
 
 #define CONTENDED_NS 5000 /* a yield that nobody takes up lasts a tenth of it */
-#define DISCOVER_TRIES 8 /* a quarter of a second */
+#define DISCOVER_TRIES 8  /* a quarter of a second */
 
 /* One turn of waiting that leaves the processor to whoever else wants it. False: somebody did, so
  * that spinning keeps the worker, or the rest of the machine, from running: sleep instead. */
@@ -114,8 +114,7 @@ static int discover_once(const char *host, uint16_t port, int64_t deadline_ns,
 
 /* Asks the worker over TCP where its Unix socket is. A connection that is closed without a word may
  * be a worker that died, or a stranger: who does so again and again is a stranger. */
-int ds_discover(const char *host, uint16_t port, int64_t deadline_ns,
-                char ret[DS_SOCKET_PATH_MAX])
+int ds_discover(const char *host, uint16_t port, int64_t deadline_ns, char ret[DS_SOCKET_PATH_MAX])
 {
     int rc = DS_EDISCONNECTED;
 
@@ -411,8 +410,8 @@ void ds_link_wake_waiters(struct ds_link *l)
     (void)ds_sys_futex_wake(&l->request_bell, INT_MAX);
 }
 
-/* Lets the memory of a dead link go, in place. The index first: from then on nobody finds anything to
- * pin; who has pinned before that keeps the data. */
+/* Lets the memory of a dead link go, in place. The index first: from then on nobody finds anything
+ * to pin; who has pinned before that keeps the data. */
 static void let_go(struct ds_link *l)
 {
     ds_sys_replace(l->index_segment.base, l->index_segment.size);

@@ -14,8 +14,8 @@
 #include "client/internal.h"
 #include "shm/size_class.h"
 
-#define SPIN_NS 200000             /* covers the wake-up of a worker on an idle processor */
-#define PREFETCH_BYTES_SHARE 1024  /* blocks held ahead: at most this part of the memory ... */
+#define SPIN_NS 200000              /* covers the wake-up of a worker on an idle processor */
+#define PREFETCH_BYTES_SHARE 1024   /* blocks held ahead: at most this part of the memory ... */
 #define PREFETCH_BYTES (512 * 1024) /* ... and so many bytes, that they stay in a cache */
 
 /* --- grants, under write_lock --- */
@@ -52,8 +52,7 @@ static struct grant_class *class_of(struct ds_link *l, uint64_t capacity)
 /* More blocks of a class: the number doubles as long as they are used up. */
 static int refill(struct ds_link *l, struct grant_class *g, int64_t deadline_ns)
 {
-    uint64_t share =
-        ds_min_u64(l->data_size / PREFETCH_BYTES_SHARE, PREFETCH_BYTES) / g->capacity;
+    uint64_t share = ds_min_u64(l->data_size / PREFETCH_BYTES_SHARE, PREFETCH_BYTES) / g->capacity;
     uint32_t want = (uint32_t)ds_max_u64(ds_min_u64(g->batch, share), 1);
     int64_t left_ms = (deadline_ns - ds_monotonic_ns()) / 1000000;
     struct ds_request_result first = {0};

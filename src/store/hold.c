@@ -30,11 +30,12 @@ uint64_t ds_store_ref_count(const struct ds_store *s, const void *key, uint32_t 
     return sum;
 }
 
-/* The word of a record is about to change for the request item `origin`. Noted ahead, so that a worker
- * that comes back can tell whether it was done: counting twice would be wrong. */
+/* The word of a record is about to change for the request item `origin`. Noted ahead, so that a
+ * worker that comes back can tell whether it was done: counting twice would be wrong. */
 static void note_change(struct ds_store *s, uint32_t id, uint64_t word, uint64_t origin)
 {
-    ds_store_release(&s->state->doubt_origin, UINT64_MAX); /* names nothing while the rest changes */
+    ds_store_release(&s->state->doubt_origin,
+                     UINT64_MAX); /* names nothing while the rest changes */
     ds_store_release(&s->state->doubt_id, id);
     ds_store_release(&s->state->doubt_word, word);
     ds_store_release(&s->state->doubt_origin, origin);
@@ -67,8 +68,7 @@ int ds_store_ref(struct ds_store *s, struct session *by, const void *key, uint32
         return 0;
     }
     rc = ds_store_record_note(s, DS_RECORD_REF,
-                              &(struct ds_record){.origin = origin,
-                                                  .key_size = (uint16_t)key_size},
+                              &(struct ds_record){.origin = origin, .key_size = (uint16_t)key_size},
                               key, &s->refs, hash, &id);
     if (rc == 0) {
         ds_list_append(&by->holds, s->link, id);

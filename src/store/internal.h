@@ -11,13 +11,14 @@
 #include "shm/index.h"
 #include "shm/layout.h"
 #include "store/list.h"
+#include "store/policy.h"
 #include "store/store.h"
 #include "store/table.h"
 
 /* Bits of ds_store.flags[id], private. */
 #define FLAG_EARLIER 1u /* unsettled since before this pass: in the list `earlier` */
 #define FLAG_NEWER 2u   /* unsettled since this pass: in the list `newer` */
-#define FLAG_RANKED 4u  /* in the recency list */
+#define FLAG_RANKED 4u  /* in the list of evictable objects */
 #define FLAG_PINNED 8u  /* only inside reclaim */
 #define FLAG_NESTS 16u  /* has nested records */
 
@@ -41,7 +42,7 @@ struct session {
     uint64_t waiting;     /* executed, but for something to come */
     int64_t deadline_ns[DS_REQUESTS];
     uint32_t known[DS_REQUESTS]; /* number of the newest request seen */
-    uint8_t tries[DS_REQUESTS]; /* of a grant that found no memory but what is not settled yet */
+    uint8_t tries[DS_REQUESTS];  /* of a grant that found no memory but what is not settled yet */
     struct ds_list grants;
     struct ds_list holds; /* references and latches */
     uint32_t number;
@@ -78,7 +79,8 @@ struct ds_store {
     struct ds_link *link;        /* by record */
     uint8_t *flags;              /* by record */
     uint32_t free_first;         /* free records below records_used, through link[].next */
-    struct ds_list recency;      /* evictable objects, least recently used first */
+    const struct ds_policy *policy;
+    struct ds_list ranked; /* evictable objects in the policy's order */
     struct ds_list doomed;
     struct ds_list earlier;
     struct ds_list newer;
@@ -94,7 +96,7 @@ struct ds_store {
     size_t batch_capacity;
     struct ds_request_slot scratch; /* the request in work, copied */
     uint64_t wait_filter[64];       /* bitmap over hashes that a waiting get misses */
-    bool unnesting; /* inside the walk of unnest() */
+    bool unnesting;                 /* inside the walk of unnest() */
     bool examine;                   /* a waiting request may be able to go on */
     bool starved;                   /* a grant waits for ds_store_usable() */
     bool partial;                   /* this pass could not read all rings: nothing settles */
@@ -169,8 +171,9 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
 void ds_store_unpublish(struct ds_store *s, uint32_t id);
 bool ds_store_evictable(const struct ds_store *s, uint32_t id);
 void ds_store_touch(struct ds_store *s, uint32_t id);
-void ds_store_rank(struct ds_store *s, uint32_t id);   /* enters the recency list if evictable */
-void ds_store_unlist(struct ds_store *s, uint32_t id); /* out of recency and unsettled lists */
+void ds_store_rank(struct ds_store *s,
+                   uint32_t id); /* may be evicted from now on, if its mode allows */
+void ds_store_unlist(struct ds_store *s, uint32_t id); /* out of ranked and unsettled lists */
 void ds_store_settle(struct ds_store *s);              /* L5 */
 
 /* U4 to U6 for everything doomed. */
@@ -212,7 +215,7 @@ uint64_t ds_store_ref_count(const struct ds_store *s, const void *key, uint32_t 
 int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t key_size);
 void ds_store_unnest(struct ds_store *s, uint32_t parent);      /* the parent is gone */
 void ds_store_unlatch_all(struct ds_store *s, uint32_t object); /* the object is gone */
-void ds_store_ref_orphan(struct ds_store *s, uint32_t id); /* its session is lost */
+void ds_store_ref_orphan(struct ds_store *s, uint32_t id);      /* its session is lost */
 void ds_store_holds_end(struct ds_store *s, struct session *by);
 
 /* 0, DS_EAGAIN: somebody holds it, DS_ESEALED, DS_ENOMEM. `origin` names the request. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * list.h - doubly linked lists of record numbers over one pair of link arrays: a record is in one
- * list at a time (recency order, or a session's grants, references or latches).
+ * list at a time (order of eviction, or a session's grants, references or latches).
  *
  * Threads: one.
  */

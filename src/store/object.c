@@ -9,7 +9,7 @@
  * The order of stores in publish (P1 to P7) and unpublish (U1 to U6) is that of
  * docs/concurrency.md; every prefix of it is a legal state for recover.c.
  *
- * Recency: a settled object that may be evicted stands in s->recency; everything else does not.
+ * Order of eviction: a settled object that may be evicted stands in s->ranked; no other does.
  * While unsettled it stands in `newer` (published in this pass) or `earlier`.
  */
 #include "base/failpoint.h"
@@ -25,23 +25,22 @@ bool ds_store_evictable(const struct ds_store *s, uint32_t id)
 void ds_store_rank(struct ds_store *s, uint32_t id)
 {
     if (ds_store_evictable(s, id)) {
-        ds_list_append(&s->recency, s->link, id);
+        s->policy->insert(&s->ranked, s->link, id);
         s->flags[id] |= FLAG_RANKED;
     }
 }
 
 void ds_store_touch(struct ds_store *s, uint32_t id)
 {
-    if ((s->flags[id] & FLAG_RANKED) != 0 && s->recency.last != id) {
-        ds_list_remove(&s->recency, s->link, id);
-        ds_list_append(&s->recency, s->link, id);
+    if ((s->flags[id] & FLAG_RANKED) != 0) {
+        s->policy->touch(&s->ranked, s->link, id);
     }
 }
 
 void ds_store_unlist(struct ds_store *s, uint32_t id)
 {
     if ((s->flags[id] & FLAG_RANKED) != 0) {
-        ds_list_remove(&s->recency, s->link, id);
+        s->policy->remove(&s->ranked, s->link, id);
     } else if ((s->flags[id] & FLAG_EARLIER) != 0) {
         ds_list_remove(&s->earlier, s->link, id);
     } else if ((s->flags[id] & FLAG_NEWER) != 0) {
@@ -183,9 +182,10 @@ static bool expiry_holds(void *arg, const struct ds_heap_item *e)
            ds_load_relaxed(&r->gen) == e->tag && ds_load_relaxed(&r->expiry_ns) == e->time;
 }
 
-/* Readers check the expiry themselves, so without memory for the entry the object only takes up room
- * until somebody looks for it. Entries of what was replaced or deleted go when there are as many of
- * them as of others: a key that is set again and again with a long time to live has one each time. */
+/* Readers check the expiry themselves, so without memory for the entry the object only takes up
+ * room until somebody looks for it. Entries of what was replaced or deleted go when there are as
+ * many of them as of others: a key that is set again and again with a long time to live has one
+ * each time. */
 int64_t ds_store_expire_in(struct ds_store *s, uint32_t id, uint64_t ttl_ms)
 {
     int64_t at;
@@ -407,8 +407,8 @@ bool ds_store_evict(struct ds_store *s, uint64_t bytes)
     ds_store_drain_logs(s);
     ds_fence_full();
     mark_pinned(s, true);
-    for (uint64_t left = s->recency.n; freed < bytes && left > 0; left--) {
-        uint32_t victim = s->recency.first;
+    for (uint64_t left = s->ranked.n; freed < bytes && left > 0; left--) {
+        uint32_t victim = s->policy->victim(&s->ranked);
 
         if ((s->flags[victim] & FLAG_PINNED) != 0) { /* its end would free nothing */
             ds_store_touch(s, victim);

@@ -116,8 +116,8 @@ static bool do_grant(struct ds_store *s, struct session *by, unsigned slot)
     return false;
 }
 
-/* What was set a moment ago cannot be evicted yet: two more passes settle it. The request stays among
- * those to be executed. */
+/* What was set a moment ago cannot be evicted yet: two more passes settle it. The request stays
+ * among those to be executed. */
 static bool wait_for_settling(const struct ds_store *s, struct session *by, unsigned slot)
 {
     if (by->slot[slot].result[0].status != DS_ENOMEM || by->tries[slot] == 3 ||

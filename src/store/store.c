@@ -84,7 +84,9 @@ static struct ds_store *new_store(const struct ds_store_config *config)
         s->config = *config;
         s->free_first = DS_ID_NONE;
         s->wait_next_ns = INT64_MAX;
-        ds_list_init(&s->recency);
+        ds_list_init(&s->ranked);
+        s->policy = ds_policy_find(config->policy != NULL ? config->policy : "lru");
+        DS_ASSERT(s->policy != NULL);
         ds_list_init(&s->doomed);
         ds_list_init(&s->earlier);
         ds_list_init(&s->newer);

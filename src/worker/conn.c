@@ -309,7 +309,8 @@ static void on_open(struct ds_worker *w, struct ds_conn *c, const struct ds_wire
     }
     c->ghost = (open->flags & DS_WIRE_GHOST) != 0;
     if (!c->ghost) {
-        /* The kernel's word counts; the client's own only where its pid cannot be seen from here. */
+        /* The kernel's word counts; the client's own only where its pid cannot be seen from here.
+         */
         c->pidfd = peer.pid > 0 ? ds_sys_pidfd(peer.pid) : -1;
         if (c->pidfd < 0 && *pidfd >= 0 && ds_sys_is_pidfd(*pidfd)) {
             c->pidfd = *pidfd;

@@ -32,7 +32,7 @@
 #include "base/sys.h"
 #include "shm/layout.h"
 
-#define CONTENDED_NS 5000    /* a yield that nobody takes up lasts a tenth of it */
+#define CONTENDED_NS 5000 /* a yield that nobody takes up lasts a tenth of it */
 #define SPIN_NS 50000     /* about what a wake-up across cores costs */
 #define SOCKETS_EVERY 256 /* passes between looks at the sockets while busy */
 #define LIFE_NS INT64_C(5000000000)
@@ -356,6 +356,7 @@ static void configure(struct ds_worker *w)
     w->config = (struct ds_store_config){
         .data_size = (uint64_t)ds_options_int(w->options, DS_OPT_shared_memory_size_mb),
         .session_max = (uint32_t)ds_options_int(w->options, DS_OPT_max_client_num),
+        .policy = ds_options_str(w->options, DS_OPT_evict_policy),
         .drop_none = ds_options_bool(w->options, DS_OPT_allow_drop_none),
         /* "Only as needed" still keeps a little room ahead, or every writer would wait. */
         .evict_high = high >= 1.0 ? 0.9975 : high,
@@ -454,7 +455,8 @@ static int start(struct ds_worker *w)
     }
     (void)atomic_fetch_add(&index_header(w)->epoch, 1);
     rc = ds_link_send(w->link, DS_LINK_READY, (uint32_t)getpid(), NULL, NULL, NULL, 0);
-    return rc == DS_EDISCONNECTED ? 0 : rc; /* a keeper that died meanwhile is replaced: on_keeper() */
+    return rc == DS_EDISCONNECTED ? 0
+                                  : rc; /* a keeper that died meanwhile is replaced: on_keeper() */
 }
 
 static void finish(struct ds_worker *w)
