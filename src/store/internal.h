@@ -109,6 +109,7 @@ struct ds_store {
 
     struct ds_store_now now;
     struct ds_worker_stats stats;
+    uint32_t n_broken; /* sessions that broke the protocol and are still to be hung up */
     uint64_t n_grants;
     uint64_t bad_records;  /* of rings: refused */
     uint64_t lost_records; /* found damaged in recovery */

@@ -22,6 +22,7 @@ static void broken(struct ds_store *s, struct session *x)
 {
     s->bad_records++;
     x->broken = true;
+    s->n_broken++;
 }
 
 static bool batch_room(struct ds_store *s)

@@ -203,6 +203,20 @@ void ds_store_session_hangup(struct ds_store *s, uint32_t number)
     }
 }
 
+uint32_t ds_store_next_broken(struct ds_store *s)
+{
+    for (uint32_t i = 0; s->n_broken > 0 && i < s->n_active; i++) {
+        struct session *x = s->active[i];
+
+        if (x->broken && !x->hungup) {
+            s->n_broken--;
+            return x->number;
+        }
+    }
+    s->n_broken = 0;
+    return UINT32_MAX;
+}
+
 /* Keeps the order: a ghost session stands behind the one that its pins were copied from, and
  * reclaim looks at them in this order, so that a pin on its way is seen in one of both. */
 static void leave_active(struct ds_store *s, const struct session *x)

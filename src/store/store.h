@@ -111,6 +111,9 @@ void ds_store_session_hangup(struct ds_store *s, uint32_t number);
 /* No process can use its mapping any more: pins and grants end, the segment is closed. */
 void ds_store_session_end(struct ds_store *s, uint32_t number);
 
+/* A session that broke the protocol and is to be hung up, one a call; UINT32_MAX: none. */
+uint32_t ds_store_next_broken(struct ds_store *s);
+
 /* --- passes --- */
 
 /* One pass. Returns true if another one must follow at once: something is unsettled or deferred. */

@@ -80,6 +80,25 @@ static void hang_up(struct ds_worker *w, struct ds_conn *c)
     }
 }
 
+void ds_worker_hang_up_broken(struct ds_worker *w)
+{
+    uint32_t number;
+
+    while ((number = ds_store_next_broken(w->store)) != UINT32_MAX) {
+        struct ds_conn *c = w->conns;
+
+        while (c != NULL && (c->session != number || c->ending)) {
+            c = c->next;
+        }
+        ds_log(DS_LOG_WARNING, "session %u broke the protocol: hung up", number);
+        if (c != NULL) {
+            hang_up(w, c);
+        } else {
+            ds_store_session_hangup(w->store, number);
+        }
+    }
+}
+
 void ds_worker_on_process_end(struct ds_worker *w, struct ds_conn *c)
 {
     c->gone = true;

@@ -241,6 +241,7 @@ static bool one_pass(struct ds_worker *w)
     ds_store_usable(w->store, ds_load_acquire(&w->reserver.ready));
     more = ds_store_pass(w->store, &now);
     wake_sleepers(w);
+    ds_worker_hang_up_broken(w);
     ds_reserver_used(&w->reserver, ds_store_used(w->store));
     return more;
 }

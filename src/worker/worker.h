@@ -120,6 +120,9 @@ void ds_worker_on_hello(struct ds_worker *w, struct ds_conn *c);
 void ds_worker_on_process_end(struct ds_worker *w, struct ds_conn *c);
 void ds_worker_on_wake(struct ds_worker *w, struct ds_conn *c);
 
+/* Sessions whose client wrote nonsense: their requests, references and latches end. */
+void ds_worker_hang_up_broken(struct ds_worker *w);
+
 /* After a pass: ends what hung up before it. */
 void ds_worker_end_sessions(struct ds_worker *w);
 

@@ -32,8 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                             DS_ORIGIN_FILE, err, sizeof(err)) == 0);
         must(ds_options_differs(again, id) == ds_options_differs(options, id));
     }
-    (void)ds_options_resolve(options, "/tmp", err, sizeof(err));
-    (void)ds_options_check(options, NULL, NULL, err, sizeof(err));
+    (void)!ds_options_resolve(options, "/tmp", err, sizeof(err));
+    (void)!ds_options_check(options, NULL, NULL, err, sizeof(err));
     ds_options_free(again);
     ds_options_free(options);
     return 0;

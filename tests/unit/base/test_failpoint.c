@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/failpoint.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/sys.h"
+#include "harness/ds_test.h"
+
+#ifdef DS_FAILPOINTS
+
+static int child(const char *spec)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        ds_failpoint_arm(spec);
+        (void)ds_failpoint("here");
+        _exit(3);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+DS_TEST(failpoint__fires_at_the_nth_hit_of_its_name)
+{
+    CHECK_EQ(ds_failpoint("here"), 0); /* nothing is armed */
+    ds_failpoint_arm("other=errno:5;here=errno:12@2");
+    CHECK_EQ(ds_failpoint("here"), 0);
+    CHECK_EQ(ds_failpoint("her"), 0);
+    CHECK_EQ(ds_failpoint("here"), -ENOMEM);
+    CHECK_EQ(ds_failpoint("here"), 0);
+    CHECK_EQ(ds_failpoint("other"), -EIO);
+    CHECK_EQ(ds_failpoint("other"), -EIO);
+    ds_failpoint_arm(NULL);
+    CHECK_EQ(ds_failpoint("other"), 0);
+}
+
+DS_TEST(failpoint__kills_aborts_and_exits)
+{
+    CHECK_EQ(WTERMSIG(child("here=kill")), SIGKILL);
+    CHECK_EQ(WTERMSIG(child("here=abort")), SIGABRT);
+    CHECK_EQ(WEXITSTATUS(child("here=exit:9")), 9);
+    CHECK_EQ(WEXITSTATUS(child("here=kill@2")), 3);
+    CHECK_EQ(WEXITSTATUS(child("nonsense;=;@;x=;here")), 3);
+}
+
+DS_TEST(failpoint__reaches_allocations_and_system_calls)
+{
+    void *p;
+
+    ds_failpoint_arm("alloc=errno:12@1");
+    CHECK(ds_zalloc(10, "test") == NULL);
+    p = ds_zalloc(10, "test");
+    CHECK(p != NULL);
+    CHECK_EQ(ds_alloc_live(), 1);
+    ds_failpoint_arm("alloc=errno:12@1");
+    CHECK(ds_realloc_array(p, 100, 8, "test") == NULL); /* the old block is untouched */
+    ds_failpoint_arm("sys.memfd=errno:24");
+    CHECK_LT(ds_sys_memfd_sealed("t", 4096), 0);
+    ds_failpoint_arm(NULL);
+    ds_free(p);
+    ds_free(NULL);
+}
+
+#endif
