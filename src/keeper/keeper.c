@@ -114,7 +114,8 @@ static int spawn(struct keeper *k)
     k->started_ns = ds_monotonic_ns();
     if (ds_vault_send(&k->vault, k->link, DS_LINK_FD) != 0 ||
         ds_link_send(k->link, DS_LINK_START, (uint32_t)getpid(), NULL, k->trouble, NULL, 0) != 0) {
-        ds_log(DS_LOG_WARNING, "the worker went away before it had its descriptors");
+        ds_log(DS_LOG_WARNING, "the worker did not get its descriptors: another one is started");
+        (void)kill(k->pid, SIGKILL); /* or it would wait for them */
     }
     return 0;
 }

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGKILL of clients, workers and keepers. Longer: tests/fault/run.py."""
+import pytest
+
+import campaigns
+from node import Node, check_output
+
+CLIENT_KILLS = 10000
+WORKER_CYCLES = 300
+WORKER_SECONDS = 60
+
+
+@pytest.mark.timeout(240)
+def test_killed_clients_leave_exact_accounts(failpoints):
+    armed = campaigns.kill_clients(CLIENT_KILLS)
+    assert sum(armed.values()) > CLIENT_KILLS / 2
+    assert all(armed.values()), f"points never armed: {armed}"
+
+
+@pytest.mark.timeout(240)
+def test_killed_workers_lose_and_show_nothing_wrong(failpoints):
+    kills, fired, _ = campaigns.kill_workers(WORKER_SECONDS)
+    assert kills >= WORKER_CYCLES, f"only {kills} kills"
+    never = set(campaigns.WORKER_POINTS) - set(fired)
+    assert not never, f"points never hit: {never}"
+
+
+@pytest.mark.timeout(120)
+def test_killed_keepers_are_replaced_and_nothing_is_lost():
+    campaigns.kill_keepers(rounds=12)
+
+
+def test_node_killed_whole_and_started_again_serves_the_old_handles():
+    with Node(64) as node:
+        scene = node.spawn("scenes", "restart")
+        assert scene.stdout.readline() == "hold\n"
+        node.kill_both()
+        assert node.sockets(), "a killed node leaves its socket file: that is what start must meet"
+        scene.stdin.write("gone\n")
+        scene.stdin.flush()
+        while scene.stdout.readline() != "away\n":
+            assert scene.poll() is None
+        done = node.start()
+        assert done.returncode == 0, done.stdout + done.stderr
+        text, _ = scene.communicate("back\n", timeout=60)
+        assert scene.returncode == 0 and "VIOLATION" not in text, text
+
+
+def test_views_of_an_impatient_client_outlive_a_slow_restart(failpoints):
+    # The client gives its reconnection up before the worker gets to it: its session must not end.
+    with Node(64, env={"DS_FAILPOINTS": "recover.done=sleep:1700"}) as node:
+        scene = node.spawn("scenes", "impatient")
+        assert scene.stdout.readline() == "hold\n"
+        node.kill(node.worker())
+        text, _ = scene.communicate("killed\n", timeout=60)
+        assert scene.returncode == 0 and "VIOLATION" not in text, text
+        assert "timeouts 0" not in text, "nothing was given up: the scene does not test anything"
+
+
+def test_worker_killed_while_a_forked_child_reads():
+    with Node(64) as node:
+        scene = node.spawn("scenes", "fork", "dies")
+        assert scene.stdout.readline() == "churning\n"
+        node.kill(node.worker())
+        text, _ = scene.communicate(timeout=60)
+        assert scene.returncode == 0 and "VIOLATION" not in text, text
+
+
+@pytest.mark.parametrize("what", ["dies", "releases", "closes"])
+def test_forked_child_keeps_its_views_when_the_parent(node, what):
+    check_output(node.run("scenes", "fork", what))
+
+
+def test_views_of_a_closed_handle_stay(node):
+    check_output(node.run("scenes", "closed"))
+
+
+def test_worker_that_dies_at_every_start_is_given_up(failpoints):
+    node = Node(64, env={"DS_FAILPOINTS": "start.half_kept=kill"})
+    try:
+        done = node.start(timeout=60)
+        assert done.returncode != 0, "it cannot have started"
+        node.check_gone()
+        assert node.fired()["start.half_kept"] <= 10, "no end, or no back-off"
+    finally:
+        node.clean_up()

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start, upgrade, other users and namespaces."""
+import os
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from node import Node, check_output, wait_until
+
+NOBODY = 65534
+OUTAGE_MS = 2000
+UPGRADE_TIMEOUT_S = 15  # of the keeper
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+# --- start ---
+
+
+def test_start_refuses_memory_that_does_not_fit_with_the_numbers():
+    node = Node(16 * 1024 * 1024 - 1)
+    try:
+        done = node.start()
+        text = done.stdout + done.stderr
+        assert done.returncode != 0, text
+        assert str(16 * 1024 * 1024 - 1) in text and "MiB left" in text, text
+        node.check_gone()
+    finally:
+        node.clean_up()
+
+
+def test_second_worker_on_one_address_is_refused_and_the_first_serves_on(node):
+    worker = node.worker()
+    done = node.start()
+    assert done.returncode != 0, done.stdout
+    assert node.worker() == worker
+    check_output(node.run("client_kill", 16))
+
+
+def test_stale_socket_of_a_killed_pair_does_not_keep_the_next_one_from_starting(node):
+    node.kill_both()
+    assert node.sockets() == [f"{node.address}.sock"]
+    done = node.start()
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_output(node.run("client_kill", 16))
+
+
+# --- upgrade ---
+
+
+def upgrade(node, program):
+    return node.dscli("upgrade", "--worker_address", node.address, "--worker_binary", str(program))
+
+
+def script(folder, text):
+    path = Path(folder) / "newworker"
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.fixture(name="loaded")
+def loaded_fixture():
+    """A node under load; at its end the load must have seen nothing wrong."""
+    with Node(128) as node:
+        load = node.spawn("load", 3, (UPGRADE_TIMEOUT_S + 5) * 1000)
+        assert load.stdout.readline() == "running\n"
+        time.sleep(0.5)
+        yield node
+        time.sleep(0.5)
+        text, _ = load.communicate(timeout=60)
+        assert load.returncode == 0 and "VIOLATION" not in text, text[-4000:]
+        node.last = text.splitlines()[-1]
+        print(node.last)
+
+
+def test_upgrades_under_load_fail_no_call():
+    with Node(128) as node:
+        load = node.spawn("load", 3, OUTAGE_MS)
+        assert load.stdout.readline() == "running\n"
+        for _ in range(5):
+            worker = node.worker()
+            done = upgrade(node, node.bin / "dsworker")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert node.worker() != worker
+            time.sleep(0.3)
+        text, _ = load.communicate(timeout=60)
+        assert load.returncode == 0 and "VIOLATION" not in text, text[-4000:]
+        print(text.splitlines()[-1])
+
+
+def test_upgrade_to_a_program_that_exits_at_once_keeps_the_old_one(loaded):
+    done = upgrade(loaded, script(loaded.folder, "#!/bin/sh\nexit 3\n"))
+    assert done.returncode != 0, done.stdout
+    assert "did not start" in done.stdout + done.stderr, done.stdout + done.stderr
+    assert sorted(loaded.processes().values()) == ["dskeeper", "dsworker"]
+
+
+def test_upgrade_to_what_is_no_program_is_refused(loaded):
+    worker = loaded.worker()
+    path = Path(loaded.folder) / "text"
+    path.write_text("no program")
+    done = upgrade(loaded, path)
+    assert done.returncode != 0, done.stdout
+    done = upgrade(loaded, Path(loaded.folder) / "missing")
+    assert done.returncode != 0, done.stdout
+    assert loaded.worker() == worker, "it was stopped for nothing"
+
+
+def test_upgrade_to_a_program_the_system_cannot_run_keeps_the_old_one(loaded):
+    done = upgrade(loaded, script(loaded.folder, "\x7fELF no program"))
+    assert done.returncode != 0, done.stdout
+    assert sorted(loaded.processes().values()) == ["dskeeper", "dsworker"]
+
+
+@pytest.mark.timeout(90)
+def test_upgrade_to_a_program_that_hangs_gives_the_old_one_back():
+    # Requests time out meanwhile: the keeper waits for the new program. Nothing may be lost.
+    with Node(64) as node:
+        check_output(node.run("scenes", "session"))
+        started = time.monotonic()
+        done = upgrade(node, script(node.folder, "#!/bin/sh\nexec sleep 60\n"))
+        assert done.returncode != 0, done.stdout
+        assert time.monotonic() - started < UPGRADE_TIMEOUT_S + 5
+        wait_until(lambda: "dsworker" in node.processes().values(), "the old worker")
+        text = node.dscli("get", "--worker_address", node.address, "view1").stdout
+        assert text, "an object is lost"
+
+
+# --- other users and namespaces ---
+
+
+@needs_root
+def test_another_user_is_refused_by_default():
+    # As nobody's worker, with a directory that lets everybody through: the worker must refuse.
+    with Node(64) as node:
+        text = check_output(node.run("scenes", "as", NOBODY))
+        first = text.splitlines()[0]
+        assert first in ("K_NOT_AUTHORIZED", "K_NOT_SUPPORTED"), text
+        # The file modes apart, the worker itself refuses.
+        node.folder.chmod(0o755)
+        (node.folder / "run").chmod(0o755)
+        (node.folder / "run" / f"{node.address}.sock").chmod(0o666)
+        text = check_output(node.run("scenes", "as", NOBODY))
+        assert text.splitlines()[0] == "K_NOT_AUTHORIZED", text
+
+
+@needs_root
+def test_another_user_is_served_when_all_may_connect():
+    with Node(64, client_access="all") as node:
+        node.folder.chmod(0o755)
+        scene = node.spawn("scenes", "as", NOBODY)
+        assert scene.stdout.readline() == "K_OK\n", scene.communicate("go\n")[0]
+        assert scene.stdout.readline() == "hold\n"
+        node.kill(scene.pid)
+        scene.communicate()
+        check_output(node.run("client_kill", 16))  # its end was seen
+
+
+def can_unshare(*flags):
+    done = subprocess.run(
+        ["unshare", *flags, "true"], capture_output=True, check=False, timeout=20
+    )
+    return done.returncode == 0
+
+
+def test_client_in_another_pid_namespace_is_served_and_its_death_seen(node):
+    flags = ["--pid", "--fork", "--kill-child"]
+    if not can_unshare(*flags):
+        pytest.skip("no pid namespaces here")
+    scene = node.spawn("scenes", "as", os.geteuid(), wrap=["unshare", *flags])
+    assert scene.stdout.readline() == "K_OK\n"
+    assert scene.stdout.readline() == "hold\n"
+    node.kill(scene.pid)
+    scene.communicate()
+    check_output(node.run("client_kill", 16))
+    check_output(node.run("client_kill", 16, wrap=["unshare", *flags]))
+
+
+def ttl_times(text, word):
+    line = next(line for line in text.splitlines() if line.startswith(word))
+    return [int(x) for x in line.split()[-2:]]
+
+
+@pytest.mark.parametrize("setter", ["here", "there"])
+def test_expiry_is_exact_across_time_namespaces(node, setter):
+    there = ["unshare", "--time", "--boottime", "1000000", "--monotonic", "5000", "--fork"]
+    if not can_unshare(*there[1:]):
+        pytest.skip("no time namespaces here")
+    ttl_ms = 700
+    watch = node.spawn("scenes", "ttl-watch", "ttl", wrap=there if setter == "here" else [])
+    assert watch.stdout.readline() == "watching\n"
+    time.sleep(0.1)
+    done = node.run("scenes", "ttl-set", "ttl", ttl_ms, wrap=[] if setter == "here" else there)
+    set_first, set_last = ttl_times(check_output(done), "set between")
+    assert watch.stdout.readline() == "seen\n"
+    worker = node.worker()
+    time.sleep(0.05)
+    node.kill(worker, signal.SIGSTOP)  # now the reader alone decides
+    time.sleep(ttl_ms / 1000 + 0.2)
+    node.kill(worker, signal.SIGCONT)
+    text, _ = watch.communicate(timeout=30)
+    assert watch.returncode == 0 and "VIOLATION" not in text, text
+    seen, gone = ttl_times(text, "gone between")
+    # The set happened between its two times, the expiry between the last hit and the first miss.
+    assert gone >= set_first + ttl_ms * 1000000, "gone too early"
+    assert seen <= set_last + (ttl_ms + 20) * 1000000, "there too long"
+    assert seen >= set_first + (ttl_ms - 100) * 1000000, "no hits before the end"
+
+
+@needs_root
+def test_client_in_a_smaller_memory_cgroup():
+    root = Path("/sys/fs/cgroup/memory")
+    if not (root / "memory.limit_in_bytes").exists():
+        pytest.skip("no memory controller of version 1 here")
+    group = root / f"dsfault{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(48 << 20))
+    except OSError as e:
+        pytest.skip(f"no memory cgroup can be made: {e}")
+    try:
+        with Node(128) as node:
+            command = f"echo $$ > {group}/cgroup.procs && exec \"$@\""
+            wrap = ["sh", "-c", command, "sh"]
+            # It writes 100 MiB of values; the pages are the worker's, not the client's.
+            check_output(node.run("scenes", "fill", 100, wrap=wrap))
+    finally:
+        wait_until(lambda: remove(group), "the end of the cgroup")
+
+
+def remove(group):
+    try:
+        group.rmdir()
+        return True
+    except OSError:
+        return False
+
+
+# --- every allocation and system call fails once ---
+
+
+def fail_each(point, error=12, limit=400):
+    n = 0
+    while n < limit:
+        n += 1
+        if not fail_one(f"{point}=errno:{error}@{n}"):
+            return n - 1
+    raise AssertionError(f"{point}: no end after {limit}")
+
+
+def fail_one(spec):
+    """True if something failed. A start that fails says why and leaves nothing; one that does not
+    fail serves, and stops."""
+    node = Node(32, env={"DS_FAILPOINTS": spec})
+    try:
+        done = node.start(timeout=30)
+        if done.returncode != 0:
+            assert len(done.stdout + done.stderr) > 20, f"{spec}: no reason given"
+            node.check_gone()
+        else:
+            serve = node.run("failing", "serve", timeout=60)
+            if serve.returncode != 0:
+                print("".join(node.log_lines()[-30:]))
+            assert serve.returncode == 0, f"{spec} ({node.fired()}): {serve.stdout}"
+            names = sorted(node.processes().values())
+            assert names == ["dskeeper", "dsworker"], f"{spec}: {names}"
+            stop = node.dscli("stop", "--worker_address", node.address, timeout=60)
+            if stop.returncode != 0:  # it may say that it could not; then the next try must work
+                stop = node.dscli("stop", "--worker_address", node.address, timeout=60)
+            assert stop.returncode == 0, f"{spec}: {stop.stdout}{stop.stderr}"
+            node.check_gone()
+        return bool(node.fired())
+    finally:
+        node.clean_up()
+
+
+@pytest.mark.timeout(120)
+# The keeper's n-th call comes to its turn only where the worker's n-th lets the start succeed: so
+# the two that they share most are counted by themselves as well.
+@pytest.mark.parametrize("point", ["alloc", "sys.*", "net.*", "sys.send", "sys.recv"])
+def test_each_call_of_keeper_and_worker_fails_once(failpoints, point):
+    calls = fail_each(point)
+    print(f"{calls} calls of {point}")
+    assert calls > 5
+
+
+@pytest.mark.parametrize("point", ["alloc", "sys.*", "net.*"])
+def test_each_call_of_a_client_fails_once(failpoints, node, point):
+    log = node.folder / "client-fired"
+    text = check_output(
+        node.run("failing", point, 12, env={"DS_FAILPOINTS_LOG": str(log)}, timeout=100)
+    )
+    print(text.splitlines()[-1])
+
+
+def test_failure_to_spawn_a_new_worker_is_survived(failpoints):
+    # The second start of a process fails: the memory must not be given up for that.
+    with Node(64, env={"DS_FAILPOINTS": "keeper.spawn=errno:11@2"}) as node:
+        check_output(node.run("scenes", "session"))
+        node.kill(node.worker())
+        text = node.dscli("get", "--worker_address", node.address, "view1").stdout
+        assert text, "an object is lost"
+        assert node.fired().get("keeper.spawn") == 1
