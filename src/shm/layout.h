@@ -178,7 +178,8 @@ struct ds_state_header {
     _Atomic uint64_t restarts;
     _Atomic uint64_t started_ns; /* CLOCK_BOOTTIME of the first worker */
 
-    /* The change of a count that was begun last: DS_ORIGIN of the request item, record, new word. */
+    /* The change of a count that was begun last: DS_ORIGIN of the request item, record, new word.
+     */
     _Atomic uint64_t doubt_origin;
     _Atomic uint64_t doubt_id;
     _Atomic uint64_t doubt_word;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_handshake.c - messages of the handshake (TCP and Unix socket): whatever the bytes, the decoder
+ * fuzz_handshake.c - messages of the handshake: whatever the bytes, the decoder
  * says yes only to a whole message whose strings end inside it.
  */
 #include <stdint.h>

@@ -3,8 +3,8 @@
  * driver.h - one process plays the worker and its clients: a store over memfds, and peers that
  * write their sessions as src/client does. Time is what the test says. Everything is deterministic.
  */
-#ifndef DS_TESTS_STORE_DRIVER_H
-#define DS_TESTS_STORE_DRIVER_H
+#ifndef DS_UNIT_STORE_DRIVER_H
+#define DS_UNIT_STORE_DRIVER_H
 
 #include <ds/error.h>
 #include <ds/kv.h>
