@@ -7,10 +7,11 @@
  *     ^  death: wait                          |  death: at once; STOP: end
  *     +---------------------------------------+
  *
- * It never touches object data. A worker that dies before it was ready STARTS_MAX times in a row,
- * or that says FAILED, ends the keeper too. An upgrade starts another program; if that one is not
- * ready in time, the old program is started again. The old worker is reaped before the next one
- * starts: two workers never have the state mapped at once.
+ * It never touches object data. A worker that dies by itself before it was ready five times in
+ * a row, or that says FAILED, ends the keeper too; SIGKILLs, which others send, count less. An
+ * upgrade starts another program; if that one is not ready in time, the old program is started
+ * again. The old worker is reaped before the next one starts: two workers never have the state
+ * mapped at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +35,8 @@
 #include "keeper/keeper.h"
 #include "keeper/vault.h"
 
-#define STARTS_MAX 5
+#define STARTS_MAX 20
+#define START_FAILED 4 /* what a death by itself counts; one by SIGKILL, from outside, counts 1 */
 #define START_TIMEOUT_NS (INT64_C(60) * 1000000000)
 #define UPGRADE_TIMEOUT_NS (INT64_C(15) * 1000000000)
 #define QUICK_NS (INT64_C(1) * 1000000000)
@@ -54,7 +56,8 @@ struct keeper {
     bool ready;
     bool stopping;
     bool upgrading;
-    unsigned failed_starts;
+    unsigned failed_starts; /* in a row, weighted; see STARTS_MAX */
+    bool killed;            /* the last worker ended by SIGKILL */
     int64_t started_ns;
     int ready_fd; /* to dscli, until the first READY or FAILED; else -1 */
 };
@@ -215,6 +218,7 @@ static void reap(struct keeper *k)
     if (k->child) {
         (void)waitpid(k->pid, &status, 0);
     }
+    k->killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     while (k->link >= 0) { /* what it said before it died */
         struct pollfd p = {.fd = k->link, .events = POLLIN};
 
@@ -244,7 +248,7 @@ static bool plan_restart(struct keeper *k)
         return true;
     }
     if (!k->ready) {
-        k->failed_starts++;
+        k->failed_starts += k->killed ? 1 : START_FAILED;
         if (k->fallback[0] != '\0') {
             ds_log(DS_LOG_ERROR, "upgrade failed: %s again", k->fallback);
             if (k->trouble[0] == '\0') {
@@ -262,7 +266,7 @@ static bool plan_restart(struct keeper *k)
         }
     }
     if (!k->ready && lived < QUICK_NS) {
-        (void)poll(NULL, 0, 20 << k->failed_starts);
+        (void)poll(NULL, 0, 20 << k->failed_starts / START_FAILED);
     }
     return true;
 }

@@ -76,7 +76,7 @@ def test_views_of_a_closed_handle_stay(node):
 
 
 def test_worker_that_dies_at_every_start_is_given_up(failpoints):
-    node = Node(64, env={"DS_FAILPOINTS": "start.half_kept=kill"})
+    node = Node(64, env={"DS_FAILPOINTS": "start.half_kept=exit:7"})
     try:
         done = node.start(timeout=60)
         assert done.returncode != 0, "it cannot have started"

@@ -360,10 +360,10 @@ DS_TEST(resolve__makes_paths_absolute)
     CHECK_OK(set(o, "log_dir", "./logs"));
     CHECK_OK(set(o, "ready_check_path", "/abs/ready"));
     CHECK_OK(set(o, "health_check_path", ".//./probe/healthy"));
-    CHECK_OK(ds_options_resolve(o, "/work", err, sizeof(err)));
-    CHECK_STR(ds_options_str(o, DS_OPT_log_dir), "/work/logs");
+    CHECK_OK(ds_options_resolve(o, "/srv", err, sizeof(err)));
+    CHECK_STR(ds_options_str(o, DS_OPT_log_dir), "/srv/logs");
     CHECK_STR(ds_options_str(o, DS_OPT_ready_check_path), "/abs/ready");
-    CHECK_STR(ds_options_str(o, DS_OPT_health_check_path), "/work/probe/healthy");
+    CHECK_STR(ds_options_str(o, DS_OPT_health_check_path), "/srv/probe/healthy");
     CHECK_STR(ds_options_str(o, DS_OPT_liveness_check_path), "");
     CHECK_STR(ds_options_str(o, DS_OPT_data_home), "");
 
