@@ -19,7 +19,8 @@ def test_killed_clients_leave_exact_accounts(failpoints):
 
 @pytest.mark.timeout(240)
 def test_killed_workers_lose_and_show_nothing_wrong(failpoints):
-    kills, fired, _ = campaigns.kill_workers(WORKER_SECONDS)
+    # One call may meet a dozen kills in a row here; after a single one clients go on within 2 s.
+    kills, fired, _ = campaigns.kill_workers(WORKER_SECONDS, limit_ms=6000)
     assert kills >= WORKER_CYCLES, f"only {kills} kills"
     never = set(campaigns.WORKER_POINTS) - set(fired)
     assert not never, f"points never hit: {never}"
