@@ -161,7 +161,7 @@ int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t
                                                  .key_size = (uint16_t)key_size},
                              key, &s->nest_child, hash, &id);
     if (rc == 0) {
-        ds_table_insert(&s->nest_parent, parent * UINT64_C(0x9e3779b97f4a7c15) >> 32, id);
+        ds_table_insert(&s->nest_parent, ds_store_object_hash(parent), id);
         s->flags[parent] |= FLAG_NESTS;
     }
     return rc;
@@ -169,7 +169,7 @@ int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t
 
 void ds_store_unnest(struct ds_store *s, uint32_t parent)
 {
-    uint64_t hash = parent * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    uint64_t hash = ds_store_object_hash(parent);
     uint8_t key[DS_KEY_SIZE_MAX];
     uint32_t key_size;
     uint32_t id;
@@ -192,15 +192,10 @@ void ds_store_unnest(struct ds_store *s, uint32_t parent)
 
 /* --- latches --- */
 
-static uint64_t latch_hash(uint32_t id)
-{
-    return id * UINT64_C(0x9e3779b97f4a7c15) >> 32;
-}
-
 /* The next latch record on an object. */
 static uint32_t latch_next(const struct ds_store *s, uint32_t object, uint32_t from)
 {
-    uint64_t hash = latch_hash(object);
+    uint64_t hash = ds_store_object_hash(object);
     uint32_t id = from == DS_ID_NONE ? ds_table_first(&s->latches, hash)
                                      : ds_table_next(&s->latches, hash, from);
 
@@ -234,7 +229,7 @@ int ds_store_latch(struct ds_store *s, struct session *by, uint32_t id, bool wri
                                                   .version = ds_load_relaxed(&s->record[id].gen),
                                                   .origin = origin,
                                                   .kind = write},
-                              NULL, &s->latches, latch_hash(id), &latch);
+                              NULL, &s->latches, ds_store_object_hash(id), &latch);
     if (rc == 0) {
         ds_list_append(&by->holds, s->link, latch);
     }
@@ -243,7 +238,7 @@ int ds_store_latch(struct ds_store *s, struct session *by, uint32_t id, bool wri
 
 static void latch_end(struct ds_store *s, struct session *by, uint32_t latch)
 {
-    ds_table_remove(&s->latches, latch_hash((uint32_t)s->record[latch].size), latch);
+    ds_table_remove(&s->latches, ds_store_object_hash((uint32_t)s->record[latch].size), latch);
     ds_list_remove(&by->holds, s->link, latch);
     ds_store_record_free(s, latch);
     s->examine = true;

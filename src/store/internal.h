@@ -142,7 +142,23 @@ static inline enum ds_record_state ds_store_state(const struct ds_store *s, uint
     return DS_WORD_STATE(ds_load_relaxed(&s->record[id].word));
 }
 
+/* The block that holds an object of `size` bytes, an empty one included. */
+static inline uint64_t ds_store_block(uint64_t size)
+{
+    return ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(size, 1));
+}
+
+/* Of what belongs to an object by its number: nested keys and latches (Fibonacci hashing, Knuth).
+ */
+static inline uint64_t ds_store_object_hash(uint64_t id)
+{
+    return id * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+}
+
 /* --- object.c: objects come and go --- */
+
+/* P5, P6: the descriptor follows the record. */
+void ds_store_project(struct ds_store *s, uint32_t id, bool settled);
 
 /* A block for a session. DS_ENOMEM: nothing more can be evicted. DS_EAGAIN: memory is coming. */
 DS_MUST_USE int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size,

@@ -81,7 +81,7 @@ int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size, uint64
     if (size > s->config.data_size) {
         return DS_ENOMEM;
     }
-    capacity = ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(size, 1));
+    capacity = ds_store_block(size);
     rc = key_room(s);
     if (rc == 0) {
         rc = ds_store_record_alloc(s, &id);
@@ -130,7 +130,7 @@ static void release_block(struct ds_store *s, uint32_t id)
 
     ds_store_release(&r->word, DS_RECORD_DOOMED);
     ds_list_append(&s->doomed, s->link, id);
-    s->stats.memory_doomed += ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(r->size, 1));
+    s->stats.memory_doomed += ds_store_block(r->size);
 }
 
 void ds_store_grant_drop(struct ds_store *s, struct session *by, uint32_t id)
@@ -151,12 +151,12 @@ bool ds_store_set_valid(const struct ds_store *s, const struct session *by,
     return ds_store_state(s, set->id) == DS_RECORD_GRANTED &&
            DS_ORIGIN_SESSION(r->origin) == by->number && set->key_size >= 1 &&
            set->key_size <= DS_KEY_SIZE_MAX && set->value_size <= r->size &&
-           ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(set->value_size, 1)) == r->size &&
+           ds_store_block(set->value_size) == r->size &&
            (set->mode == DS_WRITE_NONE || set->mode == DS_WRITE_NONE_EVICT);
 }
 
 /* P5, P6: the descriptor follows the record. */
-static void project(struct ds_store *s, uint32_t id, bool settled)
+void ds_store_project(struct ds_store *s, uint32_t id, bool settled)
 {
     const struct ds_record *r = &s->record[id];
     struct ds_desc *d = &s->index.desc[id];
@@ -169,7 +169,7 @@ static void project(struct ds_store *s, uint32_t id, bool settled)
     ds_store_relaxed(&d->offset, r->offset);
     ds_store_relaxed(&d->size, r->size);
     ds_store_relaxed(&d->expiry_ns, ds_load_relaxed(&r->expiry_ns));
-    ds_store_relaxed(&d->meta, meta);
+    ds_store_release(&d->meta, meta);
     ds_store_release(&d->gen, ds_load_relaxed(&r->gen)); /* P6: pairs with ds_index_load() */
 }
 
@@ -256,7 +256,7 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     if (old != DS_ID_NONE && ds_index_has(&s->index, shared_hash, old)) {
         unsettled = s->flags[old] & (FLAG_EARLIER | FLAG_NEWER); /* never absent: as the old one */
     }
-    project(s, set->id, unsettled == 0);
+    ds_store_project(s, set->id, unsettled == 0);
     (void)ds_failpoint("publish.before_bucket");
     ds_index_put(&s->index, shared_hash, set->id, old); /* P7 */
     if (old != DS_ID_NONE) {
@@ -297,7 +297,7 @@ void ds_store_unpublish(struct ds_store *s, uint32_t id)
 {
     struct ds_record *r = &s->record[id];
     const uint8_t *key = ds_store_key(s, id);
-    uint64_t capacity = ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(r->size, 1));
+    uint64_t capacity = ds_store_block(r->size);
 
     DS_ASSERT(ds_store_state(s, id) == DS_RECORD_LIVE && key != NULL);
     ds_store_release(&r->word, DS_RECORD_DOOMED); /* U1 first: a kill must not bring it back */
@@ -362,7 +362,7 @@ static void free_doomed(struct ds_store *s, uint32_t id)
 {
     struct ds_record *r = &s->record[id];
     uint64_t gen = ds_load_relaxed(&r->gen);
-    uint64_t capacity = ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(r->size, 1));
+    uint64_t capacity = ds_store_block(r->size);
 
     ds_list_remove(&s->doomed, s->link, id);
     s->stats.memory_doomed -= capacity;
@@ -414,7 +414,7 @@ bool ds_store_evict(struct ds_store *s, uint64_t bytes)
             ds_store_touch(s, victim);
             continue;
         }
-        freed += ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(s->record[victim].size, 1));
+        freed += ds_store_block(s->record[victim].size);
         s->stats.evictions++;
         ds_store_unpublish(s, victim);
     }

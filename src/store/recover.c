@@ -61,7 +61,7 @@ static void doom(struct ds_store *s, uint32_t id)
 {
     ds_store_release(&s->record[id].word, DS_RECORD_DOOMED);
     ds_list_append(&s->doomed, s->link, id);
-    s->stats.memory_doomed += ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(s->record[id].size, 1));
+    s->stats.memory_doomed += ds_store_block(s->record[id].size);
 }
 
 static void enter_live(struct ds_store *s, uint32_t id)
@@ -71,7 +71,7 @@ static void enter_live(struct ds_store *s, uint32_t id)
     uint64_t hash = ds_store_key_hash(s, key, r->key_size);
     uint32_t other = ds_store_lookup(s, hash, &s->objects, key, r->key_size, DS_ID_NONE);
     int64_t expiry = ds_load_relaxed(&r->expiry_ns);
-    uint64_t capacity = ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(r->size, 1));
+    uint64_t capacity = ds_store_block(r->size);
 
     if (other != DS_ID_NONE) {
         const struct ds_record *o = &s->record[other];
@@ -83,7 +83,7 @@ static void enter_live(struct ds_store *s, uint32_t id)
         ds_table_remove(&s->objects, hash, other);
         ds_store_unlist(s, other);
         s->stats.objects--;
-        s->stats.memory_live -= ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(o->size, 1));
+        s->stats.memory_live -= ds_store_block(o->size);
         doom(s, other);
     }
     ds_table_insert(&s->objects, hash, id);
@@ -107,7 +107,7 @@ static void enter_granted(struct ds_store *s, uint32_t id)
 {
     struct ds_record *r = &s->record[id];
     struct session *x = session_of(s, r);
-    uint64_t capacity = ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(r->size, 1));
+    uint64_t capacity = ds_store_block(r->size);
     uint64_t gen = ds_load_relaxed(&r->gen);
 
     r->size = capacity; /* a publish may have begun to shrink it */
@@ -128,7 +128,7 @@ static void enter_note(struct ds_store *s, uint32_t id, enum ds_record_state sta
     struct ds_record *r = &s->record[id];
     struct session *x = session_of(s, r);
     uint64_t hash = r->key_size > 0 ? ds_store_key_hash(s, ds_store_key(s, id), r->key_size) : 0;
-    uint64_t object_hash = r->size * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    uint64_t object_hash = ds_store_object_hash(r->size);
 
     if (state == DS_RECORD_NESTED) {
         ds_table_insert(&s->nest_child, hash, id);
@@ -199,7 +199,6 @@ static void project_again(struct ds_store *s, uint32_t id)
     struct ds_record *r = &s->record[id];
     struct ds_desc *d = &s->index.desc[id];
     uint64_t gen = ds_load_relaxed(&r->gen);
-    uint64_t meta = r->key_size;
 
     if (ds_store_state(s, id) != DS_RECORD_LIVE) {
         uint64_t seen = ds_load_relaxed(&d->gen);
@@ -210,14 +209,7 @@ static void project_again(struct ds_store *s, uint32_t id)
         }
         return;
     }
-    meta |= (ds_load_relaxed(&r->word) & DS_WORD_SEALED) != 0 ? DS_META_SEALED : 0;
-    meta |= (r->kind & DS_KIND_OBJECT) != 0 ? DS_META_OBJECT : 0;
-    meta |= ds_store_evictable(s, id) ? DS_META_RANKED : 0;
-    ds_store_relaxed(&d->offset, r->offset);
-    ds_store_relaxed(&d->size, r->size);
-    ds_store_relaxed(&d->expiry_ns, ds_load_relaxed(&r->expiry_ns));
-    ds_store_release(&d->meta, meta); /* not settled */
-    ds_store_release(&d->gen, gen);
+    ds_store_project(s, id, false);
 }
 
 static void project_bucket(struct ds_store *s, uint32_t id)

@@ -299,7 +299,7 @@ struct sums {
 static bool record_ok(const struct ds_store *s, uint32_t id, struct sums *sum)
 {
     const struct ds_record *r = &s->record[id];
-    uint64_t capacity = ds_arena_capacity(DS_BLOCK_UNIT, ds_max_u64(r->size, 1));
+    uint64_t capacity = ds_store_block(r->size);
     const uint8_t *key = ds_store_key(s, id);
 
     switch (ds_store_state(s, id)) {
