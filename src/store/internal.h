@@ -18,7 +18,7 @@
 /* Bits of ds_store.flags[id], private. */
 #define FLAG_EARLIER 1u /* unsettled since before this pass: in the list `earlier` */
 #define FLAG_NEWER 2u   /* unsettled since this pass: in the list `newer` */
-#define FLAG_RANKED 4u  /* in the list of evictable objects */
+#define FLAG_RANKED 4u  /* in the policy: may be evicted */
 #define FLAG_PINNED 8u  /* only inside reclaim */
 #define FLAG_NESTS 16u  /* has nested records */
 
@@ -79,8 +79,7 @@ struct ds_store {
     struct ds_link *link;        /* by record */
     uint8_t *flags;              /* by record */
     uint32_t free_first;         /* free records below records_used, through link[].next */
-    const struct ds_policy *policy;
-    struct ds_list ranked; /* evictable objects in the policy's order */
+    struct ds_policy *policy;    /* the order of evictable objects */
     struct ds_list doomed;
     struct ds_list earlier;
     struct ds_list newer;
@@ -190,7 +189,7 @@ bool ds_store_evictable(const struct ds_store *s, uint32_t id);
 void ds_store_touch(struct ds_store *s, uint32_t id);
 void ds_store_rank(struct ds_store *s,
                    uint32_t id); /* may be evicted from now on, if its mode allows */
-void ds_store_unlist(struct ds_store *s, uint32_t id); /* out of ranked and unsettled lists */
+void ds_store_unlist(struct ds_store *s, uint32_t id); /* out of the policy and unsettled lists */
 void ds_store_settle(struct ds_store *s);              /* L5 */
 
 /* U4 to U6 for everything doomed. */

@@ -9,7 +9,7 @@
  * The order of stores in publish (P1 to P7) and unpublish (U1 to U6) is that of
  * docs/concurrency.md; every prefix of it is a legal state for recover.c.
  *
- * Order of eviction: a settled object that may be evicted stands in s->ranked; no other does.
+ * Order of eviction: a settled object that may be evicted is in s->policy; no other is.
  * While unsettled it stands in `newer` (published in this pass) or `earlier`.
  */
 #include "base/failpoint.h"
@@ -25,7 +25,7 @@ bool ds_store_evictable(const struct ds_store *s, uint32_t id)
 void ds_store_rank(struct ds_store *s, uint32_t id)
 {
     if (ds_store_evictable(s, id)) {
-        s->policy->insert(&s->ranked, s->link, id);
+        ds_policy_insert(s->policy, id);
         s->flags[id] |= FLAG_RANKED;
     }
 }
@@ -33,14 +33,14 @@ void ds_store_rank(struct ds_store *s, uint32_t id)
 void ds_store_touch(struct ds_store *s, uint32_t id)
 {
     if ((s->flags[id] & FLAG_RANKED) != 0) {
-        s->policy->touch(&s->ranked, s->link, id);
+        ds_policy_touch(s->policy, id);
     }
 }
 
 void ds_store_unlist(struct ds_store *s, uint32_t id)
 {
     if ((s->flags[id] & FLAG_RANKED) != 0) {
-        s->policy->remove(&s->ranked, s->link, id);
+        ds_policy_remove(s->policy, id);
     } else if ((s->flags[id] & FLAG_EARLIER) != 0) {
         ds_list_remove(&s->earlier, s->link, id);
     } else if ((s->flags[id] & FLAG_NEWER) != 0) {
@@ -407,15 +407,17 @@ bool ds_store_evict(struct ds_store *s, uint64_t bytes)
     ds_store_drain_logs(s);
     ds_fence_full();
     mark_pinned(s, true);
-    for (uint64_t left = s->ranked.n; freed < bytes && left > 0; left--) {
-        uint32_t victim = s->policy->victim(&s->ranked);
+    for (uint64_t left = ds_policy_count(s->policy); freed < bytes && left > 0; left--) {
+        uint32_t victim = ds_policy_victim(s->policy);
 
         if ((s->flags[victim] & FLAG_PINNED) != 0) { /* its end would free nothing */
-            ds_store_touch(s, victim);
+            ds_policy_skip(s->policy, victim);
             continue;
         }
         freed += ds_store_block(s->record[victim].size);
         s->stats.evictions++;
+        ds_policy_evict(s->policy, victim);
+        s->flags[victim] &= (uint8_t)~FLAG_RANKED;
         ds_store_unpublish(s, victim);
     }
     mark_pinned(s, false);

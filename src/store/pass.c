@@ -264,8 +264,8 @@ static void evict_ahead(struct ds_store *s)
     uint64_t high = (uint64_t)((double)size * s->config.evict_high);
     uint64_t low = (uint64_t)((double)size * s->config.evict_low);
 
-    if (s->usable < size || used <= high || s->ranked.n == 0 ||
-        s->record[s->policy->victim(&s->ranked)].size > high - low) {
+    if (s->usable < size || used <= high || ds_policy_count(s->policy) == 0 ||
+        s->record[ds_policy_victim(s->policy)].size > high - low) {
         return;
     }
     (void)ds_store_evict(s, used - low);

@@ -28,6 +28,28 @@ uint64_t ds_store_state_size(const struct ds_store_config *config)
                        DS_PAGE_SIZE);
 }
 
+static uint64_t object_size(const void *arg, uint32_t id)
+{
+    const struct ds_store *s = arg;
+
+    return ds_store_block(s->record[id].size);
+}
+
+/* Outlives the object's entry in the table: until the next one with this number. */
+static uint32_t object_hash(const void *arg, uint32_t id)
+{
+    const struct ds_store *s = arg;
+
+    return s->objects.slot[id].hash;
+}
+
+static int make_policy(struct ds_store *s)
+{
+    const struct ds_policy_env env = {s, s->link, s->state->record_max, object_size, object_hash};
+
+    return ds_policy_create(s->config.policy != NULL ? s->config.policy : "lru", &env, &s->policy);
+}
+
 static int make_tables(struct ds_store *s)
 {
     struct ds_table *tables[] = {&s->objects, &s->refs, &s->nest_child, &s->nest_parent,
@@ -51,7 +73,7 @@ static int make_tables(struct ds_store *s)
         s->wakes == NULL) {
         return DS_ENOMEM;
     }
-    return 0;
+    return make_policy(s);
 }
 
 static int make_arenas(struct ds_store *s)
@@ -84,9 +106,6 @@ static struct ds_store *new_store(const struct ds_store_config *config)
         s->config = *config;
         s->free_first = DS_ID_NONE;
         s->wait_next_ns = INT64_MAX;
-        ds_list_init(&s->ranked);
-        s->policy = ds_policy_find(config->policy != NULL ? config->policy : "lru");
-        DS_ASSERT(s->policy != NULL);
         ds_list_init(&s->doomed);
         ds_list_init(&s->earlier);
         ds_list_init(&s->newer);
@@ -213,6 +232,7 @@ struct ds_store *ds_store_destroy(struct ds_store *s)
     if (s == NULL) {
         return NULL;
     }
+    s->policy = ds_policy_destroy(s->policy);
     ds_table_fini(&s->objects);
     ds_table_fini(&s->refs);
     ds_table_fini(&s->nest_child);

@@ -25,7 +25,7 @@ struct ds_store;
 struct ds_store_config {
     uint64_t data_size;   /* bytes of the data segment, a multiple of 4096 */
     uint32_t session_max; /* at most DS_SESSIONS_MAX */
-    const char *policy;   /* of eviction, a name that ds_policy_find() knows; NULL: "lru" */
+    const char *policy;   /* of eviction, a name that policy.h lists; NULL: "lru" */
     bool drop_none;       /* objects of mode DS_WRITE_NONE may be evicted too */
     double evict_high;    /* eviction starts above this share of memory in use ... */
     double evict_low;     /* ... and goes on down to this one; both 1.0: only as needed */
