@@ -158,6 +158,7 @@ int bench_batch_main(struct bench_run *, const struct bench_command *, int, char
 int bench_mixed_main(struct bench_run *, const struct bench_command *, int, char **);
 int bench_footprint_main(struct bench_run *, const struct bench_command *, int, char **);
 int bench_replay_main(struct bench_run *, const struct bench_command *, int, char **);
+int bench_simulate_main(struct bench_run *, const struct bench_command *, int, char **);
 int bench_generate_main(struct bench_run *, const struct bench_command *, int, char **);
 
 /* --- the machine --- */

@@ -23,6 +23,8 @@ static const struct bench_command commands[] = {
      bench_footprint_main},
     {"replay", "Replays an LLM request trace (Mooncake JSONL) from several client processes.",
      bench_replay_main},
+    {"simulate", "Hit ratios of the eviction policies on such a trace, without a worker.",
+     bench_simulate_main},
     {"generate", "Writes a request trace of that form to stdout, the same for the same seed.",
      bench_generate_main},
 };
