@@ -105,6 +105,8 @@ static bool hit(struct mini *m, uint32_t hash, uint64_t size, uint64_t capacity)
     }
     if (size <= capacity) {
         make_room(m, capacity - size);
+        DS_ASSERT(m->bytes <= capacity && size <= capacity - m->bytes);
+        DS_ASSERT(m->free_first != DS_ID_NONE);
         id = m->free_first;
         m->free_first = m->entry[id].next;
         m->entry[id] = (struct entry){size, hash, DS_ID_NONE};

@@ -68,20 +68,23 @@ void ds_ghost_add(struct ds_ghost *g, uint32_t hash, uint64_t size, uint64_t win
     uint32_t print = fingerprint(hash);
     uint32_t *b;
     uint32_t *into;
+    unsigned turn = g->turn++; /* or all of one age would replace each other in one place */
 
     if (2 * objects > g->buckets * WAYS) {
         grow(g);
     }
     pass_time(g, size, window);
     b = bucket(g, hash);
-    into = b;
+    into = &b[turn % WAYS];
     for (unsigned i = 0; i < WAYS; i++) {
-        if ((b[i] & 0xffff0000u) == print) { /* or the same twice, and one never found */
-            into = &b[i];
+        uint32_t *at = &b[(turn + i) % WAYS];
+
+        if ((*at & 0xffff0000u) == print) { /* or the same twice, and one never found */
+            into = at;
             break;
         }
-        if (*into != 0 && (b[i] == 0 || age(g, b[i]) > age(g, *into))) {
-            into = &b[i];
+        if (*into != 0 && (*at == 0 || age(g, *at) > age(g, *into))) {
+            into = at;
         }
     }
     *into = print | g->generation;

@@ -20,6 +20,7 @@ struct ds_ghost {
     uint64_t buckets;
     uint64_t filled; /* bytes in this generation */
     uint16_t generation;
+    uint16_t turn; /* which place of a bucket is looked at first */
 };
 
 DS_MUST_USE int ds_ghost_init(struct ds_ghost *g);

@@ -298,6 +298,7 @@ static void start(struct thread *t, struct arena_of_threads *a, unsigned peer, u
 
 static void stress(uint64_t data_size, unsigned rounds)
 {
+    static const char *const policies[] = {"lru", "s3fifo", "auto"};
     struct arena_of_threads *a = calloc(1, sizeof(*a));
     struct thread w[WRITERS];
     struct thread r[READERS];
@@ -307,6 +308,7 @@ static void stress(uint64_t data_size, unsigned rounds)
     a->rounds = rounds;
     a->seed = ds_test_seed();
     world_make(&a->w, data_size);
+    a->w.config.policy = policies[a->seed % DS_ARRAY_SIZE(policies)];
     a->w.config.ticks = ticks;
     a->w.now = (struct ds_store_now){ds_boottime_ns(), ds_ticks()};
     world_start(&a->w);
