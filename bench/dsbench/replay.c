@@ -6,7 +6,6 @@
 #include "replay.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -218,7 +217,7 @@ static int report_ratio(struct replay *r, const struct replay_client *all, uint6
     bench_report_row(r->run, &row);
     row = one_value("prefix hit ratio", "%", real);
     bench_row_floor(&row, "exact LRU", exact);
-    bench_row_at_most(&row, "within 0.5 points", fabs(real - exact), LRU_POINTS);
+    bench_row_at_least(&row, "at most 0.5 points less", real - exact, -LRU_POINTS);
     bench_report_row(r->run, &row);
     bench_report_fact(r->run, "hit_pct", real);
     bench_report_fact(r->run, "lru_pct", exact);

@@ -12,10 +12,10 @@
  * S3-FIFO are shares of bytes. The order is private memory: a worker that starts again enters its
  * objects anew, in any order, and what was read is learned again.
  *
- * Cost:      every call is O(1), amortized where s3fifo passes over objects that were used (each
- *            pass was paid for by a use, and one call does a bounded number). Memory: lru has none
- *            of its own; the others one byte per object, 4 to 8 per ghost, of which there are about
- *            as many as objects; auto 0.4 MiB more.
+ * Cost:      every call is O(1), amortized where objects that were used are passed over: a use paid
+ *            for each, and one call does a bounded number. Memory: lru has none of its own; the
+ *            others a byte an object, and from the first eviction on 8 to 16 for ghosts; auto 0.4
+ *            MiB more for its sample.
  * Ownership: the policy owns its state; the environment is borrowed.
  * Threads:   one.
  * Errors:    create alone can fail.
