@@ -4,10 +4,12 @@
  *
  * A thread takes a free slot, fills it, stores the slot's next number, fences, and rings the worker
  * if that sleeps. It spins a little, then sleeps on the slot's done word. A request whose caller
- * has run out of time stays with the worker; its slot is used again once it is answered.
+ * has run out of time stays with the worker, or is cancelled there; its slot is used again once
+ * that is answered.
  */
 #include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -150,6 +152,36 @@ static int sleep_until_answered(struct request *r)
     return answered(r) ? 0 : rc;
 }
 
+static void post(struct request *r)
+{
+    struct ds_link *l = r->link;
+
+    r->number = ++l->request_number[r->slot];
+    (void)ds_failpoint("client.before_request");
+    ds_store_release(&l->session->request[r->slot], r->number); /* pairs with collect_requests() */
+    (void)atomic_fetch_add_explicit(&l->session->requests, 1, memory_order_release);
+    (void)ds_failpoint("client.requested");
+    ds_fence_full(); /* the sleep protocol */
+}
+
+/* Nobody waits for the answer any more. Blocks and latches that it may bring are given back by a
+ * second request in the same slot: whatever becomes of the first one, that one comes after it. */
+static void give_up(struct request *r)
+{
+    struct ds_link *l = r->link;
+    struct ds_request_header *h = ds_request_header(r);
+    uint64_t one = 1;
+
+    if (h->op == DS_OP_GRANT || h->op == DS_OP_LATCH_READ || h->op == DS_OP_LATCH_WRITE) {
+        *h = (struct ds_request_header){.op = DS_OP_CANCEL, .value = r->number};
+        post(r);
+        if (ds_load_relaxed(&l->index.header->asleep) != 0) { /* no time left to reconnect */
+            (void)!write(ds_load_relaxed(&l->wake_fd), &one, sizeof(one));
+        }
+    }
+    (void)atomic_fetch_or(&l->request_late, UINT64_C(1) << r->slot);
+}
+
 int ds_request_call(struct request *r)
 {
     struct ds_link *l = r->link;
@@ -160,19 +192,14 @@ int ds_request_call(struct request *r)
         h->n = r->n;
     }
     h->size = r->size;
-    r->number = ++l->request_number[r->slot];
-    (void)ds_failpoint("client.before_request");
-    ds_store_release(&l->session->request[r->slot], r->number); /* pairs with collect_requests() */
-    (void)atomic_fetch_add_explicit(&l->session->requests, 1, memory_order_release);
-    (void)ds_failpoint("client.requested");
-    ds_fence_full(); /* the sleep protocol */
+    post(r);
     ds_link_wake(l, r->deadline_ns);
     if (!ds_spin_until_equal(&l->session->done[r->slot], r->number, SPIN_NS)) {
         rc = sleep_until_answered(r);
     }
     (void)ds_failpoint("client.answered");
     if (rc != 0) {
-        (void)atomic_fetch_or(&l->request_late, UINT64_C(1) << r->slot);
+        give_up(r);
     }
     return rc;
 }

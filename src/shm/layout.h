@@ -178,8 +178,8 @@ struct ds_state_header {
     _Atomic uint64_t restarts;
     _Atomic uint64_t started_ns; /* CLOCK_BOOTTIME of the first worker */
 
-    /* The change of a count that was begun last: DS_ORIGIN of the request item, record, new word.
-     */
+    /* The change of a record's word that was begun last for a request: DS_ORIGIN of the item,
+     * record, new word. */
     _Atomic uint64_t doubt_origin;
     _Atomic uint64_t doubt_id;
     _Atomic uint64_t doubt_word;
@@ -253,6 +253,8 @@ enum ds_op {
     DS_OP_NEST,      /* value = id, value2 = generation of the parent; items: keys of children */
     DS_OP_STATS,     /* the results hold struct ds_worker_stats */
     DS_OP_SYNC,      /* done once everything posted before is applied */
+    DS_OP_CANCEL,    /* value = number of this slot's last request, which nobody waits for: blocks
+                        and latches that it was given are taken back */
     DS_OP_COUNT_
 };
 

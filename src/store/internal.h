@@ -223,13 +223,18 @@ struct ds_store_cursor {
 const struct ds_request_item *ds_store_item(const struct ds_store *s, struct ds_store_cursor *c,
                                             const uint8_t **ret_key);
 
+/* The word of a record is about to change for the request item `origin`. Noted ahead, so that a
+ * worker that comes back can tell whether it was done: doing it twice would be wrong. */
+void ds_store_note_change(struct ds_store *s, uint32_t id, uint64_t word, uint64_t origin);
+
 /* `origin` names the request item. */
 int ds_store_ref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size,
                  uint64_t origin);
 int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size,
                    uint64_t origin);
 uint64_t ds_store_ref_count(const struct ds_store *s, const void *key, uint32_t key_size);
-int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t key_size);
+int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t key_size,
+                  uint64_t origin);
 void ds_store_unnest(struct ds_store *s, uint32_t parent);      /* the parent is gone */
 void ds_store_unlatch_all(struct ds_store *s, uint32_t object); /* the object is gone */
 void ds_store_ref_orphan(struct ds_store *s, uint32_t id);      /* its session is lost */
@@ -240,6 +245,8 @@ int ds_store_latch(struct ds_store *s, struct session *by, uint32_t id, bool wri
                    uint64_t origin);
 int ds_store_unlatch(struct ds_store *s, struct session *by, uint32_t id, bool write,
                      uint64_t origin);
+/* Ends the latches that the request `number` of a slot was given. */
+void ds_store_latch_cancel(struct ds_store *s, struct session *by, unsigned slot, uint32_t number);
 
 /* --- session.c --- */
 

@@ -78,15 +78,18 @@ static void collect_ring(struct ds_store *s, struct session *x, uint64_t tail)
     }
 }
 
+/* A slot whose last request is not answered yet is used again only to cancel that one. */
 static void collect_requests(struct session *x, uint64_t requests)
 {
     x->requests_seen = requests;
     for (unsigned i = 0; i < DS_REQUESTS; i++) {
         uint32_t number = ds_load_acquire(&x->header->request[i]); /* pairs with the post */
 
-        if (number != x->known[i] && ((x->ready | x->waiting) >> i & 1) == 0) {
+        if (number != x->known[i]) {
             x->known[i] = number;
             x->tries[i] = 0;
+            x->ready &= ~(UINT64_C(1) << i);
+            x->waiting &= ~(UINT64_C(1) << i);
             x->fresh |= UINT64_C(1) << i;
         }
     }

@@ -266,7 +266,7 @@ static void mark_done(struct ds_store *s, uint32_t used)
     for (uint32_t id = 0; id < used; id++) {
         enum ds_record_state state = ds_store_state(s, id);
 
-        if (state == DS_RECORD_LIVE || state == DS_RECORD_REF) {
+        if (state == DS_RECORD_LIVE || state == DS_RECORD_REF || state == DS_RECORD_NESTED) {
             ds_store_item_done(s, s->record[id].origin, id, ds_load_relaxed(&s->record[id].gen));
         }
     }

@@ -147,6 +147,26 @@ static void do_pins(struct ds_store *s, struct session *by, unsigned slot)
     answer(by, slot, 0, rc, 0, 0);
 }
 
+/* The client gave up waiting for the last request of this slot, and does not know what that was
+ * given. It was executed before, or never will be: its number is not the newest any more. */
+static void do_cancel(struct ds_store *s, struct session *by, unsigned slot)
+{
+    uint32_t number = (uint32_t)s->scratch.header.value;
+    uint64_t of_request = DS_ORIGIN(by->number, slot, number, 0);
+    uint32_t id = by->grants.first;
+
+    while (id != DS_ID_NONE) {
+        uint32_t next = s->link[id].next;
+
+        if ((s->record[id].origin & ~(UINT64_C(0xff) << 32)) == of_request) {
+            ds_store_grant_drop(s, by, id);
+        }
+        id = next;
+    }
+    ds_store_latch_cancel(s, by, slot, number);
+    answer(by, slot, 0, 0, 0, 0);
+}
+
 static struct ds_store_set set_of(const struct ds_request_item *item, const uint8_t *key)
 {
     return (struct ds_store_set){
@@ -217,7 +237,7 @@ static uint32_t named(const struct ds_store *s, const struct ds_request_item *it
     return id;
 }
 
-static int seal(struct ds_store *s, uint32_t id, bool for_good)
+static int seal(struct ds_store *s, uint32_t id, bool for_good, uint64_t origin)
 {
     _Atomic uint64_t *word = &s->record[id].word;
     struct ds_desc *d = &s->index.desc[id];
@@ -226,6 +246,7 @@ static int seal(struct ds_store *s, uint32_t id, bool for_good)
         return DS_ESEALED;
     }
     if (for_good) {
+        ds_store_note_change(s, id, ds_load_relaxed(word) | DS_WORD_SEALED, origin);
         ds_store_release(word, ds_load_relaxed(word) | DS_WORD_SEALED);
         ds_store_release(&d->meta, ds_load_relaxed(&d->meta) | DS_META_SEALED);
     }
@@ -242,6 +263,15 @@ static int expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms)
     return 0;
 }
 
+static void delete_object(struct ds_store *s, uint32_t id, uint64_t origin)
+{
+    if (id != DS_ID_NONE) {
+        s->stats.deletes++;
+        ds_store_note_change(s, id, DS_RECORD_DOOMED, origin);
+        ds_store_unpublish(s, id);
+    }
+}
+
 static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint32_t id)
 {
     enum ds_op op = (enum ds_op)s->scratch.header.op;
@@ -250,7 +280,7 @@ static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint
     switch (op) {
     case DS_OP_SEAL:
     case DS_OP_PUBLISH:
-        return seal(s, id, op == DS_OP_SEAL);
+        return seal(s, id, op == DS_OP_SEAL, origin);
     case DS_OP_LATCH_READ:
     case DS_OP_LATCH_WRITE:
         return ds_store_latch(s, by, id, op == DS_OP_LATCH_WRITE, origin);
@@ -292,7 +322,7 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
     case DS_OP_NEST:
         id = named(s, &(struct ds_request_item){.id = (uint32_t)s->scratch.header.value,
                                                 .value_size = s->scratch.header.value2});
-        rc = id == DS_ID_NONE ? DS_ESTALE : ds_store_nest(s, id, key, item->key_size);
+        rc = id == DS_ID_NONE ? DS_ESTALE : ds_store_nest(s, id, key, item->key_size, origin);
         break;
     case DS_OP_SEAL:
     case DS_OP_PUBLISH:
@@ -306,10 +336,7 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
     default:
         id = ds_store_find(s, key, item->key_size);
         if (op == DS_OP_DELETE) {
-            s->stats.deletes += id != DS_ID_NONE;
-            if (id != DS_ID_NONE) {
-                ds_store_unpublish(s, id);
-            }
+            delete_object(s, id, origin);
         } else if (id == DS_ID_NONE) {
             rc = op == DS_OP_GET && s->scratch.header.timeout_ms > 0 ? DS_EAGAIN : DS_ENOTFOUND;
         } else if (op == DS_OP_EXPIRE) {
@@ -354,8 +381,9 @@ void ds_store_item_done(struct ds_store *s, uint64_t origin, uint32_t id, uint64
 
 static bool once_only(enum ds_op op)
 {
-    return op == DS_OP_SET_ABSENT || op == DS_OP_PUT || op == DS_OP_REF || op == DS_OP_UNREF ||
-           op == DS_OP_NEST || op == DS_OP_UNLATCH_READ || op == DS_OP_UNLATCH_WRITE;
+    return op == DS_OP_SET_ABSENT || op == DS_OP_PUT || op == DS_OP_DELETE || op == DS_OP_REF ||
+           op == DS_OP_UNREF || op == DS_OP_NEST || op == DS_OP_SEAL || op == DS_OP_UNLATCH_READ ||
+           op == DS_OP_UNLATCH_WRITE;
 }
 
 /* All items from the first one that is not done. True if one of them must wait. */
@@ -428,6 +456,9 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
         break;
     case DS_OP_PINS:
         do_pins(s, by, slot);
+        break;
+    case DS_OP_CANCEL:
+        do_cancel(s, by, slot);
         break;
     case DS_OP_SYNC:
         answer(by, slot, 0, 0, 0, 0);

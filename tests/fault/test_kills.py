@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGKILL of clients, workers and keepers. Longer: tests/fault/run.py."""
+import signal
+
 import pytest
 
 import campaigns
@@ -56,6 +58,20 @@ def test_views_of_an_impatient_client_outlive_a_slow_restart(failpoints):
         text, _ = scene.communicate("killed\n", timeout=60)
         assert scene.returncode == 0 and "VIOLATION" not in text, text
         assert "timeouts 0" not in text, "nothing was given up: the scene does not test anything"
+
+
+def test_what_was_given_up_while_the_worker_was_away_is_not_held(node):
+    scene = node.spawn("scenes", "late")
+    assert scene.stdout.readline() == "hold\n"
+    worker = node.worker()
+    node.kill(worker, signal.SIGSTOP)
+    scene.stdin.write("stopped\n")
+    scene.stdin.flush()
+    while scene.stdout.readline() != "gave up\n":
+        assert scene.poll() is None
+    node.kill(worker, signal.SIGCONT)
+    text, _ = scene.communicate("continued\n", timeout=60)
+    assert scene.returncode == 0 and "VIOLATION" not in text, text
 
 
 def test_worker_killed_while_a_forked_child_reads():
