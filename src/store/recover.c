@@ -15,6 +15,8 @@
 #include "base/failpoint.h"
 #include "store/internal.h"
 
+#define PROGRESS_RECORDS 16384 /* between two words of progress: some milliseconds */
+
 static bool sound(const struct ds_store *s, uint32_t id)
 {
     const struct ds_record *r = &s->record[id];
@@ -276,6 +278,13 @@ static void mark_done(struct ds_store *s, uint32_t used)
     }
 }
 
+static void tell_progress(const struct ds_store *s, uint32_t i)
+{
+    if (i % PROGRESS_RECORDS == 0 && s->config.progress != NULL) {
+        s->config.progress(s->config.progress_arg);
+    }
+}
+
 int ds_store_recover(struct ds_store *s, const struct ds_store_now *now)
 {
     uint32_t used = (uint32_t)ds_load_relaxed(&s->state->records_used);
@@ -297,6 +306,7 @@ int ds_store_recover(struct ds_store *s, const struct ds_store_now *now)
     ds_arena_grow(s->data, s->usable);
     ds_arena_grow(s->keys, s->index.area_key.ready);
     for (uint32_t id = 0; id < used; id++) {
+        tell_progress(s, id);
         if (ds_store_state(s, id) != DS_RECORD_FREE) {
             enter(s, id);
         }
@@ -304,10 +314,12 @@ int ds_store_recover(struct ds_store *s, const struct ds_store_now *now)
     mark_done(s, used);
     (void)ds_failpoint("recover.entered");
     for (uint32_t id = 0; id < used; id++) {
+        tell_progress(s, id);
         project_again(s, id);
     }
     ds_index_sweep(&s->index, keep_entry, s);
     for (uint32_t id = used; id-- > 0;) {
+        tell_progress(s, id);
         if (ds_store_state(s, id) == DS_RECORD_LIVE) {
             project_bucket(s, id);
         } else if (ds_store_state(s, id) == DS_RECORD_FREE) {

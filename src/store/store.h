@@ -36,6 +36,10 @@ struct ds_store_config {
     bool (*more_memory)(void *arg, uint64_t bytes);
     void *more_memory_arg;
 
+    /* Recovery goes on: called every few milliseconds of it. NULL: nobody wants to know. */
+    void (*progress)(void *arg);
+    void *progress_arg;
+
     /* Reads the cycle counter (ds_ticks), after a pass has read the rings' tails: an honest ticket
      * is below it. NULL: the time given to the pass is the time of all of it. */
     uint64_t (*ticks)(void *arg);

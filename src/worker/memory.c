@@ -202,6 +202,7 @@ int ds_worker_make_memory(struct ds_worker *w, const struct ds_store_now *now)
     if (rc == 0 && k.state >= 0 && k.index >= 0 && k.data >= 0) {
         rc = attach_old(w, &k);
         for (size_t i = 0; rc == 0 && i < n; i++) {
+            ds_worker_progress(w);
             rc = take_session(w, &sessions[i].msg, sessions[i].fds, sessions[i].n);
         }
         if (rc == 0) {

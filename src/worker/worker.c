@@ -36,6 +36,7 @@
 #define SPIN_NS 50000     /* about what a wake-up across cores costs */
 #define SOCKETS_EVERY 256 /* passes between looks at the sockets while busy */
 #define LIFE_NS INT64_C(5000000000)
+#define PROGRESS_NS INT64_C(100000000)
 
 static struct ds_store_now now_of(const struct ds_worker *w)
 {
@@ -343,6 +344,17 @@ static bool more_memory(void *arg, uint64_t bytes)
     return ds_reserver_more(&w->reserver, bytes);
 }
 
+void ds_worker_progress(void *arg)
+{
+    struct ds_worker *w = arg;
+    int64_t now = ds_monotonic_ns();
+
+    if (now - w->progress_ns >= PROGRESS_NS) {
+        w->progress_ns = now;
+        (void)!ds_link_send(w->link, DS_LINK_PROGRESS, 0, NULL, NULL, NULL, 0);
+    }
+}
+
 static void configure(struct ds_worker *w)
 {
     double size = (double)ds_options_int(w->options, DS_OPT_shared_memory_size_mb);
@@ -364,6 +376,8 @@ static void configure(struct ds_worker *w)
         .evict_low = high >= 1.0 ? 0.995 : low,
         .more_memory = more_memory,
         .more_memory_arg = w,
+        .progress = ds_worker_progress,
+        .progress_arg = w,
         .ticks = ticks_now,
     };
 }
@@ -406,6 +420,7 @@ static int watch_sockets(struct ds_worker *w)
 static int populate(struct ds_worker *w)
 {
     struct ds_reserver *r = &w->reserver;
+    uint64_t ready = 0;
 
     if (!ds_options_bool(w->options, DS_OPT_shared_memory_populate)) {
         return 0;
@@ -419,6 +434,10 @@ static int populate(struct ds_worker *w)
                            (unsigned long long)(ds_load_acquire(&r->ready) >> 20),
                            (unsigned long long)(w->config.data_size >> 20));
             return DS_ENOMEM;
+        }
+        if (ds_load_acquire(&r->ready) != ready) {
+            ready = ds_load_acquire(&r->ready);
+            ds_worker_progress(w);
         }
         (void)poll(NULL, 0, 5);
     }

@@ -95,6 +95,7 @@ struct ds_worker {
     int spare; /* given up for a moment when descriptors run out */
     struct ds_conn *conns;
     int64_t boottime_offset_ns;
+    int64_t progress_ns;  /* when the keeper was told of progress last */
     int64_t show_life_ns; /* when the liveness file is due */
     char socket_path[DS_SOCKET_PATH_MAX];
     char trouble[DS_LINK_TEXT_MAX];
@@ -104,6 +105,9 @@ struct ds_worker {
 
 /* Runs until told to stop: the process's exit status. `link`: socket to the keeper. */
 int ds_worker_run(const struct ds_options *options, char *const *argv, int link);
+
+/* Tells the keeper that the start goes on; now and then is enough. `arg`: the worker. */
+void ds_worker_progress(void *arg);
 
 /* --- memory.c --- */
 

@@ -4,6 +4,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from node import Node, check_output, wait_until
 
 NOBODY = 65534
 OUTAGE_MS = 2000
-UPGRADE_TIMEOUT_S = 15  # of the keeper
+STALL_S = 5  # --upgrade_stall_timeout_s, the default
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -67,7 +68,7 @@ def script(folder, text):
 def loaded_fixture():
     """A node under load; at its end the load must have seen nothing wrong."""
     with Node(128) as node:
-        load = node.spawn("load", 3, (UPGRADE_TIMEOUT_S + 5) * 1000)
+        load = node.spawn("load", 3, STALL_S * 1000 + OUTAGE_MS)
         assert load.stdout.readline() == "running\n"
         time.sleep(0.5)
         yield node
@@ -118,15 +119,34 @@ def test_upgrade_to_a_program_the_system_cannot_run_keeps_the_old_one(loaded):
 
 
 @pytest.mark.timeout(90)
-def test_upgrade_to_a_program_that_hangs_gives_the_old_one_back():
-    # Requests time out meanwhile: the keeper waits for the new program. Nothing may be lost.
-    with Node(64) as node:
+def test_upgrade_to_a_program_that_hangs_gives_the_old_one_back(loaded):
+    # Calls wait meanwhile, none fails, and none waits longer than the new program is given.
+    done = upgrade(loaded, script(loaded.folder, "#!/bin/sh\nexec sleep 60\n"))
+    assert done.returncode != 0, done.stdout
+    assert "no progress for 5 s" in done.stdout + done.stderr, done.stdout + done.stderr
+    assert sorted(loaded.processes().values()) == ["dskeeper", "dsworker"]
+
+
+SLOW_WORKER = """#!{python}
+import os, socket, struct, sys, time
+keeper = socket.socket(fileno=os.dup(int(os.environ["DS_KEEPER_FD"])))
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    time.sleep(0.2)
+    if {tells}:
+        keeper.send(struct.pack("<II24s960s", 9, 0, b"", b""))  # DS_LINK_PROGRESS
+keeper.close()
+os.execv("{worker}", sys.argv)
+"""
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_upgrade_to_a_slow_program_is_waited_for_while_it_makes_progress(tells):
+    with Node(64, upgrade_stall_timeout_s=1) as node:
         check_output(node.run("scenes", "session"))
-        started = time.monotonic()
-        done = upgrade(node, script(node.folder, "#!/bin/sh\nexec sleep 60\n"))
-        assert done.returncode != 0, done.stdout
-        assert time.monotonic() - started < UPGRADE_TIMEOUT_S + 5
-        wait_until(lambda: "dsworker" in node.processes().values(), "the old worker")
+        text = SLOW_WORKER.format(python=sys.executable, tells=tells, worker=node.bin / "dsworker")
+        done = upgrade(node, script(node.folder, text))
+        assert (done.returncode == 0) == tells, done.stdout + done.stderr
         text = node.dscli("get", "--worker_address", node.address, "view1").stdout
         assert text, "an object is lost"
 

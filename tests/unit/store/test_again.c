@@ -29,6 +29,27 @@ static void executed_by_a_killed_worker(struct world *w)
     world_restart(w);
 }
 
+static void count(void *arg)
+{
+    ++*(unsigned *)arg;
+}
+
+DS_TEST(again__recovery_tells_of_its_progress)
+{
+    struct world w;
+    unsigned told = 0;
+
+    world_make(&w, 4 * MIB);
+    w.config.progress = count;
+    w.config.progress_arg = &told;
+    world_start(&w);
+    (void)set(&w, peer_open(&w, 0), "k", 100);
+    CHECK_EQ(told, 0);
+    world_restart(&w);
+    CHECK_LE(1, told);
+    world_end(&w);
+}
+
 struct named {
     uint32_t id;
     uint64_t gen;
