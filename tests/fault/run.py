@@ -39,6 +39,7 @@ def main():
             print(f"{name:24} {count}")
     elif args.what == "worker-kill":
         left = args.cycles
+        campaigns.kill_and_settle(min(args.cycles, 500))
         while left > 0:  # each round ends with a check of everything
             left -= campaigns.kill_workers(seconds=30)[0]
             print(f"{max(left, 0)} to go", flush=True)
