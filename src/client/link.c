@@ -343,7 +343,7 @@ int ds_link_map_writable(struct ds_link *l)
     if (DS_LIKELY(ds_load_relaxed(&l->writable) != NULL)) {
         return 0;
     }
-    fd = dup(l->data_rw_fd);
+    fd = ds_sys_dup(l->data_rw_fd);
     if (fd < 0) {
         return DS_EIO;
     }
@@ -387,8 +387,6 @@ static bool hung_up(int sock)
 
 void ds_link_wake(struct ds_link *l, int64_t deadline_ns)
 {
-    uint64_t one = 1;
-
     if (ds_load_relaxed(&l->index.header->asleep) == 0) {
         return;
     }
@@ -398,7 +396,7 @@ void ds_link_wake(struct ds_link *l, int64_t deadline_ns)
         hung_up(l->sock)) {
         (void)!ds_link_check(l, deadline_ns);
     }
-    (void)!write(ds_load_relaxed(&l->wake_fd), &one, sizeof(one));
+    ds_sys_event_ring(ds_load_relaxed(&l->wake_fd));
 }
 
 void ds_link_wake_waiters(struct ds_link *l)
@@ -483,7 +481,6 @@ static int resume(struct ds_link *l, int64_t deadline_ns)
 
 int ds_link_check(struct ds_link *l, int64_t deadline_ns)
 {
-    uint64_t one = 1;
     int rc = 0;
 
     if (ds_load_acquire(&l->dead)) {
@@ -495,7 +492,7 @@ int ds_link_check(struct ds_link *l, int64_t deadline_ns)
     if (hung_up(l->sock)) {
         rc = resume(l, deadline_ns);
         if (rc == 0) { /* it may have gone to sleep before it could know of us */
-            (void)!write(ds_load_relaxed(&l->wake_fd), &one, sizeof(one));
+            ds_sys_event_ring(ds_load_relaxed(&l->wake_fd));
         }
     }
     (void)pthread_mutex_unlock(&l->connect_lock);

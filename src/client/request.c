@@ -9,7 +9,6 @@
  */
 #include <sched.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -170,13 +169,12 @@ static void give_up(struct request *r)
 {
     struct ds_link *l = r->link;
     struct ds_request_header *h = ds_request_header(r);
-    uint64_t one = 1;
 
     if (h->op == DS_OP_GRANT || h->op == DS_OP_LATCH_READ || h->op == DS_OP_LATCH_WRITE) {
         *h = (struct ds_request_header){.op = DS_OP_CANCEL, .value = r->number};
         post(r);
         if (ds_load_relaxed(&l->index.header->asleep) != 0) { /* no time left to reconnect */
-            (void)!write(ds_load_relaxed(&l->wake_fd), &one, sizeof(one));
+            ds_sys_event_ring(ds_load_relaxed(&l->wake_fd));
         }
     }
     (void)atomic_fetch_or(&l->request_late, UINT64_C(1) << r->slot);

@@ -8,10 +8,10 @@
  *     +---------------------------------------+
  *
  * It never touches object data. A worker that dies by itself before it was ready five times in
- * a row, or that says FAILED, ends the keeper too; SIGKILLs, which others send, count less. An
- * upgrade starts another program; if that one dies or stands still, the old program is started
- * again. The old worker is reaped before the next one starts: two workers never have the state
- * mapped at once.
+ * a row, or the first one if it says FAILED, ends the keeper too; SIGKILLs, which others send,
+ * count less. An upgrade starts another program; if that one dies or stands still, the old program
+ * is started again. The old worker is reaped before the next one starts: two workers never have the
+ * state mapped at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,6 +53,7 @@ struct keeper {
     pid_t pid;
     bool child; /* false: a worker that has outlived its keeper and started this one */
     bool ready;
+    bool served; /* some worker was ready: there may be objects */
     bool stopping;
     bool upgrading;
     unsigned failed_starts; /* in a row, weighted; see STARTS_MAX */
@@ -92,10 +93,10 @@ static int spawn(struct keeper *k)
     int pair[2];
     int rc = ds_failpoint("keeper.spawn");
 
-    if (rc < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+    if (rc < 0 || ds_sys_socketpair(pair) < 0) {
         return DS_EIO;
     }
-    k->pid = fork();
+    k->pid = ds_sys_fork();
     if (k->pid == 0) {
         become_worker(k, pair[1]);
     }
@@ -128,7 +129,7 @@ static void touch_file(const char *path)
 {
     if (path[0] != '\0') {
         ds_sys_make_parents(path);
-        ds_sys_close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+        ds_sys_close(ds_sys_open(path, O_WRONLY | O_CREAT, 0644));
     }
 }
 
@@ -137,6 +138,7 @@ static void on_ready(struct keeper *k)
     char line[64];
 
     k->ready = true;
+    k->served = true;
     k->failed_starts = 0;
     k->fallback[0] = '\0';
     ds_log(DS_LOG_INFO, "worker %d is ready after %lld ms", (int)k->pid,
@@ -155,6 +157,9 @@ static void on_failed(struct keeper *k, const char *text)
     (void)snprintf(k->trouble, sizeof(k->trouble), "%s", text);
     if (k->fallback[0] != '\0') {
         return; /* the old program is tried when this one is gone */
+    }
+    if (k->served && k->failed_starts < STARTS_MAX) {
+        return; /* it may have been a moment's trouble: objects are worth a few more tries */
     }
     (void)snprintf(line, sizeof(line), "FAILED %s\n", text);
     tell_starter(k, line);
@@ -429,6 +434,7 @@ static int adopt(struct keeper *k, int link)
             k->pid = (pid_t)msg.number;
             k->pidfd = fds[0];
             k->ready = true;
+            k->served = true;
             ds_log(DS_LOG_INFO, "took over from a dead keeper; worker %d", (int)k->pid);
             return ds_link_send(link, DS_LINK_START, (uint32_t)getpid(), NULL, NULL, NULL, 0);
         }
@@ -464,7 +470,7 @@ static int make_signals(void)
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGCHLD);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return ds_sys_signalfd(&set);
 }
 
 /* A failure to start a process ends a keeper that holds nothing yet; later the memory is worth
@@ -494,7 +500,10 @@ int ds_keeper_run(const struct ds_options *options, char **argv, const char *wor
     int rc = 0;
 
     (void)snprintf(k.program, sizeof(k.program), "%s", worker_program);
-    if (adopt_fd >= 0) {
+    if (k.signals < 0) {
+        on_failed(&k, "the system refuses a signalfd");
+        rc = DS_EIO;
+    } else if (adopt_fd >= 0) {
         rc = adopt(&k, adopt_fd);
     } else {
         rc = listen_tcp(&k);
@@ -513,6 +522,6 @@ int ds_keeper_run(const struct ds_options *options, char **argv, const char *wor
     tell_starter(&k, "FAILED the keeper could not start a worker; see its log\n");
     ds_log(DS_LOG_INFO, "keeper ends");
     clean_up(&k);
-    (void)close(k.signals);
+    ds_sys_close(k.signals);
     return rc == 0 && k.trouble[0] == '\0' ? 0 : 1;
 }

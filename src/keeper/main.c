@@ -40,7 +40,7 @@ static int open_log(const struct ds_options *options)
     } else if (ds_rundir_make(options) != 0 || ds_rundir_path(options, ".log", path) != 0) {
         return -1;
     }
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    fd = ds_sys_open(path, O_WRONLY | O_CREAT | O_APPEND, 0640);
     if (fd >= 0) {
         (void)dup2(fd, 2);
         (void)dup2(fd, 1);
@@ -50,14 +50,14 @@ static int open_log(const struct ds_options *options)
 }
 
 /* The worker's program lies beside the keeper's. */
-static void worker_program(char *ret, size_t size)
+static int worker_program(char *ret, size_t size)
 {
-    ssize_t n = readlink("/proc/self/exe", ret, size - 10);
-    char *slash;
+    int rc = ds_sys_program_dir(ret, size - 10);
 
-    ret[n > 0 ? n : 0] = '\0';
-    slash = strrchr(ret, '/');
-    (void)snprintf(slash != NULL ? slash + 1 : ret, 10, "dsworker");
+    if (rc == 0) {
+        (void)snprintf(ret + strlen(ret), 10, "/dsworker");
+    }
+    return rc;
 }
 
 static void warn(void *arg, const char *text)
@@ -94,8 +94,12 @@ int main(int argc, char **argv)
             (void)dprintf(ready_fd, "cannot open the log file; logging to the terminal\n");
         }
         ds_log_from_options(options, "keeper");
-        worker_program(program, sizeof(program));
-        status = ds_keeper_run(options, argv, program, ready_fd, adopt_fd);
+        if (worker_program(program, sizeof(program)) == 0) {
+            status = ds_keeper_run(options, argv, program, ready_fd, adopt_fd);
+        } else {
+            (void)dprintf(ready_fd >= 0 ? ready_fd : 2,
+                          "FAILED /proc/self/exe does not tell where the programs lie\n");
+        }
     }
     options = ds_options_free(options);
     return status;

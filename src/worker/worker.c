@@ -64,19 +64,24 @@ static void start_keeper(struct ds_worker *w)
 {
     char program[PATH_MAX];
     int pair[2];
-    ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 10);
-    char *slash;
+    pid_t pid;
+    int rc = ds_sys_program_dir(program, sizeof(program) - 10);
 
-    program[n > 0 ? n : 0] = '\0';
-    slash = strrchr(program, '/');
-    (void)snprintf(slash != NULL ? slash + 1 : program, 10, "dskeeper");
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        ds_log(DS_LOG_ERROR, "no new keeper: %s", strerror(errno));
+    if (rc == 0) {
+        (void)snprintf(program + strlen(program), 10, "/dskeeper");
+        rc = ds_sys_socketpair(pair);
+    }
+    if (rc < 0) {
+        ds_log(DS_LOG_ERROR, "no new keeper: %s", strerror(-rc));
         return;
     }
     /* Before the fork: behind it, with threads, only plain system calls are safe. */
     (void)setenv("DS_ADOPT_FD", "3", 1);
-    if (fork() == 0) {
+    pid = ds_sys_fork();
+    if (pid < 0) {
+        ds_log(DS_LOG_ERROR, "no new keeper: %s", strerror(-pid));
+    }
+    if (pid == 0) {
         /* A grandchild, so that it is not this process's to reap. */
         if (fork() == 0) {
             sigset_t none;
@@ -155,7 +160,7 @@ static void on_keeper(struct ds_worker *w)
 
     if (rc == DS_EDISCONNECTED) {
         ds_log(DS_LOG_WARNING, "keeper %u is gone: starting another one", w->keeper_pid);
-        (void)epoll_ctl(w->epoll, EPOLL_CTL_DEL, w->link, NULL);
+        ds_sys_epoll_remove(w->epoll, w->link);
         start_keeper(w);
         if (hand_over(w) != 0) {
             ds_log(DS_LOG_ERROR, "the new keeper does not answer: going on without one");
@@ -177,7 +182,6 @@ static void on_keeper(struct ds_worker *w)
 static void dispatch(struct ds_worker *w, const struct epoll_event *e)
 {
     struct ds_conn *c = (void *)(uintptr_t)(e->data.u64 & ~UINT64_C(15));
-    uint64_t rings;
 
     if (c != NULL && c->ending) {
         return; /* an earlier event of this batch ended it */
@@ -208,7 +212,7 @@ static void dispatch(struct ds_worker *w, const struct epoll_event *e)
         w->stop = true;
         break;
     case DS_WATCH_MEMORY:
-        (void)!read(w->reserver.news, &rings, sizeof(rings));
+        ds_sys_event_take(w->reserver.news);
         ds_store_memory_news(w->store); /* the next pass takes what has come */
         break;
     }
@@ -217,7 +221,7 @@ static void dispatch(struct ds_worker *w, const struct epoll_event *e)
 static void look_at_sockets(struct ds_worker *w, int timeout_ms)
 {
     struct epoll_event events[64];
-    int n = epoll_wait(w->epoll, events, 64, timeout_ms);
+    int n = ds_sys_epoll_wait(w->epoll, events, 64, timeout_ms);
 
     for (int i = 0; i < n; i++) {
         dispatch(w, &events[i]);
@@ -282,7 +286,7 @@ static void show_life(struct ds_worker *w)
     if (path[0] != '\0' && now >= w->show_life_ns) {
         w->show_life_ns = now + LIFE_NS;
         ds_sys_make_parents(path);
-        ds_sys_close(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+        ds_sys_close(ds_sys_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
     }
 }
 
@@ -393,7 +397,7 @@ static int make_signals(struct ds_worker *w)
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGCHLD, SIG_IGN);
-    w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    w->signals = ds_sys_signalfd(&set);
     return w->signals < 0 ? DS_EIO : 0;
 }
 
@@ -451,8 +455,9 @@ static int start(struct ds_worker *w)
 
     rc = make_signals(w);
     if (rc == 0) {
-        w->epoll = epoll_create1(EPOLL_CLOEXEC);
-        rc = w->epoll < 0 ? DS_EIO : ds_rundir_path(w->options, ".sock", w->socket_path);
+        w->epoll = ds_sys_epoll();
+        rc = w->epoll < 0 || w->spare < 0 ? DS_EIO
+                                          : ds_rundir_path(w->options, ".sock", w->socket_path);
     }
     if (rc == 0) {
         rc = ds_worker_make_memory(w, &now);
@@ -511,7 +516,7 @@ int ds_worker_run(const struct ds_options *options, char *const *argv, int link)
                           .tcp = -1,
                           .unix_sock = -1,
                           .signals = -1,
-                          .spare = eventfd(0, EFD_CLOEXEC),
+                          .spare = ds_sys_eventfd(),
                           .boottime_offset_ns = ds_sys_boottime_offset_ns()};
     int rc;
 

@@ -149,6 +149,10 @@ class Node:
         self.kill(worker)
         wait_until(lambda: not self.processes(), "the end of keeper and worker")
 
+    def open_files(self):
+        """{command name: number of descriptors} of keeper and worker."""
+        return {name: len(os.listdir(f"/proc/{p}/fd")) for p, name in self.processes().items()}
+
     def run(self, name, *args, timeout=120, env=None, wrap=()):
         return subprocess.run(
             [*wrap, program(name), *map(str, args)],
