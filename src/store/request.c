@@ -138,7 +138,9 @@ static void do_pins(struct ds_store *s, struct session *by, unsigned slot)
 
     (void)s;
     if (rc == 0) {
-        rc = ds_segment_reserve(&by->segment, DS_SESSION_PIN_OFFSET + now, want - now);
+        rc = ds_segment_may_grow(want - now)
+                 ? ds_segment_reserve(&by->segment, DS_SESSION_PIN_OFFSET + now, want - now)
+                 : DS_ENOMEM;
     }
     if (rc == 0) {
         by->pins_ready = want;
