@@ -17,8 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = ROOT / "include"
 PROGRAMS = Path(__file__).resolve().parent / "cpp"
 BUILD = Path(os.environ.get("DS_BUILD_DIR", ROOT / "build" / "dev")).resolve()
-COMPILERS = ("g++", "clang++")
-FLAGS = ("-std=c++17", "-g", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}")
+
+
+def sanitizers():
+    """Those of the build: a program that links its library must have the same runtime."""
+    cache = BUILD / "CMakeCache.txt"
+    text = cache.read_text(encoding="utf-8") if cache.exists() else ""
+    found = re.search(r"^DS_SANITIZE:[^=]*=(.+)$", text, re.M)
+    return (f"-fsanitize={found.group(1)}",) if found else ()
+
+
+COMPILERS = ("g++",) if sanitizers() else ("g++", "clang++")
+FLAGS = ("-std=c++17", "-g", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}", *sanitizers())
 OPTIMIZE = {"g++": "-O1", "clang++": "-O0"}  # gcc needs it for some of its warnings
 STRICT = ("-Wpedantic", "-Wshadow", "-Wconversion")  # for the headers, not for the programs
 HEADERS = sorted(str(h.relative_to(INCLUDE)) for h in (INCLUDE / "datasystem").rglob("*.h"))
