@@ -55,7 +55,7 @@ asan-test tsan-test: %-test: deps
 asan-fault-test tsan-fault-test: %-fault-test: deps
 	@$(MAKE) -s --no-print-directory build-$*
 	@$(PYTHON) tools/run_tests.py --preset $* tests/fault
-	@DS_BUILD_DIR=build/$* $(PYTHON) -m pytest tests/integration/test_dscli.py \
+	@DS_BUILD_DIR=$(CURDIR)/build/$* $(PYTHON) -m pytest tests/integration/test_dscli.py \
 		tests/integration/test_cpp.py
 
 demo: deps
