@@ -30,6 +30,11 @@ def has_failpoints():
     return b"DS_FAILPOINTS_LOG" in (BIN / "dsworker").read_bytes()
 
 
+def has_tsan():
+    """TSan's shadow memory is the process's own, and it sees the races that a test is about."""
+    return b"__tsan_init" in (BIN / "dsworker").read_bytes()
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
