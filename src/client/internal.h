@@ -143,8 +143,9 @@ void ds_link_close(struct ds_link *l);
  * waiting; DS_ESTALE: the session is lost, there is a new link; DS_EDISCONNECTED: nobody there. */
 DS_MUST_USE int ds_link_check(struct ds_link *l, int64_t deadline_ns);
 
-/* Rings the worker if it sleeps. Full fence before. Reconnects if it must, until the deadline. */
-void ds_link_wake(struct ds_link *l, int64_t deadline_ns);
+/* Rings the worker if it sleeps. Full fence before. Reconnects if it must, until the deadline.
+ * `waits`: the caller waits for what it posted, and so notices a worker that is gone. */
+void ds_link_wake(struct ds_link *l, bool waits, int64_t deadline_ns);
 DS_MUST_USE int ds_link_map_writable(struct ds_link *l);
 void ds_link_populate(struct ds_link *l, uint64_t offset, uint64_t size);
 bool ds_link_pinned(const struct ds_link *l);
@@ -276,9 +277,13 @@ DS_MUST_USE int ds_set_absent(struct ds_link *l, const struct write *w, int64_t 
 
 /* --- wait helpers, link.c --- */
 
-/* Spins, then yields, for about `ns`; true when *word (acquire) has become `value`. */
+/* How often to look before the first yield: not at all while the worker sleeps, since it may have
+ * to wake up on this processor. */
+unsigned ds_link_looks(const struct ds_link *l);
+
+/* One turn of waiting that leaves the processor to whoever else wants it. False: somebody did, so
+ * that spinning keeps the worker, or the rest of the machine, from running: sleep instead. */
 bool ds_client_yield(void);
-bool ds_spin_until_equal(const _Atomic uint32_t *word, uint32_t value, int64_t ns);
 
 /* --- async.c --- */
 void ds_async_close(struct ds_client *c);

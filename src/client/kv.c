@@ -75,7 +75,7 @@ static int set_on(struct ds_link *l, const struct ds_bytes *key, const struct ds
         ds_grant_keep(l, &w.grant);
     }
     if (rc == 0) {
-        ds_link_wake(l, deadline_ns);
+        ds_link_wake(l, position != 0, deadline_ns);
         if (position != 0) {
             rc = ds_ring_wait(l, position, deadline_ns);
         }
@@ -191,7 +191,7 @@ static int mset_on(struct ds_link *l, const struct mset *m, int64_t deadline_ns)
         }
     }
     ds_fence_full();
-    ds_link_wake(l, deadline_ns);
+    ds_link_wake(l, wait != 0, deadline_ns);
     if (wait != 0) {
         int waited = ds_ring_wait(l, wait, deadline_ns);
 

@@ -29,43 +29,20 @@
 #include "client/internal.h"
 
 #define CONTENDED_NS 5000 /* a yield that nobody takes up lasts a tenth of it */
+#define LOOKS 200         /* about 2 us: a worker that is awake answers in less */
 #define DISCOVER_TRIES 8  /* a quarter of a second */
 
-/* One turn of waiting that leaves the processor to whoever else wants it. False: somebody did, so
- * that spinning keeps the worker, or the rest of the machine, from running: sleep instead. */
+unsigned ds_link_looks(const struct ds_link *l)
+{
+    return ds_load_relaxed(&l->index.header->asleep) != 0 ? 0 : LOOKS;
+}
+
 bool ds_client_yield(void)
 {
     int64_t before = ds_monotonic_ns();
 
     (void)sched_yield();
     return ds_monotonic_ns() - before < CONTENDED_NS;
-}
-
-bool ds_spin_until_equal(const _Atomic uint32_t *word, uint32_t value, int64_t ns)
-{
-    int64_t end;
-
-    for (int i = 0; i < 200; i++) {
-        if (ds_load_acquire(word) == value) {
-            return true;
-        }
-        ds_cpu_relax();
-    }
-    end = ds_monotonic_ns() + ns;
-    do {
-        bool alone = ds_client_yield();
-
-        for (int i = 0; i < 20; i++) {
-            if (ds_load_acquire(word) == value) {
-                return true;
-            }
-            ds_cpu_relax();
-        }
-        if (!alone) {
-            return false;
-        }
-    } while (ds_monotonic_ns() < end);
-    return false;
 }
 
 /* --- handshake --- */
@@ -385,7 +362,7 @@ static bool hung_up(int sock)
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-void ds_link_wake(struct ds_link *l, int64_t deadline_ns)
+void ds_link_wake(struct ds_link *l, bool waits, int64_t deadline_ns)
 {
     uint64_t one = 1;
 
@@ -393,9 +370,9 @@ void ds_link_wake(struct ds_link *l, int64_t deadline_ns)
         return;
     }
     /* A worker that came back sleeps on another eventfd: get that one first. One that is gone does
-     * not say so here; it is a system call anyway, so look. */
+     * not say so here: who waits finds out, who does not must look. */
     if (ds_load_relaxed(&l->index.header->epoch) != ds_load_relaxed(&l->epoch) ||
-        hung_up(l->sock)) {
+        (!waits && hung_up(l->sock))) {
         (void)!ds_link_check(l, deadline_ns);
     }
     (void)!write(ds_load_relaxed(&l->wake_fd), &one, sizeof(one));

@@ -223,7 +223,7 @@ int ds_kv_publish(struct ds_client *client, struct ds_buffer *const *buffers, si
         }
     }
     ds_fence_full();
-    ds_link_wake(l, deadline_ns);
+    ds_link_wake(l, wait != 0, deadline_ns);
     rc = wait != 0 ? ds_ring_wait(l, wait, deadline_ns) : 0;
     ds_client_leave(client);
     return rc != 0 ? rc : ok > 0 || n == 0 ? 0 : first;

@@ -121,6 +121,33 @@ static bool answered(const struct request *r)
     return ds_load_acquire(&r->link->session->done[r->slot]) == r->number;
 }
 
+static bool spin_until_answered(struct request *r)
+{
+    int64_t end;
+
+    for (unsigned i = ds_link_looks(r->link); i > 0; i--) {
+        if (answered(r)) {
+            return true;
+        }
+        ds_cpu_relax();
+    }
+    end = ds_monotonic_ns() + SPIN_NS;
+    do {
+        bool alone = ds_client_yield();
+
+        for (int i = 0; i < 20; i++) { /* two passes take longer than one yield */
+            if (answered(r)) {
+                return true;
+            }
+            ds_cpu_relax();
+        }
+        if (!alone) {
+            return false;
+        }
+    } while (ds_monotonic_ns() < end);
+    return false;
+}
+
 /* Sleeps on the done word; looks after the worker in growing intervals. */
 static int sleep_until_answered(struct request *r)
 {
@@ -166,8 +193,8 @@ int ds_request_call(struct request *r)
     (void)atomic_fetch_add_explicit(&l->session->requests, 1, memory_order_release);
     (void)ds_failpoint("client.requested");
     ds_fence_full(); /* the sleep protocol */
-    ds_link_wake(l, r->deadline_ns);
-    if (!ds_spin_until_equal(&l->session->done[r->slot], r->number, SPIN_NS)) {
+    ds_link_wake(l, true, r->deadline_ns);
+    if (!spin_until_answered(r)) {
         rc = sleep_until_answered(r);
     }
     (void)ds_failpoint("client.answered");

@@ -146,7 +146,7 @@ static int wait_for_room(struct ds_link *l, uint64_t need, int64_t deadline_ns)
         uint64_t half = l->ring_tail - DS_RING_SIZE / 2; /* not one record at a time */
 
         ds_fence_full();
-        ds_link_wake(l, deadline_ns);
+        ds_link_wake(l, true, deadline_ns);
         rc = ds_ring_wait(l, half, deadline_ns);
     }
     return rc;
@@ -229,7 +229,7 @@ void ds_grant_give(struct ds_link *l, const struct ds_grant *g)
 
     (void)!post_locked(l, &w, DS_RING_DROP, deadline_ns, &position);
     ds_fence_full();
-    ds_link_wake(l, deadline_ns);
+    ds_link_wake(l, false, deadline_ns);
 }
 
 static bool passed(const struct ds_link *l, uint64_t position)
@@ -241,7 +241,7 @@ static bool spin_until_passed(const struct ds_link *l, uint64_t position)
 {
     int64_t end;
 
-    for (int i = 0; i < 200; i++) {
+    for (unsigned i = ds_link_looks(l); i > 0; i--) {
         if (passed(l, position)) {
             return true;
         }

@@ -31,6 +31,9 @@ int ds_worker_watch(struct ds_worker *w, int fd, enum ds_watch_kind kind, void *
     /* Connections are aligned: the kind goes into the low bits. */
     struct epoll_event e = {.events = EPOLLIN, .data.u64 = (uintptr_t)conn | (uint64_t)kind};
 
+    if (kind == DS_WATCH_WAKE) { /* every ring is an edge: no read between wake-up and pass */
+        e.events |= EPOLLET;
+    }
     DS_ASSERT(((uintptr_t)conn & 15) == 0 && (unsigned)kind < 16);
     return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? DS_EIO : 0;
 }
@@ -435,14 +438,6 @@ void ds_worker_on_peer(struct ds_worker *w, struct ds_conn *c)
         hang_up(w, c);
     }
     ds_sys_close(pidfd);
-}
-
-void ds_worker_on_wake(struct ds_worker *w, struct ds_conn *c)
-{
-    uint64_t rings;
-
-    (void)w;
-    (void)!read(c->wake, &rings, sizeof(rings)); /* the rings are looked at anyway */
 }
 
 int ds_worker_restore_session(struct ds_worker *w, uint32_t number, int pidfd)

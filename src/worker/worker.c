@@ -200,8 +200,7 @@ static void dispatch(struct ds_worker *w, const struct epoll_event *e)
     case DS_WATCH_PROCESS:
         ds_worker_on_process_end(w, c);
         break;
-    case DS_WATCH_WAKE:
-        ds_worker_on_wake(w, c);
+    case DS_WATCH_WAKE: /* edge-triggered: nothing to take back, and the rings come next anyway */
         break;
     case DS_WATCH_SIGNAL:
         w->stop = true;

@@ -118,7 +118,6 @@ void ds_worker_accept(struct ds_worker *w, bool tcp);
 void ds_worker_on_peer(struct ds_worker *w, struct ds_conn *c);
 void ds_worker_on_hello(struct ds_worker *w, struct ds_conn *c);
 void ds_worker_on_process_end(struct ds_worker *w, struct ds_conn *c);
-void ds_worker_on_wake(struct ds_worker *w, struct ds_conn *c);
 
 /* Sessions whose client wrote nonsense: their requests, references and latches end. */
 void ds_worker_hang_up_broken(struct ds_worker *w);

@@ -234,7 +234,7 @@ static void *scribble_main(void *arg)
         punch(l->data_rw_fd, l->data_size, &rng);
         (void)madvise(l->data_rw.base + (random_below(&rng, l->data_size) & ~UINT64_C(4095)), 4096,
                       MADV_REMOVE);
-        ds_link_wake(l, INT64_MAX);
+        ds_link_wake(l, false, INT64_MAX);
     }
     return NULL;
 }
