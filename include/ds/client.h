@@ -5,8 +5,9 @@
  * Ownership: ds_client_open() gives a handle that ds_client_close() ends. Views and buffers may
  *            outlive the close: the shared memory stays mapped until the last of them is released.
  * Threads:   all calls on one handle may run in several threads at the same time.
- * fork():    a child must not use the parent's handle for new calls (DS_ENOTREADY); it opens its
- *            own. Views inherited from the parent stay readable in the child.
+ * fork():    in the child, calls on the parent's handle are DS_ENOTREADY (ds_client_forked()); it
+ *            opens its own. Views and buffers inherited from the parent stay readable in the child,
+ *            also after it has closed its copy of the parent's handle.
  * Errors:    negative codes of error.h. Calls that need the worker end at their deadline with
  *            DS_ETIMEOUT; while the worker restarts they wait for it, within the same deadline.
  */
@@ -44,6 +45,10 @@ DS_API DS_MUST_USE int ds_client_open(const struct ds_client_options *options,
 
 /* Ends the session; NULL is a no-op. Waiting calls of other threads end with DS_ESHUTDOWN. */
 DS_API void ds_client_close(struct ds_client *client);
+
+/* Whether this process is a child, forked after the handle was opened: the session is the
+ * parent's. */
+DS_API bool ds_client_forked(const struct ds_client *client);
 
 /* 0 if the worker answers within the request timeout. */
 DS_API DS_MUST_USE int ds_client_health(struct ds_client *client);

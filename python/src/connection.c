@@ -37,6 +37,11 @@ int ds_py_call_start(struct ds_py_state *state, struct ds_py_connection *connect
         ds_py_fail(state, DS_ENOTREADY, NULL, "The client is closed");
         return -1;
     }
+    if (ds_client_forked(connection->client)) {
+        ds_py_fail(state, DS_ENOTREADY, NULL,
+                   "This client was made before fork(): call init() in the child");
+        return -1;
+    }
     Py_INCREF(connection);
     connection->calls++;
     ret->state = state;
@@ -181,7 +186,8 @@ static PyObject *connection_close(PyObject *object, PyObject *unused)
     struct ds_py_connection *self = (struct ds_py_connection *)object;
 
     (void)unused;
-    if (self->calls > 0) {
+    /* In a child, calls of the parent's other threads never end. */
+    if (self->calls > 0 && !ds_client_forked(self->client)) {
         self->closing = true;
     } else {
         connection_end(self);
@@ -195,6 +201,14 @@ static PyObject *connection_closed(PyObject *object, void *unused)
 
     (void)unused;
     return PyBool_FromLong(self->client == NULL || self->closing);
+}
+
+static PyObject *connection_forked(PyObject *object, void *unused)
+{
+    const struct ds_py_connection *self = (struct ds_py_connection *)object;
+
+    (void)unused;
+    return PyBool_FromLong(self->client != NULL && ds_client_forked(self->client));
 }
 
 static PyObject *connection_health(PyObject *object, PyObject *unused)
@@ -283,6 +297,7 @@ static PyMethodDef connection_methods[] = {
 
 static PyGetSetDef connection_getset[] = {
     {"closed", connection_closed, NULL, "Whether close() was called.", NULL},
+    {"forked", connection_forked, NULL, "Whether it is that of a parent process.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -135,20 +135,30 @@ static void finish(struct ds_client *c)
     }
 }
 
+bool ds_client_forked(const struct ds_client *client)
+{
+    return client->fork_generation != ds_fork_generation();
+}
+
+/* They end with DS_ESHUTDOWN. */
+static void end_calls(struct ds_client *client)
+{
+    ds_async_close(client);
+    while (atomic_load(&client->busy) != 0) {
+        for (struct ds_link *l = atomic_load(&client->link); l != NULL; l = l->next) {
+            ds_link_wake_waiters(l);
+        }
+        (void)usleep(100);
+    }
+}
+
 void ds_client_close(struct ds_client *client)
 {
     if (client == NULL || atomic_exchange(&client->closing, true)) {
         return;
     }
-    if (client->fork_generation != ds_fork_generation()) {
-        return; /* the parent's: its memory is shared with this process, nothing else is */
-    }
-    ds_async_close(client);
-    while (atomic_load(&client->busy) != 0) { /* they end with DS_ESHUTDOWN */
-        for (struct ds_link *l = atomic_load(&client->link); l != NULL; l = l->next) {
-            ds_link_wake_waiters(l);
-        }
-        (void)usleep(100);
+    if (!ds_client_forked(client)) { /* else its threads are the parent's */
+        end_calls(client);
     }
     ds_clients_lock();
     finish(client);

@@ -76,6 +76,7 @@ struct ds_link {
     uint8_t token[16];
 
     /* In a forked child: the session that holds the pins of inherited views; see fork.c. */
+    bool inherited; /* the parent's: no calls, and `pin` lies in the ghost */
     struct ds_segment ghost;
     struct ds_segment next_ghost; /* during a fork: the child's */
     int ghost_sock;
@@ -162,9 +163,6 @@ void ds_clients_lock(void);
 void ds_clients_unlock(void);
 void ds_clients_add(struct ds_client *c);
 void ds_clients_remove(struct ds_client *c); /* with the lock */
-
-/* Gives back an inherited pin, in a child. */
-void ds_ghost_unpin(struct ds_link *l, uint32_t slot);
 
 /* --- pin.c --- */
 

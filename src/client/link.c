@@ -307,10 +307,17 @@ bool ds_link_pinned(const struct ds_link *l)
     return false;
 }
 
-void ds_link_close(struct ds_link *l)
+/* Nothing of the session is mapped any more. */
+static void say_goodbye(int sock)
 {
     struct ds_wire_header goodbye;
 
+    ds_wire_begin(&goodbye, DS_WIRE_GOODBYE, sizeof(goodbye));
+    (void)!ds_sys_send_fds(sock, &goodbye, sizeof(goodbye), NULL, 0);
+}
+
+void ds_link_close(struct ds_link *l)
+{
     if (l == NULL) {
         return;
     }
@@ -318,13 +325,17 @@ void ds_link_close(struct ds_link *l)
     ds_segment_close(&l->data);
     ds_segment_close(&l->index_segment);
     ds_segment_close(&l->session_segment);
+    ds_segment_close(&l->ghost);
     ds_sys_close(l->data_rw_fd);
     (void)ds_failpoint("client.closing");
     if (l->sock >= 0 && !ds_load_relaxed(&l->dead)) {
-        ds_wire_begin(&goodbye, DS_WIRE_GOODBYE, sizeof(goodbye));
-        (void)!ds_sys_send_fds(l->sock, &goodbye, sizeof(goodbye), NULL, 0);
+        say_goodbye(l->sock);
+    }
+    if (l->ghost_sock >= 0) {
+        say_goodbye(l->ghost_sock);
     }
     ds_sys_close(l->sock);
+    ds_sys_close(l->ghost_sock);
     ds_sys_close(atomic_load(&l->wake_fd));
     if (l->pin_free != NULL) {
         ds_sys_unmap((void *)l->pin_free, PIN_WORDS * sizeof(*l->pin_free));

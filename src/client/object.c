@@ -164,6 +164,15 @@ static struct write write_of(const struct ds_buffer *b)
     };
 }
 
+/* A buffer that came through fork() is the parent's to publish and to latch. */
+static int check_link(const struct ds_buffer *b)
+{
+    if (b->link->inherited) {
+        return DS_ENOTREADY;
+    }
+    return ds_load_acquire(&b->link->dead) ? DS_ESTALE : 0;
+}
+
 static void set_published(struct ds_buffer *b)
 {
     b->published = true;
@@ -181,8 +190,9 @@ static int publish_one(struct ds_buffer *b, int64_t deadline_ns, uint64_t *wait)
     if (b->published) {
         return DS_EINVAL;
     }
-    if (ds_load_acquire(&b->link->dead)) {
-        return DS_ESTALE;
+    rc = check_link(b);
+    if (rc != 0) {
+        return rc;
     }
     if (b->options.only_if_absent) {
         rc = ds_set_absent(b->link, &w, deadline_ns);
@@ -358,11 +368,11 @@ static int publish(struct ds_buffer *b, bool for_good, const struct ds_bytes *ne
 {
     int rc = check_nested(b, nested, n);
 
+    if (rc == 0) {
+        rc = check_link(b);
+    }
     if (rc != 0) {
         return rc;
-    }
-    if (ds_load_acquire(&b->link->dead)) {
-        return DS_ESTALE;
     }
     if (b->sealed) {
         return DS_ESEALED;
@@ -395,7 +405,7 @@ int ds_buffer_seal(struct ds_buffer *buffer, const struct ds_bytes *nested, size
 
 int ds_buffer_invalidate(struct ds_buffer *buffer)
 {
-    return ds_load_acquire(&buffer->link->dead) ? DS_ESTALE : 0;
+    return check_link(buffer);
 }
 
 int ds_object_put(struct ds_client *client, const void *key, size_t key_size, const void *value,
@@ -511,8 +521,9 @@ static int latch(struct ds_buffer *b, bool write, int64_t timeout_ms)
     uint8_t *held = write ? &b->write_latch : &b->read_latch;
     int rc;
 
-    if (ds_load_acquire(&b->link->dead)) {
-        return DS_ESTALE;
+    rc = check_link(b);
+    if (rc != 0) {
+        return rc;
     }
     if (!b->published || b->sealed || !b->writable) {
         if (write && b->published) {
@@ -537,6 +548,9 @@ static int unlatch(struct ds_buffer *b, bool write)
     uint8_t had = *held;
     int rc;
 
+    if (b->link->inherited) {
+        return DS_ENOTREADY;
+    }
     *held = HELD_NOT;
     if (had == HELD_AT_WORKER) {
         rc = named_op(b, write ? DS_OP_UNLATCH_WRITE : DS_OP_UNLATCH_READ, 0);

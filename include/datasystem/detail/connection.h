@@ -35,11 +35,11 @@ public:
     Connection(const Connection &) = delete;
     Connection &operator=(const Connection &) = delete;
 
-    /* A second one is a no-op. */
+    /* A second one is a no-op; in a child made by fork() it opens a session of its own. */
     Status Open()
     {
         std::lock_guard<std::mutex> lock(mutex_);
-        if (session_ != nullptr) {
+        if (session_ != nullptr && !ds_client_forked(session_.get())) {
             return Status::OK();
         }
         struct ds_client *client = nullptr;

@@ -13,6 +13,7 @@
 
 namespace datasystem::detail {
 inline constexpr Literal kAllMissing{"Cannot get objects from worker"};
+inline constexpr Literal kForked{"This client was made before fork(): call Init() in the child"};
 inline constexpr Literal kEmptyValue{"The dataSize value should be bigger than zero."};
 inline constexpr Literal kNoBuffer{"The buffer is not initialized"};
 
@@ -20,6 +21,9 @@ inline constexpr Literal kNoBuffer{"The buffer is not initialized"};
 [[gnu::cold, gnu::noinline]] inline Status Failure(int rc, const std::string *key = nullptr)
 {
     const auto code = static_cast<StatusCode>(-rc);
+    if (rc == DS_ENOTREADY) { /* of an open client only then */
+        return Status(code, kForked);
+    }
     if (rc == DS_ENOTFOUND && ThreadTraceId().empty()) {
         return Status(code, kAllMissing);
     }

@@ -193,6 +193,8 @@ class KVClient(_ds.KV, Connected):
         """Whether the worker answers; does not raise."""
         if self._connection is None or self._connection.closed:
             return Status(K_NOT_READY, "The client is not connected")
+        if self._connection.forked:
+            return Status(K_NOT_READY, "This client was made before fork(): call init()")
         code = self._connection.health()
         return Status(code, "The worker does not answer" if code else "")
 
