@@ -255,7 +255,7 @@ int ds_options_load_env(struct ds_options *options, char *err, size_t err_size)
         const char *value;
         int rc;
 
-        if (row(i)->status == DS_OPTION_IGNORED) {
+        if (row(i)->status == DS_OPTION_IGNORED || row(i)->status == DS_OPTION_OBSOLETE) {
             continue; /* DATASYSTEM_LOG_COMPRESS and others are the client's */
         }
         ds_message_add(&m, "DATASYSTEM_");
@@ -382,6 +382,57 @@ static int check_watermarks(const struct ds_options *options, struct ds_message 
     return 0;
 }
 
+/* Whether an IGNORED option asks for something. */
+static bool asks(const struct ds_options *options, int id)
+{
+    static const struct {
+        enum ds_option_id id;
+        const char *value;
+    } others[] = {
+#define OPTION(...)
+#define OTHER_DEFAULT(name, value) {DS_OPT_##name, value},
+#include "base/worker_options.def"
+#undef OTHER_DEFAULT
+#undef OPTION
+    };
+    bool yes =
+        row(id)->status == DS_OPTION_IGNORED && ds_options_differs(options, (enum ds_option_id)id);
+
+    for (size_t i = 0; i < DS_ARRAY_SIZE(others); i++) {
+        yes = yes && (others[i].id != (enum ds_option_id)id ||
+                      strcmp(options->slots[id].text, others[i].value) != 0);
+    }
+    return yes;
+}
+
+static void warn_of_ignored(const struct ds_options *options, ds_option_warning *warn, void *arg)
+{
+    char names[DS_OPTIONS_ERROR_SIZE - 128];
+    char text[DS_OPTIONS_ERROR_SIZE];
+    struct ds_message in_file = {names, sizeof(names), 0};
+    unsigned n = 0;
+
+    for (int i = 0; i < DS_OPTION_COUNT; i++) {
+        struct ds_message w = {text, sizeof(text), 0};
+
+        if (!asks(options, i)) {
+            continue;
+        }
+        if (options->slots[i].origin == DS_ORIGIN_FILE) {
+            ds_message_add(&in_file, "%s%s", n++ == 0 ? "" : ", ", row(i)->name);
+            continue;
+        }
+        ds_message_add(&w, "--%s is ignored: %s", row(i)->name, row(i)->why);
+        warn(arg, text);
+    }
+    if (n > 0) {
+        struct ds_message w = {text, sizeof(text), 0};
+
+        ds_message_add(&w, "ignored in the file (dscli config says why): %s", names);
+        warn(arg, text);
+    }
+}
+
 int ds_options_check(const struct ds_options *options, ds_option_warning *warn, void *arg,
                      char *err, size_t err_size)
 {
@@ -400,15 +451,8 @@ int ds_options_check(const struct ds_options *options, ds_option_warning *warn, 
     if (rc == 0) {
         rc = check_watermarks(options, &m);
     }
-    for (int i = 0; rc == 0 && warn != NULL && i < DS_OPTION_COUNT; i++) {
-        if (row(i)->status == DS_OPTION_IGNORED &&
-            ds_options_differs(options, (enum ds_option_id)i)) {
-            char text[DS_OPTIONS_ERROR_SIZE];
-            struct ds_message w = {text, sizeof(text), 0};
-
-            ds_message_add(&w, "--%s is ignored: %s", row(i)->name, row(i)->why);
-            warn(arg, text);
-        }
+    if (rc == 0 && warn != NULL) {
+        warn_of_ignored(options, warn, arg);
     }
     return rc;
 }
@@ -454,7 +498,7 @@ bool ds_options_differs(const struct ds_options *options, enum ds_option_id id)
     const struct slot *slot = &options->slots[id];
     struct ds_option_meaning def;
 
-    if (slot->text == NULL) {
+    if (slot->text == NULL || (slot->text[0] == '\0' && o->status != DS_OPTION_ACTIVE)) {
         return false;
     }
     if (o->type > DS_OPTION_RATIO) {

@@ -45,7 +45,12 @@ enum ds_option_type {
     DS_OPTION_CHOICE,  /* one of the words in `unit`, separated by '|' */
 };
 
-enum ds_option_status { DS_OPTION_ACTIVE, DS_OPTION_IGNORED, DS_OPTION_REFUSED };
+enum ds_option_status {
+    DS_OPTION_ACTIVE,
+    DS_OPTION_IGNORED,
+    DS_OPTION_REFUSED,
+    DS_OPTION_OBSOLETE, /* ignored by the original, too */
+};
 
 /* Whether a running worker may be told to change it. */
 enum ds_option_heat { DS_OPTION_COLD, DS_OPTION_HOT };
@@ -121,7 +126,8 @@ DS_MUST_USE int ds_options_load_env(struct ds_options *options, char *err, size_
 DS_MUST_USE int ds_options_resolve(struct ds_options *options, const char *cwd, char *err,
                                    size_t err_size);
 
-/* Called once per IGNORED option that has another value than the original's default. */
+/* Called once per IGNORED option that was given another value than a default of the original's, and
+ * once for all of those that a file gave: it names every flag, on purpose or not. */
 typedef void ds_option_warning(void *arg, const char *text);
 
 /* What no single value can tell: REFUSED options, pairs that contradict each other, paths that
@@ -141,7 +147,8 @@ const char *ds_options_str(const struct ds_options *options, enum ds_option_id i
 
 enum ds_option_origin ds_options_origin(const struct ds_options *options, enum ds_option_id id);
 
-/* Whether the value is another one than the default ("0.80" is 0.8). */
+/* Whether the value is another one than the default ("0.80" is 0.8). An empty text asks for nothing
+ * of an option that is not honoured. */
 bool ds_options_differs(const struct ds_options *options, enum ds_option_id id);
 
 /* --- parts, for other users --- */

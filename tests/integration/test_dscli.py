@@ -565,6 +565,38 @@ def test_file_of_the_original_is_read_in_silence(cli):
     assert seen["unix_domain_socket_dir"]["value"] == "/home/x/datasystem/uds"
 
 
+def test_every_flag_that_the_original_knew_is_known(cli):
+    """With the values of a file of its release 0.8.1 where those differ from other releases."""
+    text = Path(__file__).with_name("original_flags.txt").read_text(encoding="ascii")
+    names = text.split("\n", 1)[1].split()
+    assert len(names) > 190
+    flags = {name: {"value": "", "description": "d"} for name in names}
+    flags["client_reconnect_wait_s"]["value"] = "5"
+    flags["eviction_thread_num"]["value"] = "1"
+    flags["enable_hash_ring_self_healing"]["value"] = "false"
+    flags["cross_cluster_get_data_from_worker"]["value"] = "true"
+    flags["enable_reconciliation"]["value"] = "true"
+    flags["log_compress"]["value"] = "true"
+    flags["log_rate_limit"]["value"] = "0"
+    flags["urma_mode"]["value"] = "UB"
+    flags["io_thread_nice"]["value"] = "-15"
+    flags["log_dir"]["value"] = "./datasystem/logs"
+    done = cli.run("config", "-f", cli.file(json.dumps(flags)))
+    assert (done.returncode, done.stderr) == (OK, "")
+
+    flags["cluster_name"]["value"] = "blue"
+    flags["oc_thread_num"]["value"] = "33"
+    done = cli.run("config", "-f", cli.file(json.dumps(flags)))
+    assert done.returncode == OK
+    [warning] = done.stderr.splitlines()
+    assert warning.endswith(": cluster_name, oc_thread_num")
+    assert re.search(r"^cluster_name +file +blue +\(ignored: \w", done.stdout, re.MULTILINE)
+
+    done = cli.run("config", "-f", cli.file('{"shared_memory_size": {"value": "1"}}'))
+    assert done.returncode == FAILED
+    assert "unknown flag shared_memory_size; did you mean shared_memory_size_mb?" in done.stderr
+
+
 @pytest.mark.parametrize(
     "text, value",
     [
