@@ -30,15 +30,21 @@ struct ds_client_options {
     int32_t connect_timeout_ms; /* 9000; at least 500 */
     int32_t request_timeout_ms; /* 0 = the same as connect_timeout_ms */
     const char *tenant_id;      /* only "" until tenants exist: else DS_ENOTSUPPORTED */
+    char *ret_reason;           /* or NULL: where a failed open says why, naming the */
+    size_t reason_size;         /* address or socket, and what to do; see DS_REASON_SIZE */
 };
+
+#define DS_REASON_SIZE 512 /* enough for any reason */
 
 DS_API void ds_client_options_init(struct ds_client_options *options);
 
 /*
  * Connects, maps the shared memory and starts a session.
- * DS_EUNAVAILABLE: nobody listens there. DS_EDENIED: the worker refuses this user.
- * DS_ENOTSUPPORTED: the worker is there, but its memory cannot be shared with this process (another
- * host or container without the socket directory). DS_EVERSION. DS_EINVAL. DS_ETIMEOUT. DS_ENOMEM.
+ * DS_EUNAVAILABLE: nobody listens there, or something that is not a worker. DS_EDENIED: the worker,
+ * or the permissions of its socket, refuse this user. DS_ENOTSUPPORTED: the worker is there, but
+ * its memory cannot be shared with this process (another host, or a container without the socket's
+ * directory). DS_EAGAIN: as many clients as it takes are connected. DS_EVERSION. DS_EINVAL.
+ * DS_ETIMEOUT. DS_ENOMEM. options->ret_reason says more.
  */
 DS_API DS_MUST_USE int ds_client_open(const struct ds_client_options *options,
                                       struct ds_client **ret);

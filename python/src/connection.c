@@ -100,32 +100,19 @@ int ds_py_wait_check(const struct ds_py_connection *connection)
 
 /* --- opening --- */
 
-static void open_failed(struct ds_py_state *state, int code,
-                        const struct ds_client_options *options)
+static int connection_open(struct ds_py_connection *self, struct ds_client_options *options)
 {
-    if (code == DS_EUNAVAILABLE || code == DS_ETIMEOUT) {
-        ds_py_fail(state, code, NULL,
-                   "No worker answers at %s:%d (empty and 0: DATASYSTEM_HOST and DATASYSTEM_PORT, "
-                   "then 127.0.0.1:31501). Start one: dscli start -w --worker_address host:port",
-                   options->host, (int)options->port);
-    } else if (code == DS_ENOTSUPPORTED && options->tenant_id[0] != '\0') {
-        ds_py_fail(state, code, NULL, "tenant_id '%s': the worker has no tenants yet",
-                   options->tenant_id);
-    } else {
-        ds_py_fail_call(state, code, NULL, "connect to the worker");
-    }
-}
-
-static int connection_open(struct ds_py_connection *self, const struct ds_client_options *options)
-{
+    char reason[DS_REASON_SIZE] = "";
     struct ds_client *client = NULL;
     int rc;
 
+    options->ret_reason = reason;
+    options->reason_size = sizeof(reason);
     PyThreadState *thread = PyEval_SaveThread();
     rc = ds_client_open(options, &client);
     PyEval_RestoreThread(thread);
     if (rc < 0) {
-        open_failed(self->state, rc, options);
+        ds_py_fail_hint(self->state, rc, NULL, "", "Cannot connect: %s", reason);
         return -1;
     }
     self->client = client;

@@ -53,6 +53,10 @@ struct ds_py_state *ds_py_state_of(PyTypeObject *type);
 /* Sets the DsError for `code` (a negative DS_E*); `key` may be NULL. Returns NULL. */
 void *ds_py_fail(struct ds_py_state *state, int code, PyObject *key, const char *format, ...);
 
+/* The same with another hint than that of the code; "" for none. */
+void *ds_py_fail_hint(struct ds_py_state *state, int code, PyObject *key, const char *hint,
+                      const char *format, ...);
+
 /* The same for a call of libds that failed; `what` completes "Cannot ...". */
 void *ds_py_fail_call(struct ds_py_state *state, int code, PyObject *key, const char *what);
 

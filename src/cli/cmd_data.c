@@ -59,6 +59,7 @@ static int open_client(const struct ds_cli_args *args, int timeout_ms, struct ds
                        struct ds_client **ret)
 {
     struct ds_client_options options;
+    char reason[DS_REASON_SIZE] = "";
     int status = ds_cli_parse_worker(args->values[ADDRESS], worker);
     int rc;
 
@@ -69,8 +70,13 @@ static int open_client(const struct ds_cli_args *args, int timeout_ms, struct ds
     options.host = worker->host;
     options.port = worker->port;
     options.request_timeout_ms = timeout_ms;
+    options.ret_reason = reason;
+    options.reason_size = sizeof(reason);
     rc = ds_client_open(&options, ret);
-    return rc < 0 ? say_error(worker, "cannot connect to", "the worker", rc) : DS_CLI_OK;
+    if (rc < 0) {
+        ds_cli_error("cannot connect: %s", reason);
+    }
+    return rc == DS_ETIMEOUT ? DS_CLI_TIMEOUT : rc < 0 ? DS_CLI_FAILED : DS_CLI_OK;
 }
 
 /* --- get --- */

@@ -85,11 +85,20 @@ struct ds_link {
     _Atomic bool dead; /* this memory has no worker any more: the client has a newer link */
 };
 
+/* Why a client could not be opened: a phrase, "" where the code says it all. */
+struct ds_reason {
+    char text[DS_REASON_SIZE];
+};
+
+__attribute__((format(printf, 2, 3))) void ds_reason_set(struct ds_reason *why, const char *fmt,
+                                                         ...);
+
 struct ds_client {
     _Atomic(struct ds_link *) link;
     struct ds_client_options options;
     char host[256];
     char path[DS_SOCKET_PATH_MAX];
+    struct ds_reason why; /* while a link is opened */
     pthread_mutex_t lock; /* making a new link; async */
     uint32_t fork_generation;
     _Atomic bool closing;
@@ -135,8 +144,12 @@ static inline void ds_client_leave(struct ds_client *c)
 }
 
 /* --- link.c --- */
+
+/* Where the worker's socket is. DS_EUNAVAILABLE: nobody, or something that is not a worker. */
 DS_MUST_USE int ds_discover(const char *host, uint16_t port, int64_t deadline_ns,
-                            char ret[DS_SOCKET_PATH_MAX]);
+                            struct ds_reason *why, char ret[DS_SOCKET_PATH_MAX]);
+
+/* On failure c->why may say more. */
 DS_MUST_USE int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret);
 void ds_link_close(struct ds_link *l);
 

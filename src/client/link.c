@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -85,8 +86,36 @@ static int code_of_connect(int negative_errno)
     }
 }
 
+void ds_reason_set(struct ds_reason *why, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(why->text, sizeof(why->text), fmt, args);
+    va_end(args);
+}
+
+/* The answer to HELLO. DS_EUNAVAILABLE: not a worker's. */
+static int read_here(int fd, int64_t deadline_ns, struct ds_wire_here *ret)
+{
+    size_t head = sizeof(ret->header);
+    int rc = ds_net_read_all(fd, ret, head, deadline_ns);
+
+    if (rc != 0) {
+        return rc == -ECONNRESET ? DS_EDISCONNECTED : code_of_connect(rc);
+    }
+    if (!ds_wire_is_ours(ret, head)) {
+        return DS_EUNAVAILABLE;
+    }
+    rc = ds_net_read_all(fd, (uint8_t *)ret + head, sizeof(*ret) - head, deadline_ns);
+    if (rc == -ECONNRESET || (rc == 0 && !ds_wire_valid(ret, sizeof(*ret), DS_WIRE_HERE))) {
+        return DS_EVERSION;
+    }
+    return rc != 0 ? code_of_connect(rc) : ret->header.status < 0 ? ret->header.status : 0;
+}
+
 static int discover_once(const char *host, uint16_t port, int64_t deadline_ns,
-                         char ret[DS_SOCKET_PATH_MAX])
+                         struct ds_reason *why, char ret[DS_SOCKET_PATH_MAX])
 {
     struct ds_wire_hello hello;
     struct ds_wire_here here;
@@ -94,27 +123,37 @@ static int discover_once(const char *host, uint16_t port, int64_t deadline_ns,
     int fd = ds_net_connect_tcp(host, port, deadline_ns);
 
     if (fd < 0) {
+        ds_reason_set(why,
+                      "no worker answers at %s:%u (%s): start one there with dscli start -w "
+                      "--worker_address %s:%u",
+                      host, port, strerror(-fd), host, port);
         return code_of_connect(fd);
     }
     ds_wire_begin(&hello, DS_WIRE_HELLO, sizeof(hello));
     rc = ds_net_write_all(fd, &hello, sizeof(hello));
-    if (rc == 0) {
-        rc = ds_net_read_all(fd, &here, sizeof(here), deadline_ns);
-    }
+    rc = rc == -EPIPE || rc == -ECONNRESET ? DS_EDISCONNECTED
+         : rc != 0                         ? code_of_connect(rc)
+                                           : read_here(fd, deadline_ns, &here);
     ds_sys_close(fd);
-    if (rc != 0) {
-        return rc == -ECONNRESET || rc == -EPIPE ? DS_EDISCONNECTED : code_of_connect(rc);
+    if (rc == 0) {
+        memcpy(ret, here.path, DS_SOCKET_PATH_MAX);
+    } else if (rc == DS_EVERSION) {
+        ds_reason_set(why, "the worker at %s:%u is of another version than this client (%s)", host,
+                      port, DS_VERSION);
+    } else if (rc == DS_ETIMEOUT) {
+        ds_reason_set(why, "what listens at %s:%u does not answer: see whether it is a worker",
+                      host, port);
+    } else {
+        ds_reason_set(why, "something that is not a worker answers at %s:%u: correct the address",
+                      host, port);
     }
-    if (!ds_wire_valid(&here, sizeof(here), DS_WIRE_HERE)) {
-        return DS_EVERSION;
-    }
-    memcpy(ret, here.path, DS_SOCKET_PATH_MAX);
-    return 0;
+    return rc;
 }
 
 /* Asks the worker over TCP where its Unix socket is. A connection that is closed without a word may
  * be a worker that died, or a stranger: who does so again and again is a stranger. */
-int ds_discover(const char *host, uint16_t port, int64_t deadline_ns, char ret[DS_SOCKET_PATH_MAX])
+int ds_discover(const char *host, uint16_t port, int64_t deadline_ns, struct ds_reason *why,
+                char ret[DS_SOCKET_PATH_MAX])
 {
     int rc = DS_EDISCONNECTED;
 
@@ -122,9 +161,45 @@ int ds_discover(const char *host, uint16_t port, int64_t deadline_ns, char ret[D
         if (i > 0) {
             (void)poll(NULL, 0, 1 << i);
         }
-        rc = discover_once(host, port, deadline_ns, ret);
+        rc = discover_once(host, port, deadline_ns, why, ret);
     }
-    return rc == DS_EDISCONNECTED ? DS_EVERSION : rc;
+    return rc == DS_EDISCONNECTED ? DS_EUNAVAILABLE : rc;
+}
+
+/* There is a worker, but its socket cannot be connected to from here. */
+static int unreachable(struct ds_client *c, int negative_errno)
+{
+    const char *text = strerror(-negative_errno);
+
+    if (negative_errno == -ENOENT) {
+        ds_reason_set(&c->why,
+                      "the socket %s of the worker at %s:%u is not visible here (%s): mount its "
+                      "directory at the same path, or start the worker with a "
+                      "--unix_domain_socket_dir that both see",
+                      c->path, c->host, c->options.port, text);
+        return DS_ENOTSUPPORTED;
+    }
+    if (negative_errno == -EACCES || negative_errno == -EPERM) {
+        ds_reason_set(&c->why,
+                      "the socket %s of the worker at %s:%u may not be used (%s): start the worker "
+                      "with --client_access=group or all",
+                      c->path, c->host, c->options.port, text);
+        return DS_EDENIED;
+    }
+    ds_reason_set(&c->why, "cannot connect to the socket %s of the worker at %s:%u (%s)", c->path,
+                  c->host, c->options.port, text);
+    return code_of_connect(negative_errno);
+}
+
+/* What the worker gave as its reason, or what is wrong with its answer. */
+static int refused(struct ds_client *c, const struct ds_wire_welcome *welcome)
+{
+    int status = welcome->header.status;
+
+    ds_reason_set(&c->why, "the worker at %s:%u refuses: %s", c->host, c->options.port,
+                  status < 0 && welcome->text[0] != '\0' ? welcome->text
+                                                         : "its answer is of another version");
+    return status < 0 ? status : DS_EVERSION;
 }
 
 static void close_fds(int *fds, size_t n)
@@ -147,7 +222,7 @@ static int shake_once(struct ds_client *c, uint32_t flags, const uint8_t *token,
 
     if (sock < 0) {
         ds_sys_close(pidfd);
-        return sock == -ENOENT || sock == -EACCES ? DS_ENOTSUPPORTED : code_of_connect(sock);
+        return unreachable(c, sock);
     }
     ds_wire_begin(&open, DS_WIRE_OPEN, sizeof(open));
     open.pid = (uint32_t)getpid();
@@ -161,23 +236,24 @@ static int shake_once(struct ds_client *c, uint32_t flags, const uint8_t *token,
     ds_sys_close(pidfd);
     (void)ds_failpoint("client.shaking");
     if (n >= 0 && ds_sys_wait_readable(sock, deadline_ns) <= 0) {
+        ds_reason_set(&c->why, "the worker at %s:%u does not answer", c->host, c->options.port);
         ds_sys_close(sock);
         return DS_ETIMEOUT;
     }
     n = n < 0 ? n : ds_sys_recv_fds(sock, welcome, sizeof(*welcome), fds, &n_fds);
     if (n > 0 && !ds_wire_valid(welcome, (size_t)n, DS_WIRE_WELCOME)) {
-        n = -EPROTO;
+        n = ds_wire_is_ours(welcome, (size_t)n) ? -EPROTO : -ENOMSG;
     }
     if (n > 0 && welcome->header.status == 0 && n_fds == DS_FD_COUNT) {
         *ret_sock = sock;
         return 0;
     }
-    close_fds(fds, n > 0 || n == -EPROTO ? n_fds : 0);
+    close_fds(fds, n > 0 || n == -EPROTO || n == -ENOMSG ? n_fds : 0);
     ds_sys_close(sock);
     if (n <= 0) { /* the worker died while we spoke: another one is on its way */
-        return n == -EPROTO ? DS_EVERSION : DS_EDISCONNECTED;
+        return n == -EPROTO ? DS_EVERSION : n == -ENOMSG ? DS_EUNAVAILABLE : DS_EDISCONNECTED;
     }
-    return welcome->header.status < 0 ? welcome->header.status : DS_EVERSION;
+    return refused(c, welcome);
 }
 
 int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t *token, uint32_t pins,
@@ -262,7 +338,7 @@ int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret)
     struct ds_wire_welcome welcome;
     int fds[DS_FD_COUNT] = {-1, -1, -1, -1, -1};
     struct ds_link *l;
-    int rc = ds_discover(c->host, c->options.port, deadline_ns, c->path);
+    int rc = ds_discover(c->host, c->options.port, deadline_ns, &c->why, c->path);
 
     if (rc != 0) {
         return rc;
@@ -513,7 +589,7 @@ int ds_link_check(struct ds_link *l, int64_t deadline_ns)
     if (rc == 0 || rc == DS_ETIMEOUT) {
         return rc;
     }
-    if (rc == DS_ENOTFOUND || rc == DS_EUNAVAILABLE || rc == DS_ENOTSUPPORTED) {
+    if (rc == DS_ENOTFOUND || rc == DS_EUNAVAILABLE || rc == DS_ENOTSUPPORTED || rc == DS_EDENIED) {
         rc = replace_link(l, deadline_ns);
     }
     return rc;

@@ -188,9 +188,12 @@ void ds_worker_on_hello(struct ds_worker *w, struct ds_conn *c)
     struct ds_wire_here here;
     ssize_t n = read(c->sock, &hello, sizeof(hello));
 
-    if (n > 0 && ds_wire_valid(&hello, (size_t)n, DS_WIRE_HELLO)) {
+    if (n > 0 && ds_wire_is_ours(&hello, (size_t)n)) {
         ds_wire_begin(&here, DS_WIRE_HERE, sizeof(here));
         (void)snprintf(here.path, sizeof(here.path), "%s", w->socket_path);
+        if (!ds_wire_valid(&hello, (size_t)n, DS_WIRE_HELLO)) {
+            here.header.status = DS_EVERSION;
+        }
         (void)!ds_net_write_all(c->sock, &here, sizeof(here));
     }
     conn_finish(w, c); /* whatever it was: this port only tells where the socket is */

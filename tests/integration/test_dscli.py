@@ -509,7 +509,7 @@ def test_the_default_address_comes_from_the_environment(cli):
 @pytest.mark.parametrize("args", [("get", "k"), ("set", "k", "v"), ("del", "k"), ("exist", "k")])
 def test_data_commands_without_a_worker_fail(cli, args):
     done = cli.run(*args, "-w", cli.address)
-    assert done.returncode == FAILED and f"no worker runs @ {cli.address}" in done.stderr
+    assert done.returncode == FAILED and f"no worker answers at {cli.address}" in done.stderr
 
 
 # --- configuration ---

@@ -165,11 +165,13 @@ private:
         }
         options.connect_timeout_ms = options_.connectTimeoutMs;
         options.request_timeout_ms = options_.requestTimeoutMs;
-        status = Result(ds_client_open(&options, ret));
-        if (status.IsError() && !options_.host.empty()) {
-            status.AppendMsg(", worker: " + options_.host + ":" + std::to_string(options_.port));
-        }
-        return status;
+        char reason[DS_REASON_SIZE] = "";
+        options.ret_reason = reason;
+        options.reason_size = sizeof(reason);
+        int rc = ds_client_open(&options, ret);
+        return rc >= 0
+                   ? Status()
+                   : Status(static_cast<StatusCode>(-rc), std::string("Cannot connect: ") + reason);
     }
 
     ConnectOptions options_; /* changed by Open() only, under mutex_ */
