@@ -60,6 +60,9 @@ void *ds_py_fail_hint(struct ds_py_state *state, int code, PyObject *key, const 
 /* The same for a call of libds that failed; `what` completes "Cannot ...". */
 void *ds_py_fail_call(struct ds_py_state *state, int code, PyObject *key, const char *what);
 
+#define DS_PY_HINT_LATCH "somebody else holds it: try again, or with a longer timeout_sec"
+#define DS_PY_NESTS_ITSELF "Object %R cannot be nested in itself"
+
 /* yr.datasystem.util.Status of `code`. */
 PyObject *ds_py_status(struct ds_py_state *state, int code, const char *detail);
 
@@ -205,6 +208,9 @@ void ds_py_buffer_leave(struct ds_py_buffer *self);
 typedef int ds_py_latch(struct ds_buffer *buffer, int64_t timeout_ms);
 int ds_py_buffer_latch(struct ds_py_buffer *self, ds_py_latch *latch, int64_t timeout_ms,
                        int *ret_rc);
+
+/* The exception for a write to a buffer that cannot change any more. Returns NULL. */
+void *ds_py_fail_read_only(const struct ds_py_buffer *self);
 
 /* A memoryview of the whole buffer that keeps it alive. */
 PyObject *ds_py_buffer_view(struct ds_py_buffer *self, bool writable);

@@ -466,7 +466,8 @@ static int check_distinct(struct ds_py_state *state, PyObject *buffers)
     n = PySet_GET_SIZE(set);
     Py_DECREF(set);
     if (n != PyTuple_GET_SIZE(buffers)) {
-        ds_py_fail(state, DS_EDUPLICATED, NULL, "A buffer is listed twice");
+        ds_py_fail_hint(state, DS_EDUPLICATED, NULL, "list each buffer once",
+                        "A buffer is listed twice");
         return -1;
     }
     return 0;
@@ -542,6 +543,12 @@ static int publish_run(const struct ds_py_call *call, const struct publish *publ
     rc = ds_kv_publish(call->client, publish->buffers, publish->n, publish->results);
     PyEval_RestoreThread(thread);
     for (size_t i = 0; i < publish->n; i++) {
+        if (publish->results[i] == DS_EINVAL) {
+            ds_py_fail(call->state, DS_EINVAL, publish->objects[i]->key,
+                       "The buffer of key %R was published already: make another with mcreate()",
+                       publish->objects[i]->key);
+            return -1;
+        }
         if (publish->results[i] < 0) {
             ds_py_fail_call(call->state, publish->results[i], publish->objects[i]->key, "publish");
             return -1;

@@ -215,4 +215,4 @@ def invalid(detail: str) -> DsError:
 
 def not_supported(detail: str) -> DsError:
     """Something of the original API that this version does not have."""
-    return from_code(K_NOT_SUPPORTED, detail)
+    return from_code(K_NOT_SUPPORTED, detail, hint="")

@@ -163,7 +163,7 @@ class KVClient(_ds.KV, Connected):
         """Was removed from the original: always a RuntimeError."""
         check_type("keys", keys, list)
         check_type("vals", vals, list)
-        raise from_code(K_RUNTIME_ERROR, "msettx is no longer supported: use mset")
+        raise from_code(K_RUNTIME_ERROR, "msettx is no longer supported: use mset", hint="")
 
     def mcreate(
         self,
