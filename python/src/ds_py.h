@@ -109,6 +109,11 @@ struct ds_py_keys {
 int ds_py_keys_get(struct ds_py_state *state, PyObject *list, const char *name, size_t max,
                    struct ds_py_keys *ret);
 
+/* The same, but only the first key can refuse the call: the result of another one that is not legal
+ * is DS_EINVAL, and it is not to be used. */
+int ds_py_keys_get_some(struct ds_py_state *state, PyObject *list, const char *name, size_t max,
+                        struct ds_py_keys *ret);
+
 /* The same for an optional list: NULL, None and [] are no keys. Each must be exactly a str. */
 int ds_py_nested_get(struct ds_py_state *state, PyObject *list, struct ds_py_keys *ret);
 void ds_py_keys_release(struct ds_py_keys *keys);

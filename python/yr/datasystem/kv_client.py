@@ -50,6 +50,9 @@ class KVClient(_ds.KV, Connected):
 
     Values may be bytes, bytearray, memoryview, str (stored as UTF-8), numpy arrays, torch tensors
     on the CPU, and anything else that offers a contiguous buffer.
+
+    A key that is not legal (1 to 1024 letters, digits and .-_!@#%^*()+=:;) refuses a whole batch
+    before anything is done, since it is a slip; only mset() goes on if it is not the first.
     """
 
     def __init__(
@@ -148,7 +151,8 @@ class KVClient(_ds.KV, Connected):
     ) -> List[Any]:
         """Stores up to 10000 values; the keys where that failed. RuntimeError if all did.
 
-        Not atomic. Of equal keys the first is written and the others are listed as failed.
+        Not atomic. Of equal keys the first is written and the others are listed as failed, as is
+        a key that is not legal, unless it is the first: that is an InvalidParameterError.
         """
         return self._mset(keys, vals, write_mode, ttl_second, existence_opt, allow_empty, ttl_ms)
 
