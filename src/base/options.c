@@ -21,8 +21,12 @@ struct slot {
     enum ds_option_origin origin;
 };
 
+/* The original's default, which its files name. */
+#define OLD_SOCKET_DIR "./datasystem/uds"
+
 struct ds_options {
     struct slot slots[DS_OPTION_COUNT];
+    bool socket_dir_moved; /* OLD_SOCKET_DIR was too long where it was to be */
 };
 
 static const struct ds_option_info *row(int id)
@@ -295,9 +299,16 @@ static int resolve_one(struct ds_options *options, int id, const char *base, str
         ds_message_add(m, "out of memory");
         return DS_ENOMEM;
     }
-    (void)snprintf(full, size, "%s%s%s", strcmp(base, "/") == 0 ? "" : base,
+    (void)snprintf(full, size, "%s%s%s", strcmp(base, "/") == 0 && path[0] != '\0' ? "" : base,
                    path[0] == '\0' ? "" : "/", path);
     rc = ds_option_parse_text(row(id), full);
+    if (rc < 0 && id == DS_OPT_unix_domain_socket_dir && strcmp(slot->text, OLD_SOCKET_DIR) == 0) {
+        ds_free(slot->text);
+        slot->text = NULL;
+        ds_free(full);
+        options->socket_dir_moved = true;
+        return 0;
+    }
     if (rc < 0) {
         (void)bad_value(id, full, slot->origin, m);
         ds_free(full);
@@ -484,6 +495,11 @@ const char *ds_options_str(const struct ds_options *options, enum ds_option_id i
     const struct ds_option_info *o = ds_option_info(id);
 
     return options->slots[id].text != NULL ? options->slots[id].text : o->def;
+}
+
+bool ds_options_socket_dir_moved(const struct ds_options *options)
+{
+    return options->socket_dir_moved;
 }
 
 enum ds_option_origin ds_options_origin(const struct ds_options *options, enum ds_option_id id)

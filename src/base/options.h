@@ -122,7 +122,9 @@ DS_MUST_USE int ds_options_load_args(struct ds_options *options, int argc, char 
 DS_MUST_USE int ds_options_load_env(struct ds_options *options, char *err, size_t err_size);
 
 /* Makes every path absolute: a relative data_home starts at `cwd` (absolute), any other relative
- * path at data_home, or at `cwd` without one. DS_EINVAL: too long. DS_ENOMEM. */
+ * path at data_home, or at `cwd` without one. The original's default for unix_domain_socket_dir,
+ * which its files name, becomes ours where it would be too long for a socket. DS_EINVAL: too long.
+ * DS_ENOMEM. */
 DS_MUST_USE int ds_options_resolve(struct ds_options *options, const char *cwd, char *err,
                                    size_t err_size);
 
@@ -134,6 +136,9 @@ typedef void ds_option_warning(void *arg, const char *text);
  * nobody should write to. `warn` may be NULL. DS_EINVAL. */
 DS_MUST_USE int ds_options_check(const struct ds_options *options, ds_option_warning *warn,
                                  void *arg, char *err, size_t err_size);
+
+/* Whether ds_options_resolve() did the latter. */
+bool ds_options_socket_dir_moved(const struct ds_options *options);
 
 bool ds_options_bool(const struct ds_options *options, enum ds_option_id id);
 
