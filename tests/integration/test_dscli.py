@@ -7,6 +7,7 @@ can fail. The last ones drive the real programs and are skipped while those are 
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -803,3 +804,57 @@ def test_real_worker_goes_on_after_an_upgrade_that_fails(worker):
     assert worker.run("get", "kept").stdout == "value"
     for missing in (worker.dir / "missing", worker.dir):
         assert "Upgrade failed: cannot run" in worker.run("upgrade", "-b", missing).stderr
+
+
+@real
+def test_real_worker_set_has_the_rules_of_the_original(worker):
+    done = worker.run("set", "a/b", "x")
+    assert done.returncode == FAILED and "allowed are 1 to 1024 of a-z" in done.stderr
+    assert worker.run("set", "k" * 1025, "x").returncode == FAILED
+    assert worker.run("set", "--any_key", "a/b", "x").returncode == OK
+    assert worker.run("get", "a/b").stdout == "x"
+    for value in ("", "-"):
+        done = worker.run("set", "nothing", value)
+        assert done.returncode == FAILED and "(--allow_empty takes it)" in done.stderr
+    assert worker.run("exist", "nothing").returncode == FAILED
+    assert worker.run("set", "--allow_empty", "nothing", "").returncode == OK
+    assert worker.run("exist", "nothing").returncode == OK
+
+
+@real
+def test_real_worker_whose_socket_directory_would_be_too_long(worker):
+    assert worker.run("stop", "-w", worker.address).returncode == OK
+    home = worker.dir / ("long" * 30)
+    home.mkdir()
+    config = worker.file('{"unix_domain_socket_dir": {"value": "./datasystem/uds"}}')
+    small = ("-w", "--worker_address", worker.address, "--shared_memory_size_mb", "16")
+    done = worker.run("start", "-d", home, "-f", config, *small)
+    assert done.returncode == OK, done.stderr
+    assert done.stdout.count("unix_domain_socket_dir ./datasystem/uds would be too long") == 1
+    assert worker.run("set", "k", "v", "-w", worker.address).returncode == OK
+    assert list(home.iterdir()) == []
+    assert worker.run("stop", "-w", worker.address).returncode == OK
+    done = worker.run("start", "-d", home, *small, "--unix_domain_socket_dir", "./other")
+    assert done.returncode == FAILED and "at most 80 bytes" in done.stderr
+
+
+@real
+def test_real_start_that_fails_leaves_no_log(cli):
+    cli.env["XDG_RUNTIME_DIR"] = "/tmp/" + os.urandom(6).hex()
+    Path(cli.env["XDG_RUNTIME_DIR"]).mkdir(mode=0o700)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            cli.address = f"127.0.0.1:{taken.getsockname()[1]}"
+            done = cli.start("--shared_memory_size_mb", "16")
+        assert done.returncode == FAILED and "cannot listen on" in last_error(done)
+        assert 'msg="keeper ends"' in done.stderr  # the log's lines
+        assert list(Path(cli.env["XDG_RUNTIME_DIR"]).iterdir()) == []
+    finally:
+        shutil.rmtree(cli.env["XDG_RUNTIME_DIR"])
+
+
+def test_start_names_the_option_of_a_bad_home(cli):
+    for home, cwd in (("/", cli.dir), (".", "/")):
+        done = cli.run("start", "-d", home, "-w", "--worker_address", cli.address, cwd=cwd)
+        assert done.returncode == FAILED and f"-d {home} is refused" in last_error(done)
+        assert "--data_home" not in done.stderr
