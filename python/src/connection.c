@@ -108,6 +108,7 @@ static int connection_open(struct ds_py_connection *self, struct ds_client_optio
 
     options->ret_reason = reason;
     options->reason_size = sizeof(reason);
+    options->interruptible = true;
     PyThreadState *thread = PyEval_SaveThread();
     rc = ds_client_open(options, &client);
     PyEval_RestoreThread(thread);

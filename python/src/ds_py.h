@@ -19,7 +19,7 @@
 #include <ds/ds.h>
 
 #define DS_PY_COPY_UNLOCKED 65536 /* below, letting the GIL go costs more than the copy */
-#define DS_PY_SLICE_MS 250        /* a wait looks for signals and close() this often */
+#define DS_PY_SLICE_MS 250        /* how often a wait looks for close() and the like */
 #define DS_PY_VIEW_POOL 256       /* freed view objects kept for the next gets */
 
 struct ds_py_view;

@@ -6,6 +6,7 @@
  * if that sleeps. It spins a little, then sleeps on the slot's done word. A request whose caller
  * has run out of time stays with the worker; its slot is used again once it is answered.
  */
+#include <errno.h>
 #include <sched.h>
 #include <string.h>
 
@@ -121,6 +122,14 @@ static bool answered(const struct request *r)
     return ds_load_acquire(&r->link->session->done[r->slot]) == r->number;
 }
 
+/* A get that waits for its keys: nothing is lost when it is asked again. */
+static bool may_be_interrupted(struct request *r)
+{
+    const struct ds_request_header *h = ds_request_header(r);
+
+    return r->link->client->options.interruptible && h->op == DS_OP_GET && h->timeout_ms > 0;
+}
+
 /* Sleeps on the done word; looks after the worker in growing intervals. */
 static int sleep_until_answered(struct request *r)
 {
@@ -134,14 +143,18 @@ static int sleep_until_answered(struct request *r)
     while (rc == 0 && !answered(r)) {
         int64_t left = r->deadline_ns - ds_monotonic_ns();
         uint32_t seen = ds_load_acquire(&h->done[r->slot]);
+        int slept = 0;
 
         if (ds_load_relaxed(&l->client->closing)) {
             rc = DS_ESHUTDOWN;
         } else if (left <= 0) {
             rc = DS_ETIMEOUT;
-        } else if (seen != r->number &&
-                   ds_sys_futex_wait(&h->done[r->slot], seen, left < interval ? left : interval) ==
-                       -110 /* ETIMEDOUT */) {
+        } else if (seen != r->number) {
+            slept = ds_sys_futex_wait(&h->done[r->slot], seen, left < interval ? left : interval);
+        }
+        if (slept == -EINTR && may_be_interrupted(r)) {
+            rc = DS_EINTERRUPTED;
+        } else if (slept == -ETIMEDOUT) {
             interval = interval * 2 < CHECK_MAX_NS ? interval * 2 : CHECK_MAX_NS;
             rc = ds_link_check(l, r->deadline_ns);
         }
