@@ -91,3 +91,37 @@ def test_peers_adapter_compiles(compiler, tmp_path):
     source = Path(os.environ["DS_PEER_BENCH"]) / "adapters" / "yr.cpp"
     code, output = run(compiler, *FLAGS, "-fPIC", "-c", source, "-o", tmp_path / "yr.o")
     assert code == 0, output
+
+
+def test_an_installed_tree_serves_programs_written_for_the_original(tmp_path):
+    """Their CMakeLists.txt links with "datasystem", from a folder or after find_package(ds)."""
+    prefix = tmp_path / "installed"
+    code, output = run("cmake", "--install", BUILD, "--prefix", prefix)
+    assert code == 0, output
+    library = next(prefix.rglob("libdatasystem.so"))
+    source = tmp_path / "program"
+    source.mkdir()
+    (source / "main.cpp").write_text(
+        '#include "datasystem/kv_client.h"\n'
+        "int main() { return datasystem::KVClient().GenerateKey(\"k\") == \"k\" ? 0 : 1; }\n"
+    )
+    (source / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.14.1)\nproject(example LANGUAGES CXX C)\n"
+        "set(CMAKE_CXX_STANDARD 17)\n"
+        "if(FIND)\n  find_package(ds REQUIRED)\nelse()\n"
+        f"  link_directories({library.parent})\n  include_directories({prefix}/include)\nendif()\n"
+        "add_executable(example main.cpp)\ntarget_link_libraries(example PUBLIC datasystem)\n"
+    )
+    for find in ("OFF", "ON"):
+        build = tmp_path / find
+        for command in (
+            ("cmake", "-S", source, "-B", build, f"-DFIND={find}", f"-DCMAKE_PREFIX_PATH={prefix}"),
+            ("cmake", "--build", build),
+            (build / "example",),
+        ):
+            code, output = run(*command)
+            assert code == 0, output
+    assert (prefix / "share/man/man1/dscli.1").exists()
+    assert (prefix / "share/man/man8/dsworker.8").exists()
+    completion = prefix / "share/bash-completion/completions/dscli"
+    assert "complete " in completion.read_text()
