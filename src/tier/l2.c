@@ -15,11 +15,8 @@ int ds_l2_open(const struct ds_l2_config *config, char *err, size_t err_size, st
     switch (config->type) {
     case DS_L2_DIR:
         return ds_l2_dir_open(config, err, err_size, ret);
-    case DS_L2_S3: /* later */
-        break;
-#if 0
+    case DS_L2_S3:
         return ds_l2_s3_open(config, err, err_size, ret);
-#endif
     }
     (void)snprintf(err, err_size, "there is no such kind of second-level storage");
     return DS_EINVAL;

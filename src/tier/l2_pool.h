@@ -23,8 +23,9 @@
 
 #define DS_L2_POOL_IDLE_MS 10000
 #define DS_L2_POOL_THREADS_MAX 64
-#define DS_L2_POOL_BUCKETS 26 /* of the latency: bucket i: below 2^i us; the last one: all others  \
-                               */
+#define DS_L2_POOL_BUCKETS                                                                         \
+    26 /* of the latency: bucket i: below 2^i us; the last one: all others                         \
+        */
 
 enum ds_l2_pool_op {
     DS_L2_POOL_PUT,
