@@ -382,6 +382,16 @@ static int check_watermarks(const struct ds_options *options, struct ds_message 
     return 0;
 }
 
+static int check_l2(const struct ds_options *options, struct ds_message *m)
+{
+    if (strcmp(ds_options_str(options, DS_OPT_l2_cache_type), "distributed_disk") == 0) {
+        ds_message_add(m, "--l2_cache_type=distributed_disk is refused: it is not there; give sfs, "
+                          "and as sfs_path the directory that the workers share");
+        return DS_EINVAL;
+    }
+    return 0;
+}
+
 int ds_options_check(const struct ds_options *options, ds_option_warning *warn, void *arg,
                      char *err, size_t err_size)
 {
@@ -399,6 +409,9 @@ int ds_options_check(const struct ds_options *options, ds_option_warning *warn, 
     rc = check_paths(options, &m);
     if (rc == 0) {
         rc = check_watermarks(options, &m);
+    }
+    if (rc == 0) {
+        rc = check_l2(options, &m);
     }
     for (int i = 0; rc == 0 && warn != NULL && i < DS_OPTION_COUNT; i++) {
         if (row(i)->status == DS_OPTION_IGNORED &&

@@ -364,7 +364,7 @@ def test_start_that_is_interrupted_leaves_nothing(cli, sig):
         (["--coordinator_address", "127.0.0.1:31511"], "--coordinator_address is refused: "),
         (["--metastore_address", "127.0.0.1:2379"], "--metastore_address is refused: "),
         (["--spill_directory", "spill"], "--spill_directory is refused: "),
-        (["--l2_cache_type", "obs"], "--l2_cache_type is refused: "),
+        (["--l2_cache_type", "distributed_disk"], "--l2_cache_type=distributed_disk is refused: "),
         (["--enable_urma", "true"], "--enable_urma is refused: "),
         (["--log_dir", "/etc/x"], "it is in a directory of the system"),
         (["--unix_domain_socket_dir", "x" * 80], "is not accepted: give a path of at most 80 bytes"),

@@ -401,8 +401,11 @@ DS_TEST(check__refuses_with_the_reason)
                    "single node");
     CHECK_OK(set(o, "etcd_address", ""));
     CHECK_OK(check(o));
-    CHECK_OK(set(o, "l2_cache_type", "obs"));
+    CHECK_OK(set(o, "l2_cache_type", "distributed_disk"));
     CHECK_EQ(check(o), DS_EINVAL);
+    CHECK(strstr(err, "sfs_path") != NULL);
+    CHECK_OK(set(o, "l2_cache_type", "obs"));
+    CHECK_OK(check(o));
     CHECK_OK(set(o, "l2_cache_type", "none"));
     CHECK_OK(set(o, "enable_urma", "true"));
     CHECK_EQ(check(o), DS_EINVAL);
