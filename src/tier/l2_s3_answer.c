@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* l2_s3_answer.c - the text of requests to an object store, and what its answers mean. */
+#include <curl/curl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
@@ -164,4 +165,32 @@ void ds_l2_s3_judge(long status, bool ranged, const char *body, size_t size,
         judge_bad(status, &e, &v);
     }
     *ret = v;
+}
+
+void ds_l2_s3_judge_curl(int curl_code, const char *curl_text, struct ds_l2_s3_verdict *v)
+{
+    CURLcode code = (CURLcode)curl_code;
+    const char *text = curl_text[0] != '\0' ? curl_text : curl_easy_strerror(code);
+
+    *v = (struct ds_l2_s3_verdict){0};
+    (void)snprintf(v->text, sizeof(v->text), "no answer from the store: %.150s", text);
+    v->rc = DS_EUNAVAILABLE;
+    switch (code) {
+    case CURLE_OUT_OF_MEMORY:
+        v->rc = DS_ENOMEM;
+        break;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+        v->rc = DS_EDENIED;
+        (void)snprintf(v->text, sizeof(v->text),
+                       "the store's certificate is not accepted: %.100s; see s3_ca_file", text);
+        break;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        v->rc = DS_EINVAL;
+        break;
+    default:
+        v->retry = true;
+    }
 }

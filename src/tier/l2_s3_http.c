@@ -24,6 +24,7 @@
 #define BUDGET_BACK 0.1
 #define CONNECT_MS 5000
 #define REQUEST_MS 30000
+#define EXPECT_MS 100       /* a large body waits that long for the store's word */
 #define SLOWEST_PER_MS 1048 /* bytes: 1 MiB/s */
 #define ATTEMPTS 5
 #define ERROR_BODY 4096
@@ -45,6 +46,7 @@ struct transfer {
     size_t bad_size;
     bool overflow; /* the answer was larger than its room */
     char request_id[64];
+    char content_range[96];
     char curl_err[CURL_ERROR_SIZE];
 };
 
@@ -117,6 +119,7 @@ static size_t on_header(char *line, size_t one, size_t n, void *arg)
 
     (void)one;
     take_header(line, n, "etag", t->request.etag, sizeof(t->request.etag));
+    take_header(line, n, "content-range", t->content_range, sizeof(t->content_range));
     take_header(line, n, "x-amz-request-id", t->request_id, sizeof(t->request_id));
     return n;
 }
@@ -175,7 +178,7 @@ static bool set_headers(struct transfer *t, const char *token)
     } else if (strcmp(q->method, "PUT") == 0) {
         ok = ok && add_header(t, "Content-Type: application/octet-stream");
     }
-    return ok && add_header(t, "Expect:"); /* no wait of a second before a large body */
+    return ok;
 }
 
 static void set_method(struct transfer *t)
@@ -213,6 +216,8 @@ static void set_common(struct transfer *t, long timeout_ms)
     (void)curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->curl_err);
     (void)curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
     (void)curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout_ms);
+    /* Not "Expect:" as a header, which libcurl 7.88 signs but does not send. */
+    (void)curl_easy_setopt(e, CURLOPT_EXPECT_100_TIMEOUT_MS, (long)EXPECT_MS);
     (void)curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 1L << 20);
     (void)curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 512L << 10);
     (void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
@@ -265,7 +270,7 @@ static int start(struct lane *lane, struct transfer *t, const struct ds_l2_call 
     curl_easy_reset(t->easy); /* keeps connections */
     t->sent = t->bad_size = 0;
     t->overflow = false;
-    t->curl_err[0] = t->request_id[0] = t->request.etag[0] = '\0';
+    t->curl_err[0] = t->request_id[0] = t->content_range[0] = t->request.etag[0] = '\0';
     t->request.answer_size = 0;
     set_common(t, timeout_of(t, call));
     set_method(t);
@@ -297,32 +302,6 @@ static void end_transfer(struct lane *lane, struct transfer *t)
 
 /* --- verdicts --- */
 
-static void judge_curl(CURLcode code, const struct transfer *t, struct ds_l2_s3_verdict *v)
-{
-    const char *text = t->curl_err[0] != '\0' ? t->curl_err : curl_easy_strerror(code);
-
-    (void)snprintf(v->text, sizeof(v->text), "no answer from the store: %.150s", text);
-    v->rc = DS_EUNAVAILABLE;
-    switch (code) {
-    case CURLE_OUT_OF_MEMORY:
-        v->rc = DS_ENOMEM;
-        break;
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CERTPROBLEM:
-        v->rc = DS_EDENIED;
-        (void)snprintf(v->text, sizeof(v->text),
-                       "the store's certificate is not accepted: %.100s; see s3_ca_file", text);
-        break;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-        v->rc = DS_EINVAL;
-        break;
-    default:
-        v->retry = true;
-    }
-}
-
 /* The ETag of a plain PUT is the body's MD5, unless the store encrypts with keys of its own: then
  * it does not look like one or the store says so; those who rewrite it cannot be told from a store
  * that kept other bytes, so it is only asked of small bodies, which cost nothing to send again. */
@@ -342,6 +321,14 @@ static bool is_wrong_etag(const struct transfer *t)
            ds_l2_s3_digest(true, q->body, q->body_size, md5) && strncmp(q->etag + 1, md5, 32) != 0;
 }
 
+/* By the header, not by a status of 206: rclone answers ranges with 200. */
+static bool is_range(const struct transfer *t)
+{
+    unsigned long long from;
+
+    return sscanf(t->content_range, "bytes %llu-", &from) == 1 && from == t->request.range_from;
+}
+
 static void judge(CURLcode code, struct transfer *t, struct ds_l2_s3_verdict *v)
 {
     const struct ds_l2_s3_request *q = &t->request;
@@ -357,7 +344,7 @@ static void judge(CURLcode code, struct transfer *t, struct ds_l2_s3_verdict *v)
         return;
     }
     if (code != CURLE_OK) {
-        judge_curl(code, t, v);
+        ds_l2_s3_judge_curl((int)code, t->curl_err, v);
         return;
     }
     if (status >= 200 && status <= 299 && strcmp(q->method, "POST") == 0) {
@@ -365,7 +352,7 @@ static void judge(CURLcode code, struct transfer *t, struct ds_l2_s3_verdict *v)
         size = q->answer_size;
     }
     ds_l2_s3_judge(status, q->range_size > 0, size > 0 ? body : NULL, size, v);
-    if (v->rc == 0 && q->range_from > 0 && status != 206) {
+    if (v->rc == 0 && q->range_from > 0 && !is_range(t)) {
         v->rc = DS_EIO;
         (void)snprintf(v->text, sizeof(v->text), "the store ignores ranges");
     } else if (v->rc == 0 && q->range_size > q->answer_size) {

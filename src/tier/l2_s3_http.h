@@ -86,4 +86,7 @@ struct ds_l2_s3_verdict {
 void ds_l2_s3_judge(long status, bool ranged, const char *body, size_t size,
                     struct ds_l2_s3_verdict *ret);
 
+/* The same of a request without an answer: a CURLcode and the text of its error buffer. */
+void ds_l2_s3_judge_curl(int curl_code, const char *curl_text, struct ds_l2_s3_verdict *ret);
+
 #endif

@@ -91,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         access, date, region, _, _ = auth["Credential"].split("/")
         names = auth["SignedHeaders"].split(";")
         stamp = self.headers["X-Amz-Date"]
+        if any(self.headers[name] is None for name in names):
+            raise Refused(403, "SignatureDoesNotMatch", "a signed header was not sent")
         path, _, query = self.path.partition("?")
         pairs = sorted(p if "=" in p else p + "=" for p in query.split("&") if p)
         decoded = urllib.parse.unquote(path)
