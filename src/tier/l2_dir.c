@@ -530,7 +530,7 @@ int ds_l2_dir_open(const struct ds_l2_config *config, char *err, size_t err_size
                    struct ds_l2 **ret)
 {
     struct ds_l2_dir *dir;
-    int root;
+    int root = -1; /* gcc does not see that it is set */
     int rc = open_root(config->directory, err, err_size, &root);
 
     if (rc < 0) {

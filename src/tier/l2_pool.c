@@ -363,6 +363,7 @@ static void run(struct ds_l2_pool *p, struct lane **lanes, size_t n)
     struct task *tasks[BATCH_MAX];
     int rcs[BATCH_MAX];
 
+    DS_ASSERT(n >= 1 && n <= BATCH_MAX);
     for (size_t i = 0; i < n; i++) {
         tasks[i] = lanes[i]->first;
     }
