@@ -22,6 +22,9 @@ int ds_sys_unlinkat(int dir, const char *path);
 DS_MUST_USE int ds_sys_fstat(int fd, struct stat *ret);
 DS_MUST_USE int ds_sys_fsync(int fd);
 
+/* What reading the file back needs; of directories only fsync makes names durable. */
+DS_MUST_USE int ds_sys_fdatasync(int fd);
+
 /* Starts writing dirty pages to the disk without waiting. Best effort. */
 void ds_sys_start_writeback(int fd);
 

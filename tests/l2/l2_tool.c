@@ -76,6 +76,8 @@ static bool take_option(struct tool *t, const char *arg)
     return true;
 }
 
+static int64_t begun_ns; /* of the command that runs */
+
 static int report(const char *command, int rc, const struct ds_l2_call *call, const char *more)
 {
     char err[2 * DS_L2_ERROR_SIZE];
@@ -88,8 +90,9 @@ static int report(const char *command, int rc, const struct ds_l2_call *call, co
         err[n++] = *p;
     }
     err[n] = '\0';
-    printf("{\"command\": \"%s\", \"rc\": %d, \"retries\": %u, \"err\": \"%s\"%s}\n", command, -rc,
-           call->retries, err, more);
+    printf(
+        "{\"command\": \"%s\", \"rc\": %d, \"retries\": %u, \"err\": \"%s\", \"took\": %.6f%s}\n",
+        command, -rc, call->retries, err, (double)(ds_monotonic_ns() - begun_ns) / 1e9, more);
     (void)fflush(stdout);
     return rc;
 }
@@ -246,6 +249,7 @@ static int run(struct tool *t, char **arg)
     const char *c = arg[0];
     struct ds_l2_call call = {0};
 
+    begun_ns = ds_monotonic_ns();
     if (t->deadline_ms > 0) {
         call.deadline_ns = ds_monotonic_ns() + t->deadline_ms * 1000000;
     }

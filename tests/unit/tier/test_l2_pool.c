@@ -296,7 +296,7 @@ DS_TEST(pool__background_work_leaves_a_thread_to_others)
     struct ds_l2_pool *pool = begin((struct ds_l2_pool_config){.threads = 3}, false, true);
     struct ds_l2_event events[16];
     struct ds_l2_pool_stats stats;
-    char keys[10][8];
+    char keys[10][16];
 
     for (int i = 0; i < 10; i++) {
         struct ds_l2_request q;
@@ -343,7 +343,7 @@ DS_TEST(pool__puts_of_several_keys_make_a_batch)
 {
     struct ds_l2_pool *pool = begin((struct ds_l2_pool_config){.threads = 1}, true, true);
     struct ds_l2_event events[20];
-    char keys[20][8];
+    char keys[20][16];
 
     CHECK_OK(submit(pool, DS_L2_POOL_HEAD, "first", 0));
     await(1);
