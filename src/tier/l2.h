@@ -8,7 +8,8 @@
  * Order. Every put and every remove of a key carries a version, a 64-bit order number that its
  *            caller never uses twice for different contents. Of one key the greatest version wins,
  *            whatever the order of arrival: an older put or remove that comes late is refused with
- *            DS_ESTALE and changes nothing that can be read. A remove leaves a tombstone with its
+ *            DS_ESTALE (or, in an object store, where the newer one came at the same time, succeeds
+ *            behind it) and changes nothing that can be read. A remove leaves a tombstone with its
  *            version, so that a late put of an older value cannot bring the key back; gc() collects
  *            tombstones that are older than any put can still be under way.
  * Values     come from and go to a descriptor by system call, or plain memory. A descriptor may be

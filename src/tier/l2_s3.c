@@ -10,9 +10,12 @@
  * request (which not every store has): a late put of an older version lies behind the newer one,
  * where no reader looks. What is older is deleted by the next put, or by gc().
  *
- *     put     PUT the version (or its parts), list the folder, delete what is older
+ *     put     list the folder, PUT the version (or its parts), delete what was listed and is older
  *     get     list the folder (one entry), GET the parts of the newest in parallel
  *     remove  put of a tombstone
+ *
+ * A newer version that comes while an older one is being put does not make that put fail: it is
+ * stored, hidden, and removed by the next put or gc().
  *
  * It takes what S3 promises since 2020 and its followers too: a listing shows what was put before.
  *

@@ -238,8 +238,8 @@ int ds_l2_s3_delete(struct ds_l2_s3 *s3, struct ds_l2_call *call, const char *ke
     return rc == DS_ENOTFOUND ? 0 : rc;
 }
 
-int ds_l2_s3_settle(struct ds_l2_s3 *s3, struct ds_l2_call *call, const void *key,
-                    uint32_t key_size, uint64_t version, uint64_t *ret_size)
+int ds_l2_s3_before_put(struct ds_l2_s3 *s3, struct ds_l2_call *call, const void *key,
+                        uint32_t key_size, uint64_t version, struct ds_l2_s3_page **ret)
 {
     char folder[DS_L2_S3_KEY_MAX + 1];
     struct ds_l2_s3_page *page = ds_l2_s3_page_create(SETTLE_MAX);
@@ -250,24 +250,29 @@ int ds_l2_s3_settle(struct ds_l2_s3 *s3, struct ds_l2_call *call, const void *ke
     }
     ds_l2_s3_key(s3, key, key_size, NULL, folder);
     rc = ds_l2_s3_page_read(s3, call, folder, page);
-    *ret_size = 0;
-    for (size_t i = 0; rc == 0 && i < page->n; i++) {
-        if (page->items[i].meta.version == version) {
-            *ret_size = page->items[i].size;
-        }
-    }
-    for (size_t i = page->n; rc == 0 && i-- > 1;) { /* the oldest first, never the newest */
-        (void)ds_failpoint("l2.s3.before_delete");
-        if (page->items[i].meta.version < page->items[0].meta.version) {
-            rc = ds_l2_s3_delete(s3, call, page->items[i].key);
-        }
-    }
-    if (page->n > 0 && page->items[0].meta.version > version) {
+    if (rc == 0 && page->n > 0 && page->items[0].meta.version > version) {
         rc = ds_l2_fail(call, DS_ESTALE, "version %" PRIu64 " is there already",
                         page->items[0].meta.version);
     }
-    ds_free(page);
-    return rc;
+    if (rc < 0) {
+        ds_free(page);
+        return rc;
+    }
+    *ret = page;
+    return 0;
+}
+
+void ds_l2_s3_after_put(struct ds_l2_s3 *s3, struct ds_l2_call *call, uint64_t version,
+                        const struct ds_l2_s3_page *older)
+{
+    int rc = 0;
+
+    for (size_t i = older->n; rc == 0 && i-- > 0;) { /* the oldest first */
+        (void)ds_failpoint("l2.s3.before_delete");
+        if (older->items[i].meta.version < version) {
+            rc = ds_l2_s3_delete(s3, call, older->items[i].key);
+        }
+    }
 }
 
 /* --- multipart uploads --- */

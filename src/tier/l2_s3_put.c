@@ -187,13 +187,15 @@ static int put_parts(struct upload *u)
     if (rc == DS_ENOTFOUND) {
         /* No such upload: an earlier try went through and its answer was lost, or somebody aborted
          * it. What is listed tells. */
-        uint64_t stored;
-        int settled = ds_l2_s3_settle(u->s3, u->call, u->item->key, u->item->key_size,
-                                      u->item->meta.version, &stored);
+        struct ds_l2_s3_listed newest;
+        int looked = ds_l2_s3_newest(u->s3, u->call, u->item->key, u->item->key_size, &newest);
 
-        if (settled == DS_ESTALE ||
-            (settled == 0 && stored == ds_l2_object_size(u->item->key_size, u->item->meta.size))) {
-            return settled;
+        if (looked == 0 && newest.meta.version > u->item->meta.version) {
+            return ds_l2_fail(u->call, DS_ESTALE, "a newer version is there");
+        }
+        if (looked == 0 && strcmp(newest.key, u->key) == 0 &&
+            newest.size == ds_l2_object_size(u->item->key_size, u->item->meta.size)) {
+            return 0;
         }
         rc = ds_l2_fail(u->call, DS_EUNAVAILABLE, "the store has forgotten the upload");
     }
@@ -245,7 +247,7 @@ static int put_one(struct ds_l2_s3 *s3, struct ds_l2_call *call, const struct ds
 {
     struct upload *u = ds_zalloc(sizeof(*u), "l2 s3 upload");
     struct ds_l2_meta meta = item->meta;
-    uint64_t stored;
+    struct ds_l2_s3_page *older = NULL;
     int rc;
 
     if (u == NULL) {
@@ -257,24 +259,19 @@ static int put_one(struct ds_l2_s3 *s3, struct ds_l2_call *call, const struct ds
     meta.written_unix_ns = ds_now_ns(CLOCK_REALTIME);
     u->head_size = ds_l2_head_encode(&meta, item->key, item->key_size, u->head, &u->crc);
     ds_l2_s3_key(s3, item->key, item->key_size, &meta, u->key);
-    rc = plan(u);
+    rc = ds_l2_s3_before_put(s3, call, item->key, item->key_size, meta.version, &older);
+    rc = rc < 0 ? rc : plan(u);
     if (rc == 0) {
         rc = u->parts > 1 ? put_parts(u) : put_whole(u);
     }
+    if (rc == 0) {
+        ds_l2_s3_after_put(s3, call, meta.version, older);
+    }
+    ds_free(older);
     ds_free(u->buffers);
     ds_free(u->etags);
     ds_free(u);
-    if (rc < 0) {
-        return rc;
-    }
-    /* Stored, and first among its versions whatever else happens: only a newer one is worth
-     * telling, and a wrong size. */
-    rc = ds_l2_s3_settle(s3, call, item->key, item->key_size, item->meta.version, &stored);
-    if (rc != DS_ESTALE && stored != 0 &&
-        stored != ds_l2_object_size(item->key_size, item->meta.size)) {
-        return ds_l2_fail(call, DS_EIO, "the store holds %" PRIu64 " bytes of the object", stored);
-    }
-    return rc == DS_ESTALE ? rc : 0;
+    return rc;
 }
 
 void ds_l2_s3_put_many(struct ds_l2 *l2, struct ds_l2_call *call, const struct ds_l2_item *items,

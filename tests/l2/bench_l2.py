@@ -108,9 +108,9 @@ def object_store(base):
         for i in range(ROUNDS):
             # A put is three programs of curl's, a get one: their starts are not ours to win.
             rows["put"][0].append(timed(lambda: curl_put(server, folder, i)) - 3 * start_s)
-            rows["put"][1].extend(took(server, ("putfile", "k", i + 1, source)))
+            rows["put"][1].extend(took(server, ("putfile", f"k{i}", 1, source)))
             rows["get"][0].append(timed(lambda: curl_get(server)) - start_s)
-            rows["get"][1].extend(took(server, *[("get", "k", "/dev/null")] * 3)[1:])
+            rows["get"][1].extend(took(server, *[("get", f"k{i}", "/dev/null")] * 3)[1:])
         print("s3, 64 MiB, rclone: MiB/s of curl with 4 connections, of l2, ratio (median of", ROUNDS, "rounds)")
         for name, (plain, ours) in rows.items():
             a, b = statistics.median(plain), statistics.median(ours)
