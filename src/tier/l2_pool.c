@@ -705,7 +705,12 @@ void ds_l2_pool_stop(struct ds_l2_pool *p, int64_t deadline_ns)
     (void)pthread_cond_broadcast(&p->work);
     (void)pthread_mutex_unlock(&p->lock);
     for (unsigned i = 0; i < p->config.threads; i++) {
-        if (p->threads[i].state != NONE) {
+        bool joinable;
+
+        (void)pthread_mutex_lock(&p->lock);
+        joinable = p->threads[i].state != NONE; /* none starts any more */
+        (void)pthread_mutex_unlock(&p->lock);
+        if (joinable) {
             (void)pthread_join(p->threads[i].id, NULL);
             p->threads[i].state = NONE;
         }
