@@ -293,6 +293,34 @@ DS_TEST(dir__every_flipped_byte_is_found)
     end(l2);
 }
 
+DS_TEST(dir__swapped_chunks_are_found)
+{
+    struct ds_l2 *l2 = begin();
+    size_t size = 2 * DS_L2_CHUNK;
+    uint8_t *value = calloc(1, size);
+    uint8_t *stored = malloc(2 * DS_L2_CHUNK_STORED);
+    struct ds_l2_item item = {.key = "k",
+                              .key_size = 1,
+                              .meta = {.version = 1, .size = size},
+                              .value = {.fd = -1, .memory = value}};
+    struct ds_l2_span out = {.fd = -1, .memory = value};
+    struct ds_l2_meta meta;
+    int fd;
+
+    value[0] = 1;
+    CHECK_OK(ds_l2_put(l2, &call, &item));
+    fd = open(path_of("k"), O_RDWR | O_CLOEXEC);
+    CHECK_EQ(pread(fd, stored, 2 * DS_L2_CHUNK_STORED, 65), 2 * DS_L2_CHUNK_STORED);
+    CHECK_EQ(pwrite(fd, stored + DS_L2_CHUNK_STORED, DS_L2_CHUNK_STORED, 65), DS_L2_CHUNK_STORED);
+    CHECK_EQ(pwrite(fd, stored, DS_L2_CHUNK_STORED, 65 + (off_t)DS_L2_CHUNK_STORED),
+             DS_L2_CHUNK_STORED);
+    close(fd);
+    CHECK_EQ(ds_l2_get(l2, &call, "k", 1, to_span, &out, &meta), DS_ECORRUPT);
+    free(value);
+    free(stored);
+    end(l2);
+}
+
 DS_TEST(dir__a_swapped_file_is_found)
 {
     struct ds_l2 *l2 = begin();
@@ -379,6 +407,24 @@ DS_TEST(dir__a_put_survives_every_failing_call)
         }
     }
     CHECK_GE(failed, 12);
+    end(l2);
+}
+
+/* What is not on the disk is not acknowledged, and a failed sync is never tried again. */
+DS_TEST(dir__a_failed_sync_is_a_failed_put)
+{
+    struct ds_l2 *l2 = begin();
+
+    CHECK_OK(put(l2, "k", "old", 1));
+    ds_failpoint_arm("sys.fdatasync=errno:5@1");
+    CHECK_EQ(put(l2, "k", "new", 2), DS_EIO);
+    ds_failpoint_arm(NULL);
+    CHECK_STR(get(l2, "k"), "old");
+    ds_failpoint_arm("sys.fsync=errno:5@1"); /* of the directory */
+    CHECK_EQ(put(l2, "k", "new", 2), DS_EIO);
+    ds_failpoint_arm("sys.fsync=errno:5@1"); /* what stands against ours may not be durable */
+    CHECK_EQ(put(l2, "k", "old", 1), DS_EIO);
+    CHECK_EQ(temps(), 0);
     end(l2);
 }
 

@@ -254,7 +254,10 @@ DS_TEST(pool__queued_overwrites_are_left_out_where_allowed)
         q.coalesce = v != 2; /* 2 must be stored */
         CHECK_OK(ds_l2_pool_submit(pool, &q));
     }
-    CHECK_OK(submit(pool, DS_L2_POOL_HEAD, "a", 6)); /* 5 must be stored: it is looked for */
+    q = put_of("a", 6); /* 5 must be stored: it is looked for */
+    q.op = DS_L2_POOL_HEAD;
+    q.coalesce = true; /* without meaning there */
+    CHECK_OK(ds_l2_pool_submit(pool, &q));
     q = put_of("a", 7);
     q.coalesce = true;
     CHECK_OK(ds_l2_pool_submit(pool, &q));
