@@ -21,6 +21,7 @@ struct fake {
     pthread_cond_t changed;
     bool shut;
     int waiting, most_waiting; /* at the gate */
+    int heads;                 /* that came to it */
     char log[LOG_MAX];         /* "p:key:version ..." in the order of execution */
     int rc;
 };
@@ -93,6 +94,9 @@ static int fake_head(struct ds_l2 *l2, struct ds_l2_call *call, const void *key,
     struct fake *f = (struct fake *)l2;
 
     (void)tombstone;
+    (void)pthread_mutex_lock(&f->lock);
+    f->heads++;
+    (void)pthread_mutex_unlock(&f->lock);
     enter(f, call);
     leave(f, 'h', key, key_size, 0);
     *ret = (struct ds_l2_meta){.size = 77};
@@ -311,7 +315,12 @@ DS_TEST(pool__background_work_leaves_a_thread_to_others)
     }
     await(2);
     CHECK_OK(submit(pool, DS_L2_POOL_HEAD, "urgent", 2));
-    await(3); /* it is there although eight background puts came before it */
+    (void)pthread_mutex_lock(&fake.lock);
+    while (fake.heads == 0) { /* it gets a thread although eight background puts came before it */
+        (void)pthread_cond_wait(&fake.changed, &fake.lock);
+    }
+    (void)pthread_mutex_unlock(&fake.lock);
+    await(3);
     ds_l2_pool_stats(pool, &stats);
     CHECK_EQ(stats.running, 3);
     CHECK_OK(submit(pool, DS_L2_POOL_GET, "k9", 3)); /* takes the put before it along */
