@@ -744,5 +744,6 @@ void ds_l2_pool_stats(struct ds_l2_pool *p, struct ds_l2_pool_stats *ret)
     *ret = p->stats;
     ret->queued = p->open_tasks - p->stats.running;
     ret->threads = p->n_threads;
+    ret->idle = p->n_idle;
     (void)pthread_mutex_unlock(&p->lock);
 }

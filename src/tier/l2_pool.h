@@ -81,7 +81,7 @@ struct ds_l2_pool_stats {
     size_t queued, running; /* now */
     uint64_t queued_bytes;  /* of puts, now */
     size_t queued_most;
-    unsigned threads;
+    unsigned threads, idle; /* now */
 };
 
 struct ds_l2_pool;
