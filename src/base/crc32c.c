@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A CRC is a remainder of polynomials over GF(2): appending n bytes multiplies it by x^(8n). So three
- * pieces are run at the same time, which hides the latency of the instruction (3 cycles, one each
- * cycle), and put together by two multiplications (V. Gopal et al., "Fast CRC Computation for iSCSI
- * Polynomial Using CRC32 Instruction", Intel 2011). Polynomials are bit-reversed: 1 << 31 is 1.
+ * A CRC is a remainder of polynomials over GF(2): appending n bytes multiplies it by x^(8n). So
+ * three pieces are run at the same time, which hides the latency of the instruction (3 cycles, one
+ * each cycle), and put together by two multiplications (V. Gopal et al., "Fast CRC Computation for
+ * iSCSI Polynomial Using CRC32 Instruction", Intel 2011). Polynomials are bit-reversed: 1 << 31
+ * is 1.
  */
 #include "base/crc32c.h"
 
