@@ -105,19 +105,29 @@ static void finish_window(struct ds_slog *s, struct slog_stream *t, struct slog_
     }
 }
 
+/* One write; in two halves where failpoints are compiled in, so that tests can end it between. */
+static int write_window(const struct slog_stream *t, uint64_t size)
+{
+    uint64_t half = 0;
+    int rc = ds_failpoint("slog.write.before");
+
+#ifdef DS_FAILPOINTS
+    half = size / 2 / 512 * 512;
+    rc = rc < 0 ? rc : ds_sys_pwrite_all(t->fd, t->buf, half, t->base);
+    rc = rc < 0 ? rc : ds_failpoint("slog.write.mid");
+#endif
+    return rc < 0 ? rc : ds_sys_pwrite_all(t->fd, t->buf + half, size - half, t->base + half);
+}
+
 /* Writes what the buffer holds. */
 static void write_out(struct ds_slog *s, struct slog_stream *t, struct slog_op *current)
 {
     uint64_t whole = t->fill / SLOG_BLOCK * SLOG_BLOCK;
     uint64_t size = ds_align_up(t->fill, SLOG_BLOCK);
-    int rc = s->stopped ? -EIO : ds_failpoint("slog.write.before");
+    int rc;
 
     memset(t->buf + t->fill, 0, size - t->fill);
-    if (rc == 0 && ds_failpoint("slog.write.mid") < 0) {
-        (void)!ds_sys_pwrite_all(t->fd, t->buf, size / 2, t->base);
-        rc = -EIO;
-    }
-    rc = rc == 0 ? ds_sys_pwrite_all(t->fd, t->buf, size, t->base) : rc;
+    rc = s->stopped ? -EIO : write_window(t, size);
     if (rc == 0) {
         (void)ds_failpoint("slog.write.after");
         s->errors_in_row = 0;
