@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "tier/slog_internal.h"
+#include "tier/slog_ring.h"
 
 #define OPEN_AGAIN_NS 1000000000 /* after the disk was full */
 
@@ -245,6 +246,43 @@ int ds_slog_note(struct ds_slog *s, ds_slog_at at, const void *key, size_t key_s
     return submit(s, op, SLOG_NOTE, durable, cookie);
 }
 
+/* Small ones need no thread. */
+static void begin_get(struct ds_slog *s, struct slog_op *op)
+{
+    uint64_t size = slog_record_size(op->head.key_size, op->head.value_size);
+    uint64_t from = op->offset / SLOG_BLOCK * SLOG_BLOCK;
+    uint64_t to = ds_align_up(op->offset + size, SLOG_BLOCK);
+
+    from = s->direct ? from : op->offset;
+    to = s->direct ? to : op->offset + size;
+    if (s->ring == NULL || size > SLOG_RING_BYTES_MAX || op->offset + size > s->segment_size ||
+        !ds_slog_ring_read(s->ring, op, s->segments[op->slot].fd, from, to - from)) {
+        slog_push(&s->to_read, op);
+    }
+}
+
+/* What the ring has read; a thread tries again where that was not all. */
+static void reap(struct ds_slog *s)
+{
+    struct slog_op *op;
+    uint8_t *bytes;
+    ssize_t n;
+
+    while (s->ring != NULL && (op = ds_slog_ring_reap(s->ring, &bytes, &n)) != NULL) {
+        uint64_t size = slog_record_size(op->head.key_size, op->head.value_size);
+        uint64_t skip = s->direct ? op->offset % SLOG_BLOCK : 0;
+
+        if (n >= 0 && (uint64_t)n >= skip + size) {
+            op->rc = ds_slog_take_record(s, op, bytes + skip, size);
+            s->corrupt_read += op->rc == DS_ECORRUPT;
+            slog_push(&s->ready, op);
+        } else {
+            slog_push(&s->to_read, op);
+        }
+        ds_slog_ring_release(s->ring, op);
+    }
+}
+
 int ds_slog_get(struct ds_slog *s, ds_slog_at at, uint64_t size, const void *key, size_t key_size,
                 uint64_t version, uint64_t offset, uint64_t cookie)
 {
@@ -274,7 +312,7 @@ int ds_slog_get(struct ds_slog *s, ds_slog_at at, uint64_t size, const void *key
     op->cookie = cookie;
     g->reads++;
     s->stats.queued++;
-    slog_push(&s->to_read, op);
+    begin_get(s, op);
     return 0;
 }
 
@@ -312,6 +350,9 @@ void ds_slog_wake_at(struct ds_slog *s, int64_t ns)
 
 void ds_slog_flush(struct ds_slog *s)
 {
+    if (s->ring != NULL) {
+        ds_slog_ring_submit(s->ring);
+    }
     if (s->to_write.first == NULL && s->to_read.first == NULL) {
         return;
     }
@@ -416,7 +457,7 @@ size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
     struct slog_op *op;
 
     (void)pthread_mutex_lock(&s->lock);
-    if (s->signalled) {
+    if (s->signalled || s->ring != NULL) {
         (void)!read(s->event_fd, &count_read, sizeof(count_read));
         s->signalled = false;
     }
@@ -427,6 +468,7 @@ size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
         s->stopped_told = true;
         ret[n++] = (struct ds_slog_event){.type = DS_SLOG_ERROR, .rc = DS_EIO};
     }
+    reap(s);
     while (n < max && (op = slog_pop(&s->ready)) != NULL) {
         n += finish(s, op, &ret[n]);
         ds_free(op);
@@ -449,6 +491,7 @@ void ds_slog_stats(const struct ds_slog *s, struct ds_slog_stats *ret)
     ret->segments = s->n_used;
     ret->segments_max = s->segments_max;
     ret->direct = s->direct;
+    ret->uring = s->ring != NULL;
     for (uint32_t i = 0; i < s->n_slots; i++) {
         const struct slog_segment *g = &s->segments[i];
 
@@ -460,7 +503,7 @@ void ds_slog_stats(const struct ds_slog *s, struct ds_slog_stats *ret)
     (void)pthread_mutex_lock(&t->lock);
     ret->syncs = s->syncs;
     ret->io_errors = s->io_errors;
-    ret->corrupt = s->corrupt;
+    ret->corrupt = s->corrupt + s->corrupt_read;
     ret->stopped = s->stopped;
     (void)pthread_mutex_unlock(&t->lock);
 }

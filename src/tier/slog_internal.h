@@ -47,6 +47,7 @@ struct slog_op {
     uint64_t from_number, from_offset;
     uint64_t cookie;
     uint64_t data_offset;
+    uint32_t buffer;       /* of the ring */
     struct slog_head head; /* OP_GET: what is expected */
     uint8_t *summary;      /* OP_SUMMARY: result */
     uint64_t summary_size, data_end;
@@ -109,6 +110,7 @@ struct ds_slog {
     int dir, lock_fd, event_fd;
     struct slog_anchor anchor; /* number is not used */
     bool direct;
+    struct slog_ring *ring; /* NULL: small gets go to threads too */
 
     /* --- owner --- */
     struct slog_segment *segments;
@@ -120,6 +122,7 @@ struct ds_slog {
     struct slog_gc gc;
     int64_t no_open_before_ns; /* the disk was full */
     bool stopped_told, began;
+    uint64_t corrupt_read;
     struct ds_slog_stats stats;
 
     /* --- threads --- */
@@ -219,6 +222,9 @@ int ds_slog_read_range(struct ds_slog *s, int fd, uint64_t offset, uint64_t size
 int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
                         const struct slog_head *want, const void *key, int out_fd,
                         uint64_t out_offset, uint8_t *buf);
+/* A record whose bytes are all at p. */
+int ds_slog_take_record(struct ds_slog *s, const struct slog_op *op, const uint8_t *p,
+                        uint64_t size);
 int ds_slog_read_summary(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
                          struct slog_trailer *ret_trailer, struct slog_bytes *ret);
 int ds_slog_scan(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,

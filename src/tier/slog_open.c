@@ -18,6 +18,7 @@
 #include "base/sys.h"
 #include "base/sys_file.h"
 #include "tier/slog_internal.h"
+#include "tier/slog_ring.h"
 
 #define IDENTITY_MAGIC 0x31444947474f4c53ull
 #define SLOTS_MAX 65536u
@@ -387,6 +388,7 @@ int ds_slog_open(const struct ds_slog_config *config, char *err, size_t err_size
         destroy(s);
         return rc;
     }
+    s->ring = config->try_uring ? ds_slog_ring_open(s->event_fd, s->lock_fd) : NULL;
     *ret = s;
     return 0;
 }
@@ -417,6 +419,7 @@ struct ds_slog *ds_slog_close(struct ds_slog *s, bool clean)
         }
     }
     ds_slog_flush(s);
+    ds_slog_ring_close(s->ring, &s->ready);
     ds_slog_threads_stop(s);
     free_ops(&s->ready);
     free_ops(&s->done);

@@ -87,16 +87,44 @@ static int read_long(struct ds_slog *s, int fd, uint64_t value_at, const struct 
     return rc;
 }
 
+/* The head and, of a value of one chunk whose bytes are all there, the value. */
+static int take(struct ds_slog *s, uint64_t number, uint64_t offset, const struct slog_head *want,
+                const void *key, const uint8_t *p, uint64_t size, int out_fd, uint64_t out_offset,
+                struct slog_head *ret)
+{
+    struct slog_anchor a = slog_anchor_of(s, number);
+    uint64_t value = sizeof(*ret) + want->key_size;
+    uint32_t crcs[2];
+    int rc;
+
+    if (!ds_slog_head_check(&a, offset, s->segment_size, p, size, ret) ||
+        !same(ret, want, key, p + sizeof(*ret))) {
+        return DS_ECORRUPT;
+    }
+    if (ret->value_size == 0 || ret->value_size > SLOG_CHUNK ||
+        size < slog_record_size(ret->key_size, ret->value_size)) {
+        return 0;
+    }
+    rc = check_crcs(ret, p + value + ret->value_size, crcs);
+    return rc < 0 ? rc : take_chunk(p + value, ret->value_size, crcs[0], out_fd, out_offset);
+}
+
+int ds_slog_take_record(struct ds_slog *s, const struct slog_op *op, const uint8_t *p,
+                        uint64_t size)
+{
+    struct slog_head h;
+
+    return take(s, op->number, op->offset, &op->head, op->key, p, size, s->config.data_fd,
+                op->data_offset, &h);
+}
+
 int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
                         const struct slog_head *want, const void *key, int out_fd,
                         uint64_t out_offset, uint8_t *buf)
 {
-    struct slog_anchor a = slog_anchor_of(s, number);
     uint64_t size = slog_record_size(want->key_size, want->value_size);
     uint64_t first = ds_min_u64(size, SLOG_BUFFER - 2 * SLOG_BLOCK);
-    uint64_t value = sizeof(struct slog_head) + want->key_size;
     struct slog_head h;
-    uint32_t crcs[2];
     uint8_t *p;
     int rc;
 
@@ -104,21 +132,11 @@ int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t off
         return DS_ECORRUPT;
     }
     rc = ds_slog_read_range(s, fd, offset, first, buf, &p);
-    if (rc < 0) {
-        return rc;
+    rc = rc < 0 ? rc : take(s, number, offset, want, key, p, first, out_fd, out_offset, &h);
+    if (rc == 0 && (first < size || h.value_size > SLOG_CHUNK)) {
+        rc = read_long(s, fd, offset + sizeof(h) + h.key_size, &h, out_fd, out_offset, buf);
     }
-    if (!ds_slog_head_check(&a, offset, s->segment_size, p, first, &h) ||
-        !same(&h, want, key, p + sizeof(h))) {
-        return DS_ECORRUPT;
-    }
-    if (h.value_size == 0) {
-        return 0;
-    }
-    if (first < size || h.value_size > SLOG_CHUNK) {
-        return read_long(s, fd, offset + value, &h, out_fd, out_offset, buf);
-    }
-    rc = check_crcs(&h, p + value + h.value_size, crcs);
-    return rc < 0 ? rc : take_chunk(p + value, h.value_size, crcs[0], out_fd, out_offset);
+    return rc;
 }
 
 int ds_slog_bytes_add(struct slog_bytes *b, const void *data, size_t size)

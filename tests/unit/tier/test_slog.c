@@ -253,3 +253,127 @@ DS_TEST(slog__adopts_what_the_owner_remembers)
     CHECK_LT(stats_of(&o).live_bytes, 51 * 51000u);
     owner_fini(&o, true);
 }
+
+/* Event by event, with many requests under way: what is not answered yet is not cleaned away. */
+static void pipelined(bool direct)
+{
+    enum { LIMIT = 12 * MIB, DEPTH = 64, PUTS = 6000 };
+    struct owner o;
+    bool busy[KEYS] = {false};
+    uint64_t x = ds_test_seed() | 1;
+    uint64_t begun = 0;
+
+    owner_init(&o, LIMIT, MIB, direct);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    while (begun < PUTS) {
+        struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
+        struct ds_slog_event e;
+        unsigned k;
+
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        k = (unsigned)(x >> 33) % 320;
+        if (!busy[k] && begun - o.events < DEPTH &&
+            put_begin(&o, k, (x >> 40) % 16384, (x >> 50) % 16 == 0, k * 16384) == 0) {
+            busy[k] = true;
+            begun++;
+        }
+        CHECK(begun - o.events < DEPTH || poll(&p, 1, 30000) == 1);
+        if ((x >> 55) % 2 == 0 && ds_slog_poll(o.s, &e, 1) == 1) {
+            take_event(&o, &e);
+            CHECK_OK(e.rc);
+            busy[e.cookie] = false;
+        }
+    }
+    owner_wait(&o, begun);
+    CHECK_GT(stats_of(&o).segments_freed, 10u);
+    CHECK_LE(disk_use(&o), LIMIT);
+    for (int again = 0; again < 2; again++) {
+        for (unsigned k = 0; k < 320; k++) {
+            CHECK(o.recs[k].at == 0 || get(&o, k) == 0);
+        }
+        owner_reopen(&o, false);
+    }
+    owner_fini(&o, true);
+}
+
+DS_TEST_TIMEOUT(slog__takes_many_requests_at_once, 120)
+{
+    pipelined(false);
+}
+
+DS_TEST_TIMEOUT(slog__takes_many_requests_at_once_with_direct_io, 120)
+{
+    pipelined(true);
+}
+
+DS_TEST(slog__durable_puts_share_a_sync)
+{
+    struct owner o;
+
+    owner_init(&o, 16 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    for (unsigned k = 0; k < 256; k++) {
+        CHECK_OK(put_begin(&o, k, 1000, true, k * 1024));
+    }
+    owner_wait(&o, 256);
+    CHECK_GE(stats_of(&o).syncs, 1u);
+    CHECK_LE(stats_of(&o).syncs, 8u);
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, 256u);
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog__many_gets_at_once_are_all_right)
+{
+    for (int direct = 0; direct < 2; direct++) {
+        struct owner o;
+        char key[32];
+
+        owner_init(&o, 64 * MIB, 4 * MIB, direct);
+        CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+        for (unsigned k = 0; k < 256; k++) {
+            CHECK_OK(put(&o, k, 20000 + k, false));
+        }
+        memset(o.data, 0, DATA_SIZE);
+        for (unsigned k = 0; k < 256; k++) {
+            CHECK_OK(ds_slog_get(o.s, o.recs[k].at, o.recs[k].size, key, key_of(k, key),
+                                 o.recs[k].version, k * 32768, k));
+        }
+        owner_wait(&o, 512);
+        for (unsigned k = 0; k < 256; k++) {
+            static uint8_t want[32768];
+
+            fill(want, o.recs[k].size, k, o.recs[k].version);
+            CHECK_MEM(o.data + k * 32768, want, o.recs[k].size);
+        }
+        /* another version, size or key than the record's is not given */
+        CHECK_OK(ds_slog_get(o.s, o.recs[7].at, o.recs[7].size, "key-7", 5, 999999, AREA, 7));
+        CHECK_OK(
+            ds_slog_get(o.s, o.recs[7].at, o.recs[7].size, "key-8", 5, o.recs[7].version, AREA, 7));
+        CHECK_OK(ds_slog_get(o.s, o.recs[7].at, 100, "key-7", 5, o.recs[7].version, AREA, 7));
+        CHECK_OK(ds_slog_get(o.s, o.recs[7].at + 1, 100, "key-7", 5, o.recs[7].version, AREA, 7));
+        owner_wait(&o, 516);
+        CHECK_EQ(stats_of(&o).corrupt, 4u);
+        owner_fini(&o, true);
+    }
+}
+
+DS_TEST(slog__reads_by_a_thread_what_the_ring_does_not)
+{
+    struct owner o;
+
+#ifndef DS_FAILPOINTS
+    DS_SKIP("built without failpoints");
+#endif
+    owner_init(&o, 16 * MIB, MIB, true);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    CHECK_OK(put(&o, 1, 5000, false));
+    ds_failpoint_arm("slog.ring.read=errno:5");
+    CHECK_OK(get(&o, 1));
+    ds_failpoint_arm("slog.ring.open=errno:1");
+    owner_reopen(&o, false);
+    CHECK(!stats_of(&o).uring);
+    CHECK_OK(get(&o, 1));
+    ds_failpoint_arm(NULL);
+    owner_fini(&o, true);
+}

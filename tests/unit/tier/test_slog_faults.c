@@ -272,16 +272,58 @@ DS_TEST(slog__segments_of_another_place_are_not_taken)
 
 /* --- kill -9 --- */
 
-/* A child puts and deletes, and says what was acknowledged. It is killed at the failpoint. */
+struct ack {
+    uint32_t key, size;
+    uint64_t version;
+};
+
+#define BEGUN 0x10000u /* of a key: not acknowledged yet */
+
+/* The child: puts and deletes, and says what was acknowledged. */
+static void work_until_killed(struct owner *o, int fd)
+{
+    owner_open(o);
+    CHECK_OK(ds_slog_recover(o->s, recovered, o));
+    for (unsigned i = 0; i < 3000; i++) {
+        unsigned k = (i * 7) % 61;
+        bool remove = i % 5 == 4;
+        struct ack ack = {k | BEGUN, remove ? 0 : 2000 + i, o->version + 1};
+        int rc;
+
+        CHECK_EQ(write(fd, &ack, sizeof(ack)), (ssize_t)sizeof(ack));
+        rc = remove ? del(o, k, i % 3 == 0) : put(o, k, 2000 + i, i % 3 == 0);
+        if (rc == DS_ENOSPACE) {
+            struct pollfd p = {.fd = ds_slog_fd(o->s), .events = POLLIN};
+            struct ds_slog_event e;
+
+            (void)poll(&p, 1, 1000);
+            (void)ds_slog_poll(o->s, &e, 1);
+            continue;
+        }
+        CHECK_OK(rc);
+        ack.key = k;
+        CHECK_EQ(write(fd, &ack, sizeof(ack)), (ssize_t)sizeof(ack));
+    }
+    _exit(0);
+}
+
+/* What was acknowledged is there, or what was begun after it. */
+static void check_acked(const struct rec *r, const struct rec *acked, uint64_t begun)
+{
+    bool as_acked = acked->at == 0 ? r->at == 0 : r->at != 0 && r->version == acked->version;
+    bool as_begun =
+        begun == UINT64_MAX ? r->at == 0 : begun != 0 && r->at != 0 && r->version == begun;
+
+    CHECK(as_acked || as_begun);
+}
+
 static void kill_at(const char *point, int nth)
 {
     struct owner o;
-    struct {
-        uint32_t key, size;
-        uint64_t version;
-    } ack;
+    struct ack ack;
     struct rec acked[KEYS] = {{0}};
     uint64_t begun[KEYS] = {0};
+    char spec[64];
     int fds[2];
     int status;
     pid_t pid;
@@ -291,40 +333,15 @@ static void kill_at(const char *point, int nth)
     CHECK_EQ(pipe(fds), 0);
     pid = fork();
     if (pid == 0) {
-        char spec[64];
-
         (void)snprintf(spec, sizeof(spec), "%s=kill@%d", point, nth);
         ds_failpoint_arm(spec);
-        owner_open(&o);
-        CHECK_OK(ds_slog_recover(o.s, recovered, &o));
-        for (unsigned i = 0; i < 3000; i++) {
-            unsigned k = (i * 7) % 61;
-            int rc;
-
-            ack.key = k | 0x10000; /* begun */
-            ack.size = i % 5 == 4 ? 0 : 2000 + i;
-            ack.version = o.version + 1;
-            CHECK_EQ(write(fds[1], &ack, sizeof(ack)), (ssize_t)sizeof(ack));
-            rc = i % 5 == 4 ? del(&o, k, i % 3 == 0) : put(&o, k, 2000 + i, i % 3 == 0);
-            if (rc == DS_ENOSPACE) {
-                struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
-                struct ds_slog_event e;
-
-                (void)poll(&p, 1, 1000);
-                (void)ds_slog_poll(o.s, &e, 1);
-                continue;
-            }
-            CHECK_OK(rc);
-            ack.key = k;
-            CHECK_EQ(write(fds[1], &ack, sizeof(ack)), (ssize_t)sizeof(ack));
-        }
-        _exit(0);
+        work_until_killed(&o, fds[1]);
     }
     (void)close(fds[1]);
     while (read(fds[0], &ack, sizeof(ack)) == (ssize_t)sizeof(ack)) {
-        unsigned k = ack.key & 0xffff;
+        unsigned k = ack.key & ~BEGUN;
 
-        if (ack.key >= 0x10000) {
+        if (ack.key >= BEGUN) {
             begun[k] = ack.size == 0 ? UINT64_MAX : ack.version;
         } else {
             acked[k] = (struct rec){.at = ack.size != 0, .version = ack.version, .size = ack.size};
@@ -335,15 +352,8 @@ static void kill_at(const char *point, int nth)
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL); /* the point was met */
     owner_reopen(&o, false);
-    for (unsigned k = 0; k < 61; k++) { /* what was acknowledged, or what was begun after it */
-        bool as_acked = acked[k].at == 0
-                            ? o.recs[k].at == 0
-                            : o.recs[k].at != 0 && o.recs[k].version == acked[k].version;
-        bool as_begun = begun[k] == UINT64_MAX
-                            ? o.recs[k].at == 0
-                            : begun[k] != 0 && o.recs[k].at != 0 && o.recs[k].version == begun[k];
-
-        CHECK(as_acked || as_begun);
+    for (unsigned k = 0; k < 61; k++) {
+        check_acked(&o.recs[k], &acked[k], begun[k]);
         CHECK(o.recs[k].at == 0 || get(&o, k) == 0);
     }
     CHECK_OK(put(&o, 100, 5000, true));
