@@ -63,6 +63,19 @@ int ds_sys_fsync(int fd)
     return rc < 0 ? -errno : 0;
 }
 
+int ds_sys_fdatasync(int fd)
+{
+    int rc = ds_failpoint("sys.fdatasync");
+
+    if (rc < 0) {
+        return rc;
+    }
+    do {
+        rc = fdatasync(fd);
+    } while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : 0;
+}
+
 void ds_sys_start_writeback(int fd)
 {
     (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);

@@ -21,6 +21,7 @@ DS_MUST_USE int ds_sys_renameat(int dir, const char *from, const char *to);
 int ds_sys_unlinkat(int dir, const char *path);
 DS_MUST_USE int ds_sys_fstat(int fd, struct stat *ret);
 DS_MUST_USE int ds_sys_fsync(int fd);
+DS_MUST_USE int ds_sys_fdatasync(int fd);
 
 /* Starts writing dirty pages to the disk without waiting. Best effort. */
 void ds_sys_start_writeback(int fd);

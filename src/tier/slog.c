@@ -177,8 +177,10 @@ static int submit(struct ds_slog *s, struct slog_op *op, enum slog_type type, bo
     rc = s->stopped_told ? DS_EIO : ds_slog_place(s, STREAM_PUT, op);
     if (rc < 0) {
         ds_free(op);
-        ds_slog_gc_step(s);
-        ds_slog_flush(s);
+        if (!s->polling) { /* not from a callback of the cleaner */
+            ds_slog_gc_step(s);
+            ds_slog_flush(s);
+        }
         return rc;
     }
     s->next_lsn++;
@@ -468,6 +470,7 @@ size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
         s->stopped_told = true;
         ret[n++] = (struct ds_slog_event){.type = DS_SLOG_ERROR, .rc = DS_EIO};
     }
+    s->polling = true;
     reap(s);
     while (n < max && (op = slog_pop(&s->ready)) != NULL) {
         n += finish(s, op, &ret[n]);
@@ -477,6 +480,7 @@ size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
         ds_slog_wake_at(s, 1);
     }
     ds_slog_gc_step(s);
+    s->polling = false;
     ds_slog_flush(s);
     return n;
 }

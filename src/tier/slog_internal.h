@@ -121,7 +121,7 @@ struct ds_slog {
     struct slog_ops ready;             /* taken, not returned yet */
     struct slog_gc gc;
     int64_t no_open_before_ns; /* the disk was full */
-    bool stopped_told, began;
+    bool stopped_told, began, polling;
     uint64_t corrupt_read;
     struct ds_slog_stats stats;
 

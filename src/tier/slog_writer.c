@@ -35,7 +35,7 @@ static int sync_fd(struct ds_slog *s, int fd)
 {
     int rc = ds_failpoint("slog.sync.before");
 
-    rc = rc < 0 ? rc : ds_sys_fsync(fd);
+    rc = rc < 0 ? rc : ds_sys_fdatasync(fd);
     if (rc == 0) {
         (void)ds_failpoint("slog.sync.after");
         (void)pthread_mutex_lock(&s->lock);

@@ -90,12 +90,17 @@ static bool moved(void *arg, const void *key, size_t key_size, ds_slog_at from, 
     struct owner *o = arg;
     struct rec *r = &o->recs[key_number(key, key_size)];
 
-    (void)flags;
     if (r->at != from) {
         return false;
     }
     CHECK((to == 0) == (rc != 0));
     r->at = to;
+    if (to != 0 && r->flags != flags) { /* noted while the copy was made */
+        int rc2 = ds_slog_note(o->s, to, key, key_size, r->flags, false, KEYS);
+
+        o->events -= rc2 == 0; /* nobody waits for this one */
+        CHECK(rc2 == 0 || rc2 == DS_ENOSPACE);
+    }
     return true;
 }
 

@@ -377,3 +377,50 @@ DS_TEST(slog__reads_by_a_thread_what_the_ring_does_not)
     ds_failpoint_arm(NULL);
     owner_fini(&o, true);
 }
+
+/* Notes are cleaned too: the copy of a record has the newest flags, and no older note undoes them.
+ */
+DS_TEST_TIMEOUT(slog__flags_outlive_cleaning, 120)
+{
+    struct owner o;
+    uint64_t x = ds_test_seed() | 1;
+    uint16_t flags[30] = {0};
+
+    owner_init(&o, 12 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    for (unsigned k = 0; k < 30; k++) {
+        CHECK_OK(put(&o, k, 3000, false));
+    }
+    for (int i = 0; i < 8000; i++) {
+        unsigned k;
+        int rc;
+        char key[32];
+
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        k = (unsigned)(x >> 33) % 30;
+        if (i % 10 == 0) {
+            rc = ds_slog_note(o.s, o.recs[k].at, key, key_of(k, key), (uint16_t)i, false, k);
+            CHECK(rc == 0 || rc == DS_ENOSPACE);
+            if (rc == 0) {
+                o.recs[k].flags = flags[k] = (uint16_t)i;
+                owner_wait(&o, o.events + 1);
+            }
+        }
+        rc = put(&o, 30 + (unsigned)(x >> 23) % 300, (x >> 40) % 16384, false);
+        CHECK(rc == 0 || rc == DS_ENOSPACE);
+        if (rc == DS_ENOSPACE) {
+            struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
+            struct ds_slog_event e;
+
+            CHECK_EQ(poll(&p, 1, 30000), 1);
+            CHECK_EQ(ds_slog_poll(o.s, &e, 1), 0u);
+        }
+    }
+    CHECK_GT(stats_of(&o).moves, 30u);
+    owner_reopen(&o, false);
+    for (unsigned k = 0; k < 30; k++) {
+        CHECK_EQ(o.recs[k].flags, flags[k]);
+        CHECK_OK(get(&o, k));
+    }
+    owner_fini(&o, true);
+}

@@ -226,7 +226,12 @@ DS_TEST_TIMEOUT(slog__no_flipped_bit_gives_wrong_bytes, 120)
     for (int clean = 0; clean < 2; clean++) { /* at a recovery: others are kept */
         for (off_t at = 0; at < SEGMENT;
              at += at < 4096 + 1536 || at >= SEGMENT - 600 ? 37 : 4096) {
+            static const uint8_t zeros[64];
+
             o.s = ds_slog_close(o.s, clean);
+            if (clean == 0) { /* as if it had not been sealed: it is scanned */
+                CHECK_EQ(pwrite(fd, zeros, 64, SEGMENT - 64), 64);
+            }
             flip(fd, at);
             owner_reopen(&o, false);
             CHECK_GE(o.recovered, 2u);

@@ -37,11 +37,11 @@ static int file_of_fd[1024]; /* + 1 */
 
 int __real_openat(int dir, const char *path, int flags, mode_t mode);
 ssize_t __real_pwrite(int fd, const void *p, size_t n, off_t at);
-int __real_fsync(int fd);
 int __real_unlinkat(int dir, const char *path, int flags);
 int __wrap_openat(int dir, const char *path, int flags, mode_t mode);
 ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t at);
 int __wrap_fsync(int fd);
+int __wrap_fdatasync(int fd);
 int __wrap_unlinkat(int dir, const char *path, int flags);
 
 static struct event *add(enum what what, int file)
@@ -114,6 +114,11 @@ int __wrap_fsync(int fd)
     }
     (void)pthread_mutex_unlock(&lock);
     return 0;
+}
+
+int __wrap_fdatasync(int fd)
+{
+    return __wrap_fsync(fd);
 }
 
 int __wrap_unlinkat(int dir, const char *path, int flags)
