@@ -2,6 +2,7 @@
 #   make             release build in build/release      make test       everything that is checked
 #   make deps        packages and build/venv             make asan-test  C tests under ASan + UBSan
 #   make demo        a cluster on this machine           make tsan-test  C tests under TSan
+#   make asan-fault-test, tsan-fault-test   fault and dscli tests against programs built so
 #   make format      clang-format on all C files         make clean      remove build/
 JOBS ?= $(shell nproc)
 VENV := build/venv
@@ -9,7 +10,8 @@ PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: all build deps system-deps python-package test asan-test tsan-test demo clean format
+.PHONY: all build deps system-deps python-package test asan-test tsan-test asan-fault-test \
+	tsan-fault-test demo clean format
 .DELETE_ON_ERROR:
 
 all: build
@@ -47,6 +49,14 @@ test: deps
 asan-test tsan-test: %-test: deps
 	@$(MAKE) -s --no-print-directory build-$*
 	@$(PYTHON) tools/run_tests.py --preset $* ctest
+
+# The programs of the build are used: keeper, worker, dscli and the clients of tests/fault. Python's
+# own client is not: an interpreter without sanitizers cannot load it.
+asan-fault-test tsan-fault-test: %-fault-test: deps
+	@$(MAKE) -s --no-print-directory build-$*
+	@$(PYTHON) tools/run_tests.py --preset $* tests/fault
+	@DS_BUILD_DIR=$(CURDIR)/build/$* $(PYTHON) -m pytest tests/integration/test_dscli.py \
+		tests/integration/test_cpp.py
 
 demo: deps
 	@$(MAKE) -s --no-print-directory build-release python-package

@@ -13,6 +13,20 @@ if(NOT TARGET ds)
   return()
 endif()
 
+# The original's name, as a script of the linker.
+install(FILES cmake/libdatasystem.so.in DESTINATION ${CMAKE_INSTALL_LIBDIR}
+  RENAME libdatasystem.so)
+
+install(FILES docs/man/dscli.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES docs/man/dsworker.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
+if(TARGET dscli)
+  install(CODE "
+    execute_process(COMMAND $<TARGET_FILE:dscli> completion COMMAND_ERROR_IS_FATAL ANY
+      OUTPUT_FILE \"${PROJECT_BINARY_DIR}/dscli.bash\")")
+  install(FILES ${PROJECT_BINARY_DIR}/dscli.bash RENAME dscli
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+endif()
+
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/ds)
 install(TARGETS ds ds_static EXPORT ds-targets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}

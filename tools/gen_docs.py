@@ -63,7 +63,7 @@ def table(head, rows):
 
 
 def config_md(data):
-    by = {s: [o for o in data["options"] if o["status"] == s] for s in ("active", "ignored", "refused")}
+    by = {s: [o for o in data["options"] if o["status"] == s] for s in ("active", "ignored", "refused", "obsolete")}
     active = [(f"`{o['name']}`", default_of(o), o["accepted"], o["sentence"]) for o in by["active"]]
     refused = [(f"`{o['name']}`", o["sentence"], o["why"]) for o in by["refused"]]
     ignored = [(f"`{o['name']}`", o["sentence"], o["why"]) for o in by["ignored"]]
@@ -82,8 +82,12 @@ def config_md(data):
     lines += ["They are accepted at the original's default. Anything else ends the start.", ""]
     lines += table(("flag", "there", "why not here"), refused)
     lines += ["", "## Flags of the original that are ignored", ""]
-    lines += ["They are accepted; a value other than the original's default gives a warning.", ""]
+    lines += ["They are accepted; a value other than a default of the original gives a warning. For a file, which"
+              " names every flag, it is one warning for all of them.", ""]
     lines += table(("flag", "there", "why not here"), ignored)
+    lines += ["", "## Flags that the original ignores or has removed", ""]
+    names = ", ".join(f"`{o['name']}`" for o in by["obsolete"])
+    lines += [f"Accepted with any value, without a warning: {names}."]
     return "\n".join(lines) + "\n"
 
 
@@ -164,6 +168,8 @@ def dsworker_8(data):
     lines += [roff(", ".join(o["name"] for o in data["options"] if o["status"] == "refused") + ".")]
     lines += [".PP", roff("Ignored with a warning when they differ from it:"), ".PP"]
     lines += [roff(", ".join(o["name"] for o in data["options"] if o["status"] == "ignored") + ".")]
+    lines += [".PP", roff("Ignored with any value, as by the original:"), ".PP"]
+    lines += [roff(", ".join(o["name"] for o in data["options"] if o["status"] == "obsolete") + ".")]
     lines += [".SH SEE ALSO", ".BR dscli (1)"]
     return "\n".join(lines) + "\n"
 

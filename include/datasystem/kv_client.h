@@ -366,7 +366,8 @@ public:
                 readOnlyBuffers[i] = detail::Access::Lend<ReadOnlyBuffer>(detail::Value(view));
                 any = true;
             } else if (status.IsOk()) {
-                status = detail::Failure(rc, &part.key);
+                status =
+                    rc == DS_ERANGE ? ReadRange(client, part.key) : detail::Failure(rc, &part.key);
             }
         }
         return any ? Status() : status;
@@ -462,6 +463,18 @@ public:
 private:
     friend class DsClient;
 
+    /* What K_OUT_OF_RANGE of Read() is about: without an offset only the number of views is. */
+    [[gnu::cold, gnu::noinline]] static Status ReadRange(struct ds_client *client,
+                                                         const std::string &key)
+    {
+        struct ds_view view;
+        int rc = ds_kv_try_get(client, key.data(), key.size(), &view);
+        if (rc >= 0) {
+            ds_view_release(&view);
+        }
+        return Status(K_OUT_OF_RANGE, rc == DS_ERANGE ? detail::kManyViews : detail::kOffset);
+    }
+
     static Status CountsDiffer()
     {
         return Status(K_INVALID, detail::Literal("There should be as many values as keys."));
@@ -501,7 +514,9 @@ private:
             handles[i] = detail::Access::Handle(*buffers[i]);
             any = any || handles[i] != nullptr;
         }
-        return any ? detail::Result(ds_kv_publish(client, handles.data(), n, nullptr)) : status;
+        return any ? detail::Result(ds_kv_publish(client, handles.data(), n, nullptr), DS_EINVAL,
+                                    detail::kPublished)
+                   : status;
     }
 
     static Status CheckBuffers(const std::shared_ptr<Buffer> *buffers, size_t n)

@@ -5,8 +5,9 @@
  * Ownership: ds_client_open() gives a handle that ds_client_close() ends. Views and buffers may
  *            outlive the close: the shared memory stays mapped until the last of them is released.
  * Threads:   all calls on one handle may run in several threads at the same time.
- * fork():    a child must not use the parent's handle for new calls (DS_ENOTREADY); it opens its
- *            own. Views inherited from the parent stay readable in the child.
+ * fork():    in the child, calls on the parent's handle are DS_ENOTREADY (ds_client_forked()); it
+ *            opens its own. Views and buffers inherited from the parent stay readable in the child,
+ *            also after it has closed its copy of the parent's handle.
  * Errors:    negative codes of error.h. Calls that need the worker end at their deadline with
  *            DS_ETIMEOUT; while the worker restarts they wait for it, within the same deadline.
  */
@@ -29,21 +30,33 @@ struct ds_client_options {
     int32_t connect_timeout_ms; /* 9000; at least 500 */
     int32_t request_timeout_ms; /* 0 = the same as connect_timeout_ms */
     const char *tenant_id;      /* only "" until tenants exist: else DS_ENOTSUPPORTED */
+    char *ret_reason;           /* or NULL: where a failed open says why, naming the */
+    size_t reason_size;         /* address or socket, and what to do; see DS_REASON_SIZE */
+    bool interruptible;         /* a signal ends a get that waits, with DS_EINTERRUPTED: for */
+                                /* languages that run signal handlers between calls */
 };
+
+#define DS_REASON_SIZE 512 /* enough for any reason */
 
 DS_API void ds_client_options_init(struct ds_client_options *options);
 
 /*
  * Connects, maps the shared memory and starts a session.
- * DS_EUNAVAILABLE: nobody listens there. DS_EDENIED: the worker refuses this user.
- * DS_ENOTSUPPORTED: the worker is there, but its memory cannot be shared with this process (another
- * host or container without the socket directory). DS_EVERSION. DS_EINVAL. DS_ETIMEOUT. DS_ENOMEM.
+ * DS_EUNAVAILABLE: nobody listens there, or something that is not a worker. DS_EDENIED: the worker,
+ * or the permissions of its socket, refuse this user. DS_ENOTSUPPORTED: the worker is there, but
+ * its memory cannot be shared with this process (another host, or a container without the socket's
+ * directory). DS_EAGAIN: as many clients as it takes are connected. DS_EVERSION. DS_EINVAL.
+ * DS_ETIMEOUT. DS_ENOMEM. options->ret_reason says more.
  */
 DS_API DS_MUST_USE int ds_client_open(const struct ds_client_options *options,
                                       struct ds_client **ret);
 
 /* Ends the session; NULL is a no-op. Waiting calls of other threads end with DS_ESHUTDOWN. */
 DS_API void ds_client_close(struct ds_client *client);
+
+/* Whether this process is a child, forked after the handle was opened: the session is the
+ * parent's. */
+DS_API bool ds_client_forked(const struct ds_client *client);
 
 /* 0 if the worker answers within the request timeout. */
 DS_API DS_MUST_USE int ds_client_health(struct ds_client *client);
@@ -72,7 +85,16 @@ struct ds_worker_stats {
     uint64_t keeper_pid;
     uint64_t uptime_ms;
     uint64_t passes; /* over the rings, since the worker started */
-    uint64_t reserved[8];
+    uint64_t spilled_objects; /* whose bytes are on disk alone; also counted in `objects` */
+    uint64_t spilled_bytes;   /* of their values */
+    uint64_t spills;          /* objects written to disk since the worker started */
+    uint64_t fetches;         /* objects read back */
+    uint64_t drops;           /* spilled objects given up for room on disk */
+    uint64_t tier_errors;     /* work of slower tiers that failed */
+    uint64_t l2_loads;        /* objects brought back from second-level storage */
+    uint64_t l2_uploads;      /* write-back objects uploaded */
+    uint64_t l2_waiting;      /* write-back objects that are still to be uploaded */
+    uint64_t reserved[15];
 };
 
 DS_API DS_MUST_USE int ds_client_stats(struct ds_client *client, struct ds_worker_stats *ret);

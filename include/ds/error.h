@@ -45,6 +45,8 @@ extern "C" {
       "check that a worker listens on that address")                                               \
     X(SEALED, 2000, "K_OC_ALREADY_SEALED", "Object already sealed", "create a new object")         \
     X(NOTINUSE, 2001, "K_OC_OBJECT_NOT_IN_USED", "Object not in use", "increase the reference")    \
+    X(QUEUEFULL, 2003, "K_WRITE_BACK_QUEUE_FULL", "Write back queue is full",                      \
+      "retry later; the second-level storage is slower than the writers")                          \
     X(EXISTS, 2004, "K_OC_KEY_ALREADY_EXIST", "Key already exists", "choose another key")          \
     X(STALE, 2006, "K_BUFFER_DEPRECATED", "Buffer deprecated", "get the object again")
 

@@ -2,8 +2,9 @@
 /*
  * types.h - types that all parts of the C API share.
  *
- * Keys are 1 to DS_KEY_SIZE_MAX opaque bytes. Values are bytes. Nothing is NUL-terminated. Times
- * are milliseconds unless the name says otherwise.
+ * Keys are 1 to DS_KEY_SIZE_MAX opaque bytes, any bytes: the rule that Python, C++ and dscli have
+ * for the characters of keys is theirs, so a key with others can be used from C only. Values are
+ * bytes. Nothing is NUL-terminated. Times are milliseconds unless the name says otherwise.
  */
 #ifndef DS_TYPES_H
 #define DS_TYPES_H

@@ -249,8 +249,8 @@ static int keys_fill(struct ds_py_state *state, PyObject *list, struct ds_py_key
     return 0;
 }
 
-int ds_py_keys_get(struct ds_py_state *state, PyObject *list, const char *name, size_t max,
-                   struct ds_py_keys *ret)
+static int keys_check(struct ds_py_state *state, PyObject *list, const char *name, size_t max,
+                      size_t *ret_n)
 {
     size_t n;
 
@@ -266,7 +266,16 @@ int ds_py_keys_get(struct ds_py_state *state, PyObject *list, const char *name, 
         ds_py_fail(state, DS_EINVAL, NULL, "The objectKeys size exceed %zu", max);
         return -1;
     }
-    if (keys_alloc(n, ret) < 0) {
+    *ret_n = n;
+    return 0;
+}
+
+int ds_py_keys_get(struct ds_py_state *state, PyObject *list, const char *name, size_t max,
+                   struct ds_py_keys *ret)
+{
+    size_t n;
+
+    if (keys_check(state, list, name, max, &n) < 0 || keys_alloc(n, ret) < 0) {
         return -1;
     }
     return keys_fill(state, list, ret, n);
@@ -292,6 +301,49 @@ int ds_py_nested_get(struct ds_py_state *state, PyObject *list, struct ds_py_key
         return 0;
     }
     return ds_py_keys_get(state, list, "nested_object_keys", DS_BATCH_MAX, ret);
+}
+
+/* No exception: false for what is no legal key. */
+static bool key_read(PyObject *object, struct ds_bytes *ret)
+{
+    Py_ssize_t size = 0;
+
+    if (PyUnicode_Check(object)) {
+        ret->data = PyUnicode_AsUTF8AndSize(object, &size);
+        if (ret->data == NULL) {
+            PyErr_Clear();
+            return false;
+        }
+    } else {
+        ret->data = PyBytes_AS_STRING(object);
+        size = PyBytes_GET_SIZE(object);
+    }
+    ret->size = (size_t)size;
+    return size > 0 && key_is_legal(ret->data, ret->size);
+}
+
+int ds_py_keys_get_some(struct ds_py_state *state, PyObject *list, const char *name, size_t max,
+                        struct ds_py_keys *ret)
+{
+    size_t n;
+
+    if (keys_check(state, list, name, max, &n) < 0 || keys_alloc(n, ret) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        PyObject *object = PyList_GET_ITEM(list, (Py_ssize_t)i);
+        bool is_key = PyUnicode_Check(object) || PyBytes_Check(object);
+
+        if (i > 0 && is_key && !key_read(object, &ret->keys[i])) {
+            ret->results[i] = DS_EINVAL;
+            Py_INCREF(object);
+            ret->objects[ret->n++] = object;
+        } else if (keys_append(state, ret, object) < 0) {
+            ds_py_keys_release(ret);
+            return -1;
+        }
+    }
+    return 0;
 }
 
 void ds_py_keys_release(struct ds_py_keys *keys)

@@ -63,6 +63,19 @@ static int buffer_check(const struct ds_py_buffer *self)
     return -1;
 }
 
+void *ds_py_fail_read_only(const struct ds_py_buffer *self)
+{
+    if (Py_TYPE((PyObject *)self) == self->state->value_buffer_type) {
+        return ds_py_fail_hint(
+            self->state, DS_ESEALED, self->key, "make another one with mcreate()",
+            "The value of key %R is published and does not change any more", self->key);
+    }
+    return ds_py_fail_hint(self->state, DS_ESEALED, self->key,
+                           "what shall change is to be published, not sealed; a value set through "
+                           "KVClient never changes",
+                           "The object of key %R cannot change any more", self->key);
+}
+
 static void nap(long microseconds)
 {
     struct timespec time = {.tv_nsec = microseconds * 1000};

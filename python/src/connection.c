@@ -37,6 +37,11 @@ int ds_py_call_start(struct ds_py_state *state, struct ds_py_connection *connect
         ds_py_fail(state, DS_ENOTREADY, NULL, "The client is closed");
         return -1;
     }
+    if (ds_client_forked(connection->client)) {
+        ds_py_fail(state, DS_ENOTREADY, NULL,
+                   "This client was made before fork(): call init() in the child");
+        return -1;
+    }
     Py_INCREF(connection);
     connection->calls++;
     ret->state = state;
@@ -95,32 +100,20 @@ int ds_py_wait_check(const struct ds_py_connection *connection)
 
 /* --- opening --- */
 
-static void open_failed(struct ds_py_state *state, int code,
-                        const struct ds_client_options *options)
+static int connection_open(struct ds_py_connection *self, struct ds_client_options *options)
 {
-    if (code == DS_EUNAVAILABLE || code == DS_ETIMEOUT) {
-        ds_py_fail(state, code, NULL,
-                   "No worker answers at %s:%d (empty and 0: DATASYSTEM_HOST and DATASYSTEM_PORT, "
-                   "then 127.0.0.1:31501). Start one: dscli start -w --worker_address host:port",
-                   options->host, (int)options->port);
-    } else if (code == DS_ENOTSUPPORTED && options->tenant_id[0] != '\0') {
-        ds_py_fail(state, code, NULL, "tenant_id '%s': the worker has no tenants yet",
-                   options->tenant_id);
-    } else {
-        ds_py_fail_call(state, code, NULL, "connect to the worker");
-    }
-}
-
-static int connection_open(struct ds_py_connection *self, const struct ds_client_options *options)
-{
+    char reason[DS_REASON_SIZE] = "";
     struct ds_client *client = NULL;
     int rc;
 
+    options->ret_reason = reason;
+    options->reason_size = sizeof(reason);
+    options->interruptible = true;
     PyThreadState *thread = PyEval_SaveThread();
     rc = ds_client_open(options, &client);
     PyEval_RestoreThread(thread);
     if (rc < 0) {
-        open_failed(self->state, rc, options);
+        ds_py_fail_hint(self->state, rc, NULL, "", "Cannot connect: %s", reason);
         return -1;
     }
     self->client = client;
@@ -181,7 +174,8 @@ static PyObject *connection_close(PyObject *object, PyObject *unused)
     struct ds_py_connection *self = (struct ds_py_connection *)object;
 
     (void)unused;
-    if (self->calls > 0) {
+    /* In a child, calls of the parent's other threads never end. */
+    if (self->calls > 0 && !ds_client_forked(self->client)) {
         self->closing = true;
     } else {
         connection_end(self);
@@ -195,6 +189,14 @@ static PyObject *connection_closed(PyObject *object, void *unused)
 
     (void)unused;
     return PyBool_FromLong(self->client == NULL || self->closing);
+}
+
+static PyObject *connection_forked(PyObject *object, void *unused)
+{
+    const struct ds_py_connection *self = (struct ds_py_connection *)object;
+
+    (void)unused;
+    return PyBool_FromLong(self->client != NULL && ds_client_forked(self->client));
 }
 
 static PyObject *connection_health(PyObject *object, PyObject *unused)
@@ -233,6 +235,15 @@ static const struct {
     {"worker_pid", offsetof(struct ds_worker_stats, worker_pid)},
     {"keeper_pid", offsetof(struct ds_worker_stats, keeper_pid)},
     {"uptime_ms", offsetof(struct ds_worker_stats, uptime_ms)},
+    {"spilled_objects", offsetof(struct ds_worker_stats, spilled_objects)},
+    {"spilled_bytes", offsetof(struct ds_worker_stats, spilled_bytes)},
+    {"spills", offsetof(struct ds_worker_stats, spills)},
+    {"fetches", offsetof(struct ds_worker_stats, fetches)},
+    {"drops", offsetof(struct ds_worker_stats, drops)},
+    {"tier_errors", offsetof(struct ds_worker_stats, tier_errors)},
+    {"l2_loads", offsetof(struct ds_worker_stats, l2_loads)},
+    {"l2_uploads", offsetof(struct ds_worker_stats, l2_uploads)},
+    {"l2_waiting", offsetof(struct ds_worker_stats, l2_waiting)},
 };
 
 static PyObject *stats_to_dict(const struct ds_worker_stats *stats)
@@ -283,6 +294,7 @@ static PyMethodDef connection_methods[] = {
 
 static PyGetSetDef connection_getset[] = {
     {"closed", connection_closed, NULL, "Whether close() was called.", NULL},
+    {"forked", connection_forked, NULL, "Whether it is that of a parent process.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -19,7 +19,7 @@
 #include <ds/ds.h>
 
 #define DS_PY_COPY_UNLOCKED 65536 /* below, letting the GIL go costs more than the copy */
-#define DS_PY_SLICE_MS 250        /* a wait looks for signals and close() this often */
+#define DS_PY_SLICE_MS 250        /* how often a wait looks for close() and the like */
 #define DS_PY_VIEW_POOL 256       /* freed view objects kept for the next gets */
 
 struct ds_py_view;
@@ -53,8 +53,15 @@ struct ds_py_state *ds_py_state_of(PyTypeObject *type);
 /* Sets the DsError for `code` (a negative DS_E*); `key` may be NULL. Returns NULL. */
 void *ds_py_fail(struct ds_py_state *state, int code, PyObject *key, const char *format, ...);
 
+/* The same with another hint than that of the code; "" for none. */
+void *ds_py_fail_hint(struct ds_py_state *state, int code, PyObject *key, const char *hint,
+                      const char *format, ...);
+
 /* The same for a call of libds that failed; `what` completes "Cannot ...". */
 void *ds_py_fail_call(struct ds_py_state *state, int code, PyObject *key, const char *what);
+
+#define DS_PY_HINT_LATCH "somebody else holds it: try again, or with a longer timeout_sec"
+#define DS_PY_NESTS_ITSELF "Object %R cannot be nested in itself"
 
 /* yr.datasystem.util.Status of `code`. */
 PyObject *ds_py_status(struct ds_py_state *state, int code, const char *detail);
@@ -101,6 +108,11 @@ struct ds_py_keys {
 /* Exactly a list of 1 to `max` keys. `name` is the argument's, for messages. */
 int ds_py_keys_get(struct ds_py_state *state, PyObject *list, const char *name, size_t max,
                    struct ds_py_keys *ret);
+
+/* The same, but only the first key can refuse the call: the result of another one that is not legal
+ * is DS_EINVAL, and it is not to be used. */
+int ds_py_keys_get_some(struct ds_py_state *state, PyObject *list, const char *name, size_t max,
+                        struct ds_py_keys *ret);
 
 /* The same for an optional list: NULL, None and [] are no keys. Each must be exactly a str. */
 int ds_py_nested_get(struct ds_py_state *state, PyObject *list, struct ds_py_keys *ret);
@@ -201,6 +213,9 @@ void ds_py_buffer_leave(struct ds_py_buffer *self);
 typedef int ds_py_latch(struct ds_buffer *buffer, int64_t timeout_ms);
 int ds_py_buffer_latch(struct ds_py_buffer *self, ds_py_latch *latch, int64_t timeout_ms,
                        int *ret_rc);
+
+/* The exception for a write to a buffer that cannot change any more. Returns NULL. */
+void *ds_py_fail_read_only(const struct ds_py_buffer *self);
 
 /* A memoryview of the whole buffer that keeps it alive. */
 PyObject *ds_py_buffer_view(struct ds_py_buffer *self, bool writable);

@@ -26,34 +26,42 @@ static PyObject *imported(PyObject **slot, const char *module_name, const char *
     return *slot;
 }
 
-static void raise_error(struct ds_py_state *state, int code, PyObject *key, PyObject *detail)
+/* `hint`: NULL for that of the code. Takes `detail`, which may be NULL with an exception set. */
+static void raise_error(struct ds_py_state *state, int code, PyObject *key, const char *hint,
+                        PyObject *detail)
 {
     PyObject *make = imported(&state->make_error, "yr.datasystem.errors", "from_code");
-    PyObject *error;
+    PyObject *error = NULL;
 
-    if (make == NULL) {
-        return;
+    if (make != NULL && detail != NULL) {
+        error =
+            PyObject_CallFunction(make, "iOOz", -code, detail, key != NULL ? key : Py_None, hint);
     }
-    error = PyObject_CallFunction(make, "iOO", -code, detail, key != NULL ? key : Py_None);
-    if (error == NULL) {
-        return;
+    Py_XDECREF(detail);
+    if (error != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(error);
     }
-    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    Py_DECREF(error);
 }
 
 void *ds_py_fail(struct ds_py_state *state, int code, PyObject *key, const char *format, ...)
 {
     va_list args;
-    PyObject *detail;
 
     va_start(args, format);
-    detail = PyUnicode_FromFormatV(format, args);
+    raise_error(state, code, key, NULL, PyUnicode_FromFormatV(format, args));
     va_end(args);
-    if (detail != NULL) {
-        raise_error(state, code, key, detail);
-        Py_DECREF(detail);
-    }
+    return NULL;
+}
+
+void *ds_py_fail_hint(struct ds_py_state *state, int code, PyObject *key, const char *hint,
+                      const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    raise_error(state, code, key, hint, PyUnicode_FromFormatV(format, args));
+    va_end(args);
     return NULL;
 }
 

@@ -75,14 +75,18 @@ static PyObject *item_of(struct ds_py_state *state, enum get_kind kind, struct d
 struct failure {
     int code;
     PyObject *object;
+    bool offset; /* DS_ERANGE is about the offset, not about the number of views */
 };
 
-static void note_failure(int code, PyObject *object, struct failure *failure)
+/* True if it was taken. */
+static bool note_failure(int code, PyObject *object, struct failure *failure)
 {
-    if (failure->object == NULL || (failure->code == DS_ENOTFOUND && code != DS_ENOTFOUND)) {
-        failure->code = code;
-        failure->object = object;
+    if (failure->object != NULL && (failure->code != DS_ENOTFOUND || code == DS_ENOTFOUND)) {
+        return false;
     }
+    failure->code = code;
+    failure->object = object;
+    return true;
 }
 
 static void raise_failure(struct ds_py_state *state, const struct failure *failure)
@@ -90,9 +94,13 @@ static void raise_failure(struct ds_py_state *state, const struct failure *failu
     if (failure->code == DS_ENOTFOUND) {
         ds_py_fail(state, DS_ENOTFOUND, failure->object, "Cannot get objects from worker");
     } else if (failure->code == DS_ERANGE) {
-        ds_py_fail(state, DS_ERANGE, failure->object,
-                   "The offset is not inside the value of key %R, or too many views are held",
-                   failure->object);
+        if (failure->offset) {
+            ds_py_fail_hint(state, DS_ERANGE, failure->object, "",
+                            "The offset is not inside the value of key %R", failure->object);
+        } else {
+            ds_py_fail_hint(state, DS_ERANGE, failure->object, "release some of them",
+                            "This client holds as many views as it may");
+        }
     } else {
         ds_py_fail_call(state, failure->code, failure->object, "get");
     }
@@ -192,7 +200,7 @@ static int missing_deliver(struct ds_py_state *state, enum get_kind kind, bool a
             missing->index[left] = missing->index[i];
             left++;
         } else {
-            note_failure(missing->results[i], missing->objects[i], &missing->failure);
+            (void)note_failure(missing->results[i], missing->objects[i], &missing->failure);
         }
     }
     missing->n = left;
@@ -415,8 +423,9 @@ static int parse_part(struct ds_py_state *state, PyObject *param, struct part *r
 }
 
 /* The part of a value that is here; 0, or an error of libds with *ret = NULL, or with an exception
- * set DS_ERUNTIME. */
-static int part_of_local(const struct ds_py_call *call, const struct part *part, PyObject **ret)
+ * set DS_ERUNTIME. *ret_offset: DS_ERANGE is about the offset. */
+static int part_of_local(const struct ds_py_call *call, const struct part *part, bool *ret_offset,
+                         PyObject **ret)
 {
     struct ds_view view;
     size_t offset = (size_t)part->offset;
@@ -424,10 +433,11 @@ static int part_of_local(const struct ds_py_call *call, const struct part *part,
     int rc = ds_kv_try_get(call->client, part->key.data, part->key.size, &view);
 
     if (rc < 0) {
-        return DS_ENOTFOUND;
+        return rc == DS_ERANGE ? rc : DS_ENOTFOUND;
     }
     if (offset >= view.size) {
         ds_view_release(&view);
+        *ret_offset = true;
         return DS_ERANGE;
     }
     size = view.size - offset;
@@ -438,13 +448,15 @@ static int part_of_local(const struct ds_py_call *call, const struct part *part,
     return *ret == NULL ? DS_ERUNTIME : 0;
 }
 
-static int read_part(const struct ds_py_call *call, const struct part *part, PyObject **ret)
+static int read_part(const struct ds_py_call *call, const struct part *part, bool *ret_offset,
+                     PyObject **ret)
 {
     struct ds_view view;
     int rc;
 
     *ret = NULL;
-    rc = part_of_local(call, part, ret);
+    *ret_offset = false;
+    rc = part_of_local(call, part, ret_offset, ret);
     if (rc != DS_ENOTFOUND) {
         return rc;
     }
@@ -456,6 +468,7 @@ static int read_part(const struct ds_py_call *call, const struct part *part, PyO
         *ret = ds_py_view_new(call->state, &view, 0, view.size);
         return *ret == NULL ? DS_ERUNTIME : 0;
     }
+    *ret_offset = true; /* a view more would have been refused above */
     return rc;
 }
 
@@ -463,24 +476,27 @@ static int read_part(const struct ds_py_call *call, const struct part *part, PyO
 static int read_parts(const struct ds_py_call *call, PyObject *params, PyObject *result)
 {
     struct ds_py_state *state = call->state;
-    struct failure failure = {0, NULL};
+    struct failure failure = {.code = 0};
     bool found = false;
 
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(params); i++) {
         struct part part;
         PyObject *item;
+        bool offset;
         int rc;
 
         if (parse_part(state, PyTuple_GET_ITEM(params, i), &part) < 0) {
             return -1;
         }
-        rc = read_part(call, &part, &item);
+        rc = read_part(call, &part, &offset, &item);
         if (PyErr_Occurred() != NULL) {
             return -1;
         }
         found = found || rc == 0;
         if (item == NULL) {
-            note_failure(rc, part.object, &failure);
+            if (note_failure(rc, part.object, &failure)) {
+                failure.offset = offset;
+            }
             item = Py_None;
             Py_INCREF(item);
         }

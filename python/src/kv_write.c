@@ -230,17 +230,65 @@ static size_t first_failed(const struct ds_py_keys *keys)
     return i;
 }
 
+/* Without the keys that are not legal: the first one always is. */
+static int mset_some(struct ds_client *client, struct ds_py_keys *keys, const struct values *values,
+                     const struct ds_set_options *options)
+{
+    char *block =
+        PyMem_RawMalloc(keys->n * (2 * sizeof(struct ds_bytes) + sizeof(size_t) + sizeof(int)));
+    struct ds_bytes *some_keys = (struct ds_bytes *)(void *)block;
+    struct ds_bytes *some_values;
+    size_t *index;
+    int *results;
+    size_t n = 0;
+    int rc;
+
+    if (block == NULL) {
+        keys->results[0] = DS_ENOMEM;
+        return DS_ENOMEM;
+    }
+    some_values = some_keys + keys->n;
+    index = (size_t *)(void *)(some_values + keys->n);
+    results = (int *)(void *)(index + keys->n);
+    for (size_t i = 0; i < keys->n; i++) {
+        if (keys->results[i] == 0) {
+            some_keys[n] = keys->keys[i];
+            some_values[n] = values->bytes[i];
+            index[n++] = i;
+        }
+    }
+    rc = ds_kv_mset(client, some_keys, some_values, n, options, results);
+    for (size_t i = 0; i < n; i++) {
+        keys->results[index[i]] = results[i];
+    }
+    PyMem_RawFree(block);
+    return rc;
+}
+
+static bool all_legal(const struct ds_py_keys *keys)
+{
+    for (size_t i = 0; i < keys->n; i++) {
+        if (keys->results[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static PyObject *mset_values(struct ds_py_kv *self, struct ds_py_keys *keys,
                              const struct values *values, const struct ds_set_options *options)
 {
     struct ds_py_call call;
+    bool legal;
     int rc;
 
     if (ds_py_call_start(self->state, self->connection, &call) < 0) {
         return NULL;
     }
+    legal = all_legal(keys);
     PyThreadState *thread = PyEval_SaveThread();
-    rc = ds_kv_mset(call.client, keys->keys, values->bytes, keys->n, options, keys->results);
+    rc = legal ? ds_kv_mset(call.client, keys->keys, values->bytes, keys->n, options, keys->results)
+               : mset_some(call.client, keys, values, options);
     PyEval_RestoreThread(thread);
     ds_py_call_end(&call);
     if (rc < 0) {
@@ -286,7 +334,7 @@ PyObject *ds_py_kv_mset(PyObject *object, PyObject *const *args, Py_ssize_t narg
         return NULL;
     }
     if (parse_options(self->state, args + 2, &options) < 0 ||
-        ds_py_keys_get(self->state, args[0], "keys", DS_BATCH_MAX, &keys) < 0) {
+        ds_py_keys_get_some(self->state, args[0], "keys", DS_BATCH_MAX, &keys) < 0) {
         return NULL;
     }
     result = mset_lists(self, &keys, args[1], &options);
@@ -466,7 +514,8 @@ static int check_distinct(struct ds_py_state *state, PyObject *buffers)
     n = PySet_GET_SIZE(set);
     Py_DECREF(set);
     if (n != PyTuple_GET_SIZE(buffers)) {
-        ds_py_fail(state, DS_EDUPLICATED, NULL, "A buffer is listed twice");
+        ds_py_fail_hint(state, DS_EDUPLICATED, NULL, "list each buffer once",
+                        "A buffer is listed twice");
         return -1;
     }
     return 0;
@@ -542,6 +591,12 @@ static int publish_run(const struct ds_py_call *call, const struct publish *publ
     rc = ds_kv_publish(call->client, publish->buffers, publish->n, publish->results);
     PyEval_RestoreThread(thread);
     for (size_t i = 0; i < publish->n; i++) {
+        if (publish->results[i] == DS_EINVAL) {
+            ds_py_fail(call->state, DS_EINVAL, publish->objects[i]->key,
+                       "The buffer of key %R was published already: make another with mcreate()",
+                       publish->objects[i]->key);
+            return -1;
+        }
         if (publish->results[i] < 0) {
             ds_py_fail_call(call->state, publish->results[i], publish->objects[i]->key, "publish");
             return -1;

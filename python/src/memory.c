@@ -28,7 +28,7 @@ PyObject *ds_py_memory_new(struct ds_py_buffer *owner, bool writable, bool latch
                     : (void *)(uintptr_t)ds_buffer_data(owner->buffer);
     ds_py_buffer_leave(owner);
     if (data == NULL) {
-        return ds_py_fail(owner->state, DS_ESEALED, owner->key, "The buffer is read-only");
+        return ds_py_fail_read_only(owner);
     }
     self = PyObject_New(struct memory, owner->state->memory_type);
     if (self == NULL) {

@@ -49,6 +49,11 @@ static PyObject *take_latch(PyObject *object, PyObject *const *args, Py_ssize_t 
                            timeout_s * 1000, &rc) < 0) {
         return NULL;
     }
+    if (rc == DS_ETIMEOUT) {
+        return ds_py_fail_hint(self->state, rc, self->key, DS_PY_HINT_LATCH,
+                               "Cannot %s-latch key %R within %lld s", write ? "write" : "read",
+                               self->key, (long long)timeout_s);
+    }
     if (rc < 0) {
         return ds_py_fail_call(self->state, rc, self->key, write ? "write-latch" : "read-latch");
     }
@@ -80,6 +85,11 @@ static PyObject *simple_call(PyObject *object, int (*call)(struct ds_buffer *), 
     rc = call(self->buffer);
     PyEval_RestoreThread(thread);
     ds_py_buffer_leave(self);
+    if (rc == DS_ENOTINUSE) {
+        return ds_py_fail_hint(self->state, rc, self->key, "take it first",
+                               "Cannot %s key %R: it is not held through this buffer", what,
+                               self->key);
+    }
     if (rc < 0) {
         return ds_py_fail_call(self->state, rc, self->key, what);
     }
@@ -153,6 +163,8 @@ static int write_value(struct ds_py_buffer *self, const struct ds_bytes *value)
     if (rc == DS_ERANGE) {
         ds_py_fail(self->state, rc, self->key, "%zu bytes do not fit into a buffer of %zu",
                    value->size, capacity);
+    } else if (rc == DS_ESEALED || rc == DS_EINVAL) {
+        ds_py_fail_read_only(self);
     } else if (rc < 0) {
         ds_py_fail_call(self->state, rc, self->key, "write to the buffer of");
     }
@@ -184,10 +196,22 @@ static PyObject *memory_copy(PyObject *object, PyObject *const *args, Py_ssize_t
 
 typedef int announce_fn(struct ds_buffer *buffer, const struct ds_bytes *nested, size_t n_nested);
 
+/* Nesting in itself is the only thing that libds finds wrong with keys that are legal. */
+static bool nests_itself(const struct ds_py_keys *nested, PyObject *key)
+{
+    for (size_t i = 0; key != NULL && i < nested->n; i++) {
+        if (PyUnicode_Check(key) && PyUnicode_Compare(nested->objects[i], key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static PyObject *announce(PyObject *object, PyObject *nested, announce_fn *call, const char *what)
 {
     struct ds_py_buffer *self = as_buffer(object);
     struct ds_py_keys keys;
+    bool itself;
     int rc;
 
     if (ds_py_nested_get(self->state, nested, &keys) < 0) {
@@ -201,7 +225,11 @@ static PyObject *announce(PyObject *object, PyObject *nested, announce_fn *call,
     rc = call(self->buffer, keys.keys, keys.n);
     PyEval_RestoreThread(thread);
     ds_py_buffer_leave(self);
+    itself = nests_itself(&keys, self->key);
     ds_py_keys_release(&keys);
+    if (rc == DS_EINVAL && itself) {
+        return ds_py_fail(self->state, rc, self->key, DS_PY_NESTS_ITSELF, self->key);
+    }
     if (rc < 0) {
         return ds_py_fail_call(self->state, rc, self->key, what);
     }

@@ -132,6 +132,9 @@ static PyObject *put_value(struct objects *self, const struct put *put)
                        &put->options, put->nested.keys, put->nested.n);
     PyEval_RestoreThread(thread);
     ds_py_call_end(&call);
+    if (rc == DS_EINVAL && put->nested.n > 0) { /* all else was looked at above */
+        return ds_py_fail(self->state, rc, put->key_object, DS_PY_NESTS_ITSELF, put->key_object);
+    }
     if (rc < 0) {
         return ds_py_fail(self->state, rc, put->key_object, "Cannot put %zu bytes to key %R",
                           put->value.size, put->key_object);

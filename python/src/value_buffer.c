@@ -86,7 +86,9 @@ static PyObject *immutable_data(PyObject *object, PyObject *const *args, Py_ssiz
         return NULL;
     }
     if (rc < 0) {
-        return ds_py_fail_call(self->state, rc, self->key, "latch");
+        return ds_py_fail_hint(self->state, rc, self->key,
+                               rc == DS_ETIMEOUT ? DS_PY_HINT_LATCH : NULL, "Cannot latch key %R",
+                               self->key);
     }
     memory = ds_py_memory_new(self, false, with_latch);
     if (memory == NULL && with_latch) {

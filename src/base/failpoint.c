@@ -3,6 +3,7 @@
 
 #ifdef DS_FAILPOINTS
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -22,6 +23,7 @@ struct point {
     long arg;
     long nth;    /* 0 = every hit */
     long chance; /* 0 = always; n = one hit in n */
+    bool once;   /* of all processes, the first one */
     atomic_long hits;
 };
 
@@ -37,8 +39,9 @@ static void parse(const char *spec)
 
     memset(points, 0, sizeof(points));
     (void)snprintf(copy, sizeof(copy), "%s", spec != NULL ? spec : "");
-    for (char *s = strtok_r(copy, ";", &save); s != NULL && n < POINTS_MAX;
-         s = strtok_r(NULL, ";", &save)) {
+    for (char *next = strtok_r(copy, ";", &save); next != NULL && n < POINTS_MAX;
+         next = strtok_r(NULL, ";", &save)) {
+        char *s = next;
         struct point *p = &points[n];
         char *eq = strchr(s, '=');
         char *at = strrchr(s, '@');
@@ -57,6 +60,18 @@ static void parse(const char *spec)
             *percent = '\0';
         }
         *eq = '\0';
+        colon = strchr(s, ':');
+        if (colon != NULL) {
+            *colon = '\0';
+            if (strcmp(s, program_invocation_short_name) != 0) {
+                continue;
+            }
+            s = colon + 1;
+        }
+        if (eq[1] != '\0' && eq[strlen(eq + 1)] == '!') {
+            eq[strlen(eq + 1)] = '\0';
+            p->once = true;
+        }
         colon = strchr(eq + 1, ':');
         if (colon != NULL) {
             p->arg = strtol(colon + 1, NULL, 10);
@@ -113,8 +128,26 @@ static bool by_chance(long one_in)
            (((uint64_t)t.tv_nsec * UINT64_C(0x9e3779b97f4a7c15)) >> 33) % (uint64_t)one_in == 0;
 }
 
+/* Whether no process has been here before: a file beside the log says so. */
+static bool is_first(const char *name)
+{
+    const char *log = getenv("DS_FAILPOINTS_LOG");
+    char path[512];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s.%s", log != NULL ? log : "", name);
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return fd >= 0;
+}
+
 static int fire(const struct point *p, const char *name)
 {
+    if (p->once && !is_first(name)) {
+        return 0;
+    }
     note(p, name);
     if (strcmp(p->action, "kill") == 0) {
         (void)kill(getpid(), SIGKILL);

@@ -18,6 +18,14 @@
 #include "base/failpoint.h"
 #include "base/sys.h"
 
+static bool fails(const char *point)
+{
+    int rc = ds_failpoint(point);
+
+    errno = rc < 0 ? -rc : errno;
+    return rc < 0;
+}
+
 static int resolve(const char *host, uint16_t port, bool passive, struct addrinfo **ret)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
@@ -40,8 +48,9 @@ int ds_net_listen_tcp(const char *host, uint16_t port)
     }
     for (struct addrinfo *a = list; a != NULL && fd < 0; a = a->ai_next) {
         fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-                        bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, 1024) < 0)) {
+        if (fd >= 0 &&
+            (fails("net.bind") || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+             bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, 1024) < 0)) {
             rc = -errno;
             (void)close(fd);
             fd = -1;
@@ -80,7 +89,7 @@ int ds_net_listen_unix(const char *path, bool for_all_users)
         return -errno;
     }
     (void)unlink(path);
-    if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+    if (fails("net.bind_unix") || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
         chmod(path, for_all_users ? 0666 : 0600) < 0 || listen(fd, 1024) < 0) {
         rc = -errno;
         (void)close(fd);

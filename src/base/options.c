@@ -21,8 +21,12 @@ struct slot {
     enum ds_option_origin origin;
 };
 
+/* The original's default, which its files name. */
+#define OLD_SOCKET_DIR "./datasystem/uds"
+
 struct ds_options {
     struct slot slots[DS_OPTION_COUNT];
+    bool socket_dir_moved; /* OLD_SOCKET_DIR was too long where it was to be */
 };
 
 static const struct ds_option_info *row(int id)
@@ -255,7 +259,7 @@ int ds_options_load_env(struct ds_options *options, char *err, size_t err_size)
         const char *value;
         int rc;
 
-        if (row(i)->status == DS_OPTION_IGNORED) {
+        if (row(i)->status == DS_OPTION_IGNORED || row(i)->status == DS_OPTION_OBSOLETE) {
             continue; /* DATASYSTEM_LOG_COMPRESS and others are the client's */
         }
         ds_message_add(&m, "DATASYSTEM_");
@@ -295,9 +299,16 @@ static int resolve_one(struct ds_options *options, int id, const char *base, str
         ds_message_add(m, "out of memory");
         return DS_ENOMEM;
     }
-    (void)snprintf(full, size, "%s%s%s", strcmp(base, "/") == 0 ? "" : base,
+    (void)snprintf(full, size, "%s%s%s", strcmp(base, "/") == 0 && path[0] != '\0' ? "" : base,
                    path[0] == '\0' ? "" : "/", path);
     rc = ds_option_parse_text(row(id), full);
+    if (rc < 0 && id == DS_OPT_unix_domain_socket_dir && strcmp(slot->text, OLD_SOCKET_DIR) == 0) {
+        ds_free(slot->text);
+        slot->text = NULL;
+        ds_free(full);
+        options->socket_dir_moved = true;
+        return 0;
+    }
     if (rc < 0) {
         (void)bad_value(id, full, slot->origin, m);
         ds_free(full);
@@ -382,6 +393,67 @@ static int check_watermarks(const struct ds_options *options, struct ds_message 
     return 0;
 }
 
+static int check_l2(const struct ds_options *options, struct ds_message *m)
+{
+    if (strcmp(ds_options_str(options, DS_OPT_l2_cache_type), "distributed_disk") == 0) {
+        ds_message_add(m, "--l2_cache_type=distributed_disk is refused: it is not there; give sfs, "
+                          "and as sfs_path the directory that the workers share");
+        return DS_EINVAL;
+    }
+    return 0;
+}
+
+/* Whether an IGNORED option asks for something. */
+static bool asks(const struct ds_options *options, int id)
+{
+    static const struct {
+        enum ds_option_id id;
+        const char *value;
+    } others[] = {
+#define OPTION(...)
+#define OTHER_DEFAULT(name, value) {DS_OPT_##name, value},
+#include "base/worker_options.def"
+#undef OTHER_DEFAULT
+#undef OPTION
+    };
+    bool yes =
+        row(id)->status == DS_OPTION_IGNORED && ds_options_differs(options, (enum ds_option_id)id);
+
+    for (size_t i = 0; i < DS_ARRAY_SIZE(others); i++) {
+        yes = yes && (others[i].id != (enum ds_option_id)id ||
+                      strcmp(options->slots[id].text, others[i].value) != 0);
+    }
+    return yes;
+}
+
+static void warn_of_ignored(const struct ds_options *options, ds_option_warning *warn, void *arg)
+{
+    char names[DS_OPTIONS_ERROR_SIZE - 128];
+    char text[DS_OPTIONS_ERROR_SIZE];
+    struct ds_message in_file = {names, sizeof(names), 0};
+    unsigned n = 0;
+
+    for (int i = 0; i < DS_OPTION_COUNT; i++) {
+        struct ds_message w = {text, sizeof(text), 0};
+
+        if (!asks(options, i)) {
+            continue;
+        }
+        if (options->slots[i].origin == DS_ORIGIN_FILE) {
+            ds_message_add(&in_file, "%s%s", n++ == 0 ? "" : ", ", row(i)->name);
+            continue;
+        }
+        ds_message_add(&w, "--%s is ignored: %s", row(i)->name, row(i)->why);
+        warn(arg, text);
+    }
+    if (n > 0) {
+        struct ds_message w = {text, sizeof(text), 0};
+
+        ds_message_add(&w, "ignored in the file (dscli config says why): %s", names);
+        warn(arg, text);
+    }
+}
+
 int ds_options_check(const struct ds_options *options, ds_option_warning *warn, void *arg,
                      char *err, size_t err_size)
 {
@@ -400,15 +472,11 @@ int ds_options_check(const struct ds_options *options, ds_option_warning *warn, 
     if (rc == 0) {
         rc = check_watermarks(options, &m);
     }
-    for (int i = 0; rc == 0 && warn != NULL && i < DS_OPTION_COUNT; i++) {
-        if (row(i)->status == DS_OPTION_IGNORED &&
-            ds_options_differs(options, (enum ds_option_id)i)) {
-            char text[DS_OPTIONS_ERROR_SIZE];
-            struct ds_message w = {text, sizeof(text), 0};
-
-            ds_message_add(&w, "--%s is ignored: %s", row(i)->name, row(i)->why);
-            warn(arg, text);
-        }
+    if (rc == 0) {
+        rc = check_l2(options, &m);
+    }
+    if (rc == 0 && warn != NULL) {
+        warn_of_ignored(options, warn, arg);
     }
     return rc;
 }
@@ -442,6 +510,11 @@ const char *ds_options_str(const struct ds_options *options, enum ds_option_id i
     return options->slots[id].text != NULL ? options->slots[id].text : o->def;
 }
 
+bool ds_options_socket_dir_moved(const struct ds_options *options)
+{
+    return options->socket_dir_moved;
+}
+
 enum ds_option_origin ds_options_origin(const struct ds_options *options, enum ds_option_id id)
 {
     DS_ASSERT((unsigned)id < DS_OPTION_COUNT);
@@ -454,7 +527,7 @@ bool ds_options_differs(const struct ds_options *options, enum ds_option_id id)
     const struct slot *slot = &options->slots[id];
     struct ds_option_meaning def;
 
-    if (slot->text == NULL) {
+    if (slot->text == NULL || (slot->text[0] == '\0' && o->status != DS_OPTION_ACTIVE)) {
         return false;
     }
     if (o->type > DS_OPTION_RATIO) {

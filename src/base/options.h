@@ -45,7 +45,12 @@ enum ds_option_type {
     DS_OPTION_CHOICE,  /* one of the words in `unit`, separated by '|' */
 };
 
-enum ds_option_status { DS_OPTION_ACTIVE, DS_OPTION_IGNORED, DS_OPTION_REFUSED };
+enum ds_option_status {
+    DS_OPTION_ACTIVE,
+    DS_OPTION_IGNORED,
+    DS_OPTION_REFUSED,
+    DS_OPTION_OBSOLETE, /* ignored by the original, too */
+};
 
 /* Whether a running worker may be told to change it. */
 enum ds_option_heat { DS_OPTION_COLD, DS_OPTION_HOT };
@@ -117,17 +122,23 @@ DS_MUST_USE int ds_options_load_args(struct ds_options *options, int argc, char 
 DS_MUST_USE int ds_options_load_env(struct ds_options *options, char *err, size_t err_size);
 
 /* Makes every path absolute: a relative data_home starts at `cwd` (absolute), any other relative
- * path at data_home, or at `cwd` without one. DS_EINVAL: too long. DS_ENOMEM. */
+ * path at data_home, or at `cwd` without one. The original's default for unix_domain_socket_dir,
+ * which its files name, becomes ours where it would be too long for a socket. DS_EINVAL: too long.
+ * DS_ENOMEM. */
 DS_MUST_USE int ds_options_resolve(struct ds_options *options, const char *cwd, char *err,
                                    size_t err_size);
 
-/* Called once per IGNORED option that has another value than the original's default. */
+/* Called once per IGNORED option that was given another value than a default of the original's, and
+ * once for all of those that a file gave: it names every flag, on purpose or not. */
 typedef void ds_option_warning(void *arg, const char *text);
 
 /* What no single value can tell: REFUSED options, pairs that contradict each other, paths that
  * nobody should write to. `warn` may be NULL. DS_EINVAL. */
 DS_MUST_USE int ds_options_check(const struct ds_options *options, ds_option_warning *warn,
                                  void *arg, char *err, size_t err_size);
+
+/* Whether ds_options_resolve() did the latter. */
+bool ds_options_socket_dir_moved(const struct ds_options *options);
 
 bool ds_options_bool(const struct ds_options *options, enum ds_option_id id);
 
@@ -141,7 +152,8 @@ const char *ds_options_str(const struct ds_options *options, enum ds_option_id i
 
 enum ds_option_origin ds_options_origin(const struct ds_options *options, enum ds_option_id id);
 
-/* Whether the value is another one than the default ("0.80" is 0.8). */
+/* Whether the value is another one than the default ("0.80" is 0.8). An empty text asks for nothing
+ * of an option that is not honoured. */
 bool ds_options_differs(const struct ds_options *options, enum ds_option_id id);
 
 /* --- parts, for other users --- */

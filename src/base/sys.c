@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -36,15 +38,35 @@ int ds_sys_memfd_sealed(const char *name, uint64_t size)
     if (fd < 0) {
         return -errno;
     }
+    rc = ds_failpoint("sys.memfd_seal");
     /* memfds are born with mode 0777: another uid that holds a read-only descriptor could reopen
      * it for writing through /proc/self/fd. */
-    if (fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)size) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+    if (rc == 0 && (fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)size) < 0 ||
+                    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)) {
         rc = -errno;
+    }
+    if (rc < 0) {
         (void)close(fd);
         return rc;
     }
     return fd;
+}
+
+int ds_sys_memfd_size(int fd, uint64_t *ret)
+{
+    struct stat st;
+    int seals;
+    int rc = ds_failpoint("sys.memfd_size");
+
+    if (rc < 0) {
+        return rc;
+    }
+    seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0 || fstat(fd, &st) < 0) {
+        return -errno;
+    }
+    *ret = (uint64_t)st.st_size;
+    return (seals & F_SEAL_SHRINK) != 0 ? 0 : -EINVAL;
 }
 
 int ds_sys_reopen_readonly(int fd)
@@ -132,14 +154,179 @@ void ds_sys_close(int fd)
 
 int ds_sys_take_over(int fd, int number)
 {
-    int rc;
+    int rc = ds_failpoint("sys.take_over");
 
-    do {
-        rc = dup3(fd, number, O_CLOEXEC);
-    } while (rc < 0 && (errno == EINTR || errno == EBUSY));
-    rc = rc < 0 ? -errno : 0;
+    if (rc == 0) {
+        do {
+            rc = dup3(fd, number, O_CLOEXEC);
+        } while (rc < 0 && (errno == EINTR || errno == EBUSY));
+        rc = rc < 0 ? -errno : 0;
+    }
     (void)close(fd);
     return rc;
+}
+
+int ds_sys_dup(int fd)
+{
+    int rc = ds_failpoint("sys.dup");
+
+    if (rc == 0) {
+        rc = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        rc = rc < 0 ? -errno : rc;
+    }
+    return rc;
+}
+
+int ds_sys_open(const char *path, int flags, mode_t mode)
+{
+    int rc = ds_failpoint("sys.open");
+
+    if (rc == 0) {
+        rc = open(path, flags | O_CLOEXEC, mode);
+        rc = rc < 0 ? -errno : rc;
+    }
+    return rc;
+}
+
+int ds_sys_epoll(void)
+{
+    int rc = ds_failpoint("sys.epoll");
+
+    if (rc == 0) {
+        rc = epoll_create1(EPOLL_CLOEXEC);
+        rc = rc < 0 ? -errno : rc;
+    }
+    return rc;
+}
+
+int ds_sys_epoll_add(int epoll, int fd, uint64_t data, bool edge)
+{
+    struct epoll_event e = {.events = EPOLLIN | (edge ? EPOLLET : 0u), .data.u64 = data};
+    int rc = ds_failpoint("sys.epoll_add");
+
+    if (rc == 0) {
+        rc = epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
+    }
+    return rc;
+}
+
+void ds_sys_epoll_remove(int epoll, int fd)
+{
+    (void)epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+int ds_sys_epoll_wait(int epoll, struct epoll_event *events, int n, int timeout_ms)
+{
+    int rc = ds_failpoint("sys.epoll_wait");
+
+    if (rc == 0) {
+        rc = epoll_wait(epoll, events, n, timeout_ms);
+        rc = rc < 0 ? -errno : rc;
+    }
+    return rc;
+}
+
+int ds_sys_eventfd(void)
+{
+    int rc = ds_failpoint("sys.eventfd");
+
+    if (rc == 0) {
+        rc = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        rc = rc < 0 ? -errno : rc;
+    }
+    return rc;
+}
+
+void ds_sys_event_ring(int fd)
+{
+    uint64_t one = 1;
+
+    (void)!write(fd, &one, sizeof(one));
+}
+
+void ds_sys_event_take(int fd)
+{
+    uint64_t rings;
+
+    (void)!read(fd, &rings, sizeof(rings));
+}
+
+int ds_sys_signalfd(const sigset_t *set)
+{
+    int rc = ds_failpoint("sys.signalfd");
+
+    if (rc == 0) {
+        rc = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
+        rc = rc < 0 ? -errno : rc;
+    }
+    return rc;
+}
+
+pid_t ds_sys_fork(void)
+{
+    int rc = ds_failpoint("sys.fork");
+    pid_t pid;
+
+    if (rc < 0) {
+        return rc;
+    }
+    pid = fork();
+    return pid < 0 ? -errno : pid;
+}
+
+int ds_sys_thread(pthread_t *thread, void *(*main)(void *arg), void *arg)
+{
+    int rc = ds_failpoint("sys.thread");
+
+    return rc < 0 ? rc : -pthread_create(thread, NULL, main, arg);
+}
+
+int ds_sys_socketpair(int ret[2])
+{
+    int rc = ds_failpoint("sys.socketpair");
+
+    if (rc == 0) {
+        rc = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret) < 0 ? -errno : 0;
+    }
+    return rc;
+}
+
+int ds_sys_pipe(int ret[2])
+{
+    int rc = ds_failpoint("sys.pipe");
+
+    if (rc == 0) {
+        rc = pipe2(ret, O_CLOEXEC | O_NONBLOCK) < 0 ? -errno : 0;
+    }
+    if (rc == 0) {
+        (void)fcntl(ret[1], F_SETFL, 0);
+    }
+    return rc;
+}
+
+int ds_sys_program_dir(char *ret, size_t size)
+{
+    int rc = ds_failpoint("sys.program_dir");
+    ssize_t n;
+    char *slash;
+
+    if (rc < 0) {
+        return rc;
+    }
+    n = readlink("/proc/self/exe", ret, size);
+    if (n < 0) {
+        return -errno;
+    }
+    if ((size_t)n >= size) {
+        return -ENAMETOOLONG;
+    }
+    ret[n] = '\0';
+    slash = strrchr(ret, '/');
+    if (slash == NULL) {
+        return -ENOENT;
+    }
+    *slash = '\0';
+    return 0;
 }
 
 int ds_sys_pidfd(pid_t pid)
@@ -160,6 +347,9 @@ bool ds_sys_is_pidfd(int fd)
     char target[64];
     ssize_t n;
 
+    if (ds_failpoint("sys.is_pidfd") < 0) {
+        return false;
+    }
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     n = readlink(path, target, sizeof(target) - 1);
     target[n > 0 ? n : 0] = '\0';
@@ -169,8 +359,12 @@ bool ds_sys_is_pidfd(int fd)
 int ds_sys_futex_wait(const void *word, uint32_t expected, int64_t timeout_ns)
 {
     struct timespec t = {timeout_ns / 1000000000, timeout_ns % 1000000000};
-    long rc = syscall(SYS_futex, word, FUTEX_WAIT, expected, timeout_ns < 0 ? NULL : &t, NULL, 0);
+    long rc = ds_failpoint("sys.futex_wait");
 
+    if (rc < 0) {
+        return (int)rc;
+    }
+    rc = syscall(SYS_futex, word, FUTEX_WAIT, expected, timeout_ns < 0 ? NULL : &t, NULL, 0);
     return rc < 0 ? -errno : 0;
 }
 
@@ -272,6 +466,11 @@ ssize_t ds_sys_recv_fds(int sock, void *msg, size_t size, int *fds, size_t *n_fd
 
 int ds_sys_wait_readable(int fd, int64_t deadline_ns)
 {
+    int rc = ds_failpoint("sys.wait_readable");
+
+    if (rc < 0) {
+        return rc;
+    }
     for (;;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         int64_t left_ns = deadline_ns - ds_monotonic_ns();
@@ -359,20 +558,52 @@ static bool read_number(const char *path, uint64_t *ret)
     return n == 1;
 }
 
-/* limit - usage of a memory cgroup, or UINT64_MAX. Cgroup paths are those a container sees. */
+/* A line "<name> <bytes>" of a cgroup's memory.stat; 0 if there is none. */
+static uint64_t cgroup_stat(const char *path, const char *name)
+{
+    FILE *f = fopen(path, "re");
+    char line[128];
+    uint64_t value = 0;
+
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+        size_t n = strlen(name);
+
+        if (strncmp(line, name, n) == 0 && line[n] == ' ') {
+            value = strtoull(line + n, NULL, 10);
+            break;
+        }
+    }
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    return value;
+}
+
+/* limit - usage of a memory cgroup, or UINT64_MAX. Cached files that nobody used lately count as
+ * free: the kernel drops them first. Cgroup paths are those a container sees. */
 static uint64_t cgroup_rest(void)
 {
-    static const char *const files[][2] = {
-        {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+    static const struct {
+        const char *limit;
+        const char *used;
+        const char *stat;
+        const char *cached;
+    } files[] = {
+        {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat",
+         "inactive_file"},
         {"/sys/fs/cgroup/memory/memory.limit_in_bytes",
-         "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
+         "/sys/fs/cgroup/memory/memory.usage_in_bytes", "/sys/fs/cgroup/memory/memory.stat",
+         "total_inactive_file"},
     };
 
     for (size_t i = 0; i < DS_ARRAY_SIZE(files); i++) {
         uint64_t limit;
         uint64_t used;
 
-        if (read_number(files[i][0], &limit) && read_number(files[i][1], &used)) {
+        if (read_number(files[i].limit, &limit) && read_number(files[i].used, &used)) {
+            uint64_t cached = cgroup_stat(files[i].stat, files[i].cached);
+
+            used -= ds_min_u64(used, cached);
             return limit > used ? limit - used : 0;
         }
     }
@@ -383,14 +614,14 @@ uint64_t ds_sys_memory_available(void)
 {
     FILE *f = fopen("/proc/meminfo", "re");
     char line[128];
-    uint64_t available = UINT64_MAX;
+    uint64_t available = ds_failpoint("sys.memory_available") < 0 ? 0 : UINT64_MAX;
 
     if (f != NULL) {
         while (fgets(line, sizeof(line), f) != NULL) {
             unsigned long long kib;
 
             if (sscanf(line, "MemAvailable: %llu", &kib) == 1) {
-                available = kib * 1024;
+                available = ds_min_u64(available, kib * 1024);
             }
         }
         (void)fclose(f);
@@ -402,7 +633,11 @@ int ds_sys_peer(int sock, struct ds_sys_peer *ret)
 {
     struct ucred cred;
     socklen_t size = sizeof(cred);
+    int rc = ds_failpoint("sys.peer");
 
+    if (rc < 0) {
+        return rc;
+    }
     if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0) {
         return -errno;
     }

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sys.h - the only door to the operating system for memory, descriptors and sockets.
+ * sys.h - the only door to the operating system for memory, descriptors, sockets, processes and
+ * threads (with net.h).
  *
  * Every function returns what the system call returns, with -errno instead of -1 and errno, and has
- * the failpoint "sys.<name>".
+ * the failpoint "sys.<name>" where it can fail.
  */
 #ifndef DS_BASE_SYS_H
 #define DS_BASE_SYS_H
 
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
 #include <sys/types.h>
 
 #include "base/base.h"
@@ -39,6 +43,38 @@ void ds_sys_close(int fd); /* negative: no-op */
 /* Makes `number` mean what `fd` does, atomically, and closes `fd`: a thread that is about to use
  * the number finds the old file or the new one, never somebody else's. */
 DS_MUST_USE int ds_sys_take_over(int fd, int number);
+
+DS_MUST_USE int ds_sys_dup(int fd);
+DS_MUST_USE int ds_sys_open(const char *path, int flags, mode_t mode); /* close-on-exec */
+
+/* The size of a memfd that is sealed against shrinking; -EINVAL for any other file. */
+DS_MUST_USE int ds_sys_memfd_size(int fd, uint64_t *ret);
+
+/* --- waiting for many things --- */
+
+DS_MUST_USE int ds_sys_epoll(void);
+/* Readable or hung up; `edge`: told once for each time that it becomes so. */
+DS_MUST_USE int ds_sys_epoll_add(int epoll, int fd, uint64_t data, bool edge);
+void ds_sys_epoll_remove(int epoll, int fd);
+DS_MUST_USE int ds_sys_epoll_wait(int epoll, struct epoll_event *events, int n, int timeout_ms);
+
+/* A counter that does not block, to wake a sleeper with. Ringing and taking cannot fail. */
+DS_MUST_USE int ds_sys_eventfd(void);
+void ds_sys_event_ring(int fd);
+void ds_sys_event_take(int fd);
+DS_MUST_USE int ds_sys_signalfd(const sigset_t *set); /* does not block */
+
+/* --- processes and threads --- */
+
+DS_MUST_USE pid_t ds_sys_fork(void);
+DS_MUST_USE int ds_sys_thread(pthread_t *thread, void *(*main)(void *arg), void *arg);
+
+/* Two connected SOCK_SEQPACKET sockets. A pipe: [0] for reading, which does not block. */
+DS_MUST_USE int ds_sys_socketpair(int ret[2]);
+DS_MUST_USE int ds_sys_pipe(int ret[2]);
+
+/* The directory of the running program, without a slash at the end. */
+DS_MUST_USE int ds_sys_program_dir(char *ret, size_t size);
 
 DS_MUST_USE int ds_sys_pidfd(pid_t pid);
 

@@ -68,6 +68,7 @@ extern const struct ds_cli_command ds_cmd_get;
 extern const struct ds_cli_command ds_cmd_set;
 extern const struct ds_cli_command ds_cmd_del;
 extern const struct ds_cli_command ds_cmd_exist;
+extern const struct ds_cli_command ds_cmd_l2;
 extern const struct ds_cli_command ds_cmd_config;
 extern const struct ds_cli_command ds_cmd_generate_config;
 extern const struct ds_cli_command ds_cmd_version;

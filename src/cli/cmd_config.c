@@ -48,14 +48,22 @@ static void print_line(const struct ds_options *o, enum ds_option_id id, bool js
     const char *name = ds_option_info(id)->name;
     const char *origin = ds_option_origin_name(ds_options_origin(o, id));
     const char *value = shown_value(o, id);
+    const char *why = ds_option_info(id)->why;
+    const char *fate = ds_option_info(id)->status == DS_OPTION_REFUSED ? "refused" : "ignored";
 
     if (!json) {
-        (void)printf("%-36s %-11s %s\n", name, origin, value[0] != '\0' ? value : "-");
+        (void)printf("%-36s %-11s %s", name, origin, value[0] != '\0' ? value : "-");
+        (void)(why != NULL ? printf("  (%s: %s)\n", fate, why) : puts(""));
         return;
     }
     (void)printf("%s\n  \"%s\": {\"value\": ", first ? "" : ",", name);
     ds_cli_print_json(stdout, value);
-    (void)printf(", \"source\": \"%s\"}", origin);
+    (void)printf(", \"source\": \"%s\"", origin);
+    if (why != NULL) {
+        (void)printf(", \"%s\": ", fate);
+        ds_cli_print_json(stdout, why);
+    }
+    (void)fputs("}", stdout);
 }
 
 static void print_options(const struct ds_options *o, bool json, bool all)
@@ -105,7 +113,7 @@ static void write_entry(FILE *out, enum ds_option_id id, bool first)
 
     if (info->why != NULL) {
         (void)snprintf(text, sizeof(text), "%s %s: %s.", info->sentence,
-                       info->status == DS_OPTION_IGNORED ? "Ignored" : "Refused", info->why);
+                       info->status == DS_OPTION_REFUSED ? "Refused" : "Ignored", info->why);
     } else {
         (void)snprintf(text, sizeof(text), "%s Accepted: %s.", info->sentence,
                        ds_option_accepted(id, accepted, sizeof(accepted)));

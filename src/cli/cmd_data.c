@@ -14,7 +14,11 @@
 #define TIMEOUT_MS 9000
 #define READ_STEP ((size_t)1 << 20) /* at first; doubled */
 
-enum { ADDRESS, TIMEOUT, OUTPUT, TTL = OUTPUT, IF_ABSENT, EVICTABLE };
+enum { ADDRESS, TIMEOUT, OUTPUT, TTL = OUTPUT, IF_ABSENT, EVICTABLE, ANY_KEY, ALLOW_EMPTY };
+
+/* What the original's programs can ask for. */
+#define KEY_CHARACTERS                                                                             \
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_!@#%^*()+=:;"
 
 #define ADDRESS_OPTION                                                                             \
     {                                                                                              \
@@ -38,6 +42,9 @@ static const struct ds_cli_option set_options[] = {
     [TTL] = {"", false, "ttl", "SECONDS", "Time after which the key is gone (never)."},
     [IF_ABSENT] = {"", false, "if_absent|nx", NULL, "Writes only if the key does not exist."},
     [EVICTABLE] = {"", false, "evictable", NULL, "Lets the worker drop it when memory is short."},
+    [ANY_KEY] = {"", false, "any_key", NULL,
+                 "Takes a key that Python and C++ programs cannot ask for."},
+    [ALLOW_EMPTY] = {"", false, "allow_empty", NULL, "Takes a value of no bytes."},
 };
 
 /* --- shared --- */
@@ -59,6 +66,7 @@ static int open_client(const struct ds_cli_args *args, int timeout_ms, struct ds
                        struct ds_client **ret)
 {
     struct ds_client_options options;
+    char reason[DS_REASON_SIZE] = "";
     int status = ds_cli_parse_worker(args->values[ADDRESS], worker);
     int rc;
 
@@ -69,8 +77,13 @@ static int open_client(const struct ds_cli_args *args, int timeout_ms, struct ds
     options.host = worker->host;
     options.port = worker->port;
     options.request_timeout_ms = timeout_ms;
+    options.ret_reason = reason;
+    options.reason_size = sizeof(reason);
     rc = ds_client_open(&options, ret);
-    return rc < 0 ? say_error(worker, "cannot connect to", "the worker", rc) : DS_CLI_OK;
+    if (rc < 0) {
+        ds_cli_error("cannot connect: %s", reason);
+    }
+    return rc == DS_ETIMEOUT ? DS_CLI_TIMEOUT : rc < 0 ? DS_CLI_FAILED : DS_CLI_OK;
 }
 
 /* --- get --- */
@@ -192,8 +205,27 @@ static int parse_set_options(const struct ds_cli_args *args, struct ds_set_optio
         .mode = args->values[EVICTABLE] != NULL ? DS_WRITE_NONE_EVICT : DS_WRITE_NONE,
         .ttl_ms = (uint64_t)ttl_ms,
         .only_if_absent = args->values[IF_ABSENT] != NULL,
-        .allow_empty = true,
+        .allow_empty = args->values[ALLOW_EMPTY] != NULL,
     };
+    return DS_CLI_OK;
+}
+
+static int check_set(const struct ds_cli_args *args, size_t size)
+{
+    const char *key = args->words[0];
+
+    if (args->values[ANY_KEY] == NULL &&
+        (key[strspn(key, KEY_CHARACTERS)] != '\0' || strlen(key) > DS_KEY_SIZE_MAX)) {
+        ds_cli_error(
+            "cannot set key %s: allowed are 1 to %d of a-z A-Z 0-9 . - _ ! @ # %% ^ * ( ) + "
+            "= : ; (--any_key takes other bytes, for programs in C)",
+            key, (int)DS_KEY_SIZE_MAX);
+        return DS_CLI_FAILED;
+    }
+    if (size == 0 && args->values[ALLOW_EMPTY] == NULL) {
+        ds_cli_error("cannot set key %s: the value is empty (--allow_empty takes it)", key);
+        return DS_CLI_FAILED;
+    }
     return DS_CLI_OK;
 }
 
@@ -220,6 +252,9 @@ static int run_set(const struct ds_cli_args *args)
     if (rc < 0) {
         ds_cli_error("cannot read the value from stdin: %s", strerror(-rc));
         return DS_CLI_FAILED;
+    }
+    if (status == DS_CLI_OK) {
+        status = check_set(args, size);
     }
     if (status == DS_CLI_OK) {
         status = open_client(args, timeout_ms, &worker, &client);

@@ -71,7 +71,7 @@ static void print_command_json(const struct ds_cli_command *c)
 
 static void print_option_json(enum ds_option_id id)
 {
-    static const char *const status[] = {"active", "ignored", "refused"};
+    static const char *const status[] = {"active", "ignored", "refused", "obsolete"};
     const struct ds_option_info *o = ds_option_info(id);
     char accepted[256];
 

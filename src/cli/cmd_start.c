@@ -254,6 +254,10 @@ static int launch(const struct ds_options *o, const struct ds_cli_args *args, in
         if (log_dir[0] != '\0') {
             ds_cli_info("Log directory configured at: %s", log_dir);
         }
+        if (ds_options_socket_dir_moved(o)) {
+            ds_cli_info("unix_domain_socket_dir ./datasystem/uds would be too long here: the "
+                        "socket is in a private directory");
+        }
         ds_launch(list.argv, worker.address, timeout_ms, &result);
         status = report(&result, worker.address, timeout_ms);
     }

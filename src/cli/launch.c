@@ -201,7 +201,7 @@ static int open_signals(sigset_t *ret_old)
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGHUP);
     (void)sigprocmask(SIG_BLOCK, &set, ret_old);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return ds_sys_signalfd(&set);
 }
 
 /* They have had their effect, and must not end us before the result is told. */
@@ -217,14 +217,14 @@ static int start_child(struct start *s, char *const *argv, const sigset_t *mask)
 {
     char number[16];
     int fds[2];
+    int rc = ds_sys_pipe(fds);
 
-    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0) {
-        return -errno;
+    if (rc < 0) {
+        return rc;
     }
-    (void)fcntl(fds[1], F_SETFL, 0); /* our end only does not block */
     (void)snprintf(number, sizeof(number), "%d", fds[1]);
     (void)setenv("DS_READY_FD", number, 1);
-    s->pid = fork();
+    s->pid = ds_sys_fork();
     if (s->pid == 0) {
         run_child(argv, fds[1], s->output_fd, mask);
     }
@@ -232,7 +232,7 @@ static int start_child(struct start *s, char *const *argv, const sigset_t *mask)
     ds_sys_close(fds[1]);
     s->ready_fd = fds[0];
     if (s->pid < 0) {
-        return -errno;
+        return s->pid;
     }
     s->since = ds_process_start_time(s->pid);
     s->pidfd = ds_sys_pidfd(s->pid);

@@ -32,7 +32,15 @@ static int load(const struct ds_cli_source *source, struct ds_options *options, 
         (void)snprintf(err, err_size, "the current directory cannot be found: cd to another one");
         return DS_EIO;
     }
-    return ds_options_resolve(options, cwd, err, err_size);
+    rc = ds_options_resolve(options, cwd, err, err_size);
+    if (rc == 0 && source->home != NULL &&
+        ds_option_is_system_path(ds_options_str(options, DS_OPT_data_home))) {
+        (void)snprintf(err, err_size,
+                       "-d %.200s is refused: it is a directory of the system; choose another",
+                       source->home);
+        return DS_EINVAL;
+    }
+    return rc;
 }
 
 int ds_cli_load(const struct ds_cli_source *source, struct ds_options **ret, char *err,

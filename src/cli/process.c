@@ -176,8 +176,15 @@ bool ds_processes_wait(const struct ds_processes *set, int timeout_ms)
     int64_t deadline = ds_monotonic_ns() + timeout_ms * INT64_C(1000000);
 
     for (size_t i = 0; i < set->n; i++) {
-        if (ds_sys_wait_readable(set->list[i].pidfd, deadline) <= 0) {
-            return false; /* a pidfd is readable when its process has ended */
+        struct timespec pause = {.tv_nsec = LOOK_AGAIN_NS};
+        int ended; /* a pidfd is readable when its process has ended */
+
+        while ((ended = ds_sys_wait_readable(set->list[i].pidfd, deadline)) < 0 &&
+               ds_monotonic_ns() < deadline) {
+            (void)nanosleep(&pause, NULL); /* who cannot look must not take them for hanging */
+        }
+        if (ended <= 0) {
+            return false;
         }
     }
     return true;

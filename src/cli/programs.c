@@ -9,16 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sys.h"
+
 /* The directory of this very program, "" if it cannot be found. */
 static void own_dir(char *buf, size_t size)
 {
-    ssize_t n = readlink("/proc/self/exe", buf, size - 1);
-    char *slash;
-
-    buf[n > 0 ? n : 0] = '\0';
-    slash = strrchr(buf, '/');
-    if (slash != NULL) {
-        *slash = '\0';
+    if (ds_sys_program_dir(buf, size) < 0) {
+        buf[0] = '\0';
     }
 }
 

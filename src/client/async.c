@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/sys.h"
 #include "client/internal.h"
 
 #define SLICE_MS 5
@@ -119,7 +120,7 @@ static int start(struct ds_client *c)
             (void)pthread_mutex_init(&a->lock, NULL);
             (void)pthread_cond_init(&a->some, NULL);
             c->async = a;
-            if (pthread_create(&a->thread, NULL, async_main, c) != 0) {
+            if (ds_sys_thread(&a->thread, async_main, c) < 0) {
                 c->async = NULL;
                 ds_free(a);
                 rc = DS_ENOMEM;

@@ -66,15 +66,26 @@ static int check_options(struct ds_client *c, const struct ds_client_options *o)
         return DS_EINVAL;
     }
     if (o->tenant_id != NULL && o->tenant_id[0] != '\0') {
+        ds_reason_set(&c->why, "tenant_id '%.64s': there are no tenants yet: leave it empty",
+                      o->tenant_id);
         return DS_ENOTSUPPORTED;
     }
     c->options = *o;
     c->options.host = NULL; /* the caller's; ours is c->host */
     c->options.tenant_id = NULL;
+    c->options.ret_reason = NULL;
     if (c->options.request_timeout_ms == 0) {
         c->options.request_timeout_ms = c->options.connect_timeout_ms;
     }
     return set_address(c, o);
+}
+
+static void tell_reason(const struct ds_client_options *o, int rc, const struct ds_reason *why)
+{
+    if (o->struct_size == sizeof(*o) && o->ret_reason != NULL && o->reason_size > 0) {
+        (void)snprintf(o->ret_reason, o->reason_size, "%s",
+                       why->text[0] != '\0' ? why->text : ds_error_text(rc));
+    }
 }
 
 int ds_client_open(const struct ds_client_options *options, struct ds_client **ret)
@@ -100,6 +111,7 @@ int ds_client_open(const struct ds_client_options *options, struct ds_client **r
             ds_link_open(c, ds_monotonic_ns() + options->connect_timeout_ms * INT64_C(1000000), &l);
     }
     if (rc != 0) {
+        tell_reason(options, rc, &c->why);
         ds_free(c);
         return rc;
     }
@@ -135,20 +147,30 @@ static void finish(struct ds_client *c)
     }
 }
 
+bool ds_client_forked(const struct ds_client *client)
+{
+    return client->fork_generation != ds_fork_generation();
+}
+
+/* They end with DS_ESHUTDOWN. */
+static void end_calls(struct ds_client *client)
+{
+    ds_async_close(client);
+    while (atomic_load(&client->busy) != 0) {
+        for (struct ds_link *l = atomic_load(&client->link); l != NULL; l = l->next) {
+            ds_link_wake_waiters(l);
+        }
+        (void)usleep(100);
+    }
+}
+
 void ds_client_close(struct ds_client *client)
 {
     if (client == NULL || atomic_exchange(&client->closing, true)) {
         return;
     }
-    if (client->fork_generation != ds_fork_generation()) {
-        return; /* the parent's: its memory is shared with this process, nothing else is */
-    }
-    ds_async_close(client);
-    while (atomic_load(&client->busy) != 0) { /* they end with DS_ESHUTDOWN */
-        for (struct ds_link *l = atomic_load(&client->link); l != NULL; l = l->next) {
-            ds_link_wake_waiters(l);
-        }
-        (void)usleep(100);
+    if (!ds_client_forked(client)) { /* else its threads are the parent's */
+        end_calls(client);
     }
     ds_clients_lock();
     finish(client);

@@ -41,7 +41,8 @@ int ds_control(const char *host, uint16_t port, enum ds_control_op op, const cha
     struct ds_wire_control msg;
     struct ds_wire_answer answer;
     int sock;
-    int rc = ds_discover(host, port, deadline_ns, path);
+    struct ds_reason why;
+    int rc = ds_discover(host, port, deadline_ns, &why, path);
 
     if (rc != 0) {
         return rc;

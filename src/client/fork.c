@@ -10,7 +10,9 @@
  * the session that it was copied from (ds_store_session_end() keeps the order), so it sees the pin
  * in one of both.
  *
- * The child closes its copies of the parent's sockets: the worker must see the parent's end.
+ * The child closes its copies of the parent's sockets: the worker must see the parent's end. Its
+ * copy of the parent's session becomes private pages, and its pins are the ghost's: whatever the
+ * child releases, the parent's slots stay as they are.
  */
 #include <pthread.h>
 #include <unistd.h>
@@ -41,17 +43,10 @@ void ds_clients_unlock(void)
     (void)pthread_mutex_unlock(&clients_lock);
 }
 
-static _Atomic uint32_t *pins_of(const struct ds_link *l)
-{
-    return l->ghost.base != NULL ? (void *)(l->ghost.base + DS_SESSION_PIN_OFFSET) : l->pin;
-}
-
 static bool any_pin(const struct ds_link *l, uint32_t used)
 {
-    const _Atomic uint32_t *pin = pins_of(l);
-
     for (uint32_t i = 0; i < used; i++) {
-        if (ds_load_relaxed(&pin[i]) != 0) {
+        if (ds_load_relaxed(&l->pin[i]) != 0) {
             return true;
         }
     }
@@ -62,7 +57,7 @@ static void copy_pins(struct ds_link *l, struct ds_segment *to, uint32_t used)
 {
     struct ds_session_header *h = (void *)to->base;
     _Atomic uint32_t *ghost = (void *)(to->base + DS_SESSION_PIN_OFFSET);
-    const _Atomic uint32_t *own = pins_of(l);
+    const _Atomic uint32_t *own = l->pin;
 
     ds_store_release(&h->pins_used, used);
     for (uint32_t i = 0; i < used; i++) {
@@ -151,7 +146,11 @@ static void take_over(struct ds_link *l)
     l->ghost_sock = l->next_ghost_sock;
     l->next_ghost = (struct ds_segment){.fd = -1};
     l->next_ghost_sock = -1;
+    l->inherited = true;
+    ds_sys_replace(l->session_segment.base, l->session_segment.size);
+    l->pin = (void *)(l->session_segment.base + DS_SESSION_PIN_OFFSET);
     if (l->ghost_sock >= 0) {
+        l->pin = (void *)(l->ghost.base + DS_SESSION_PIN_OFFSET);
         pidfd = ds_sys_pidfd(getpid());
         ds_wire_begin(&claim, DS_WIRE_CLAIM, sizeof(claim));
         (void)!ds_sys_send_fds(l->ghost_sock, &claim, sizeof(claim), &pidfd, pidfd >= 0 ? 1 : 0);
@@ -193,12 +192,5 @@ void ds_clients_remove(struct ds_client *c)
     }
     if (*at != NULL) {
         *at = c->next;
-    }
-}
-
-void ds_ghost_unpin(struct ds_link *l, uint32_t slot)
-{
-    if (l->ghost.base != NULL && slot < DS_PINS_MAX) {
-        ds_store_release(&pins_of(l)[slot], 0);
     }
 }

@@ -76,6 +76,7 @@ struct ds_link {
     uint8_t token[16];
 
     /* In a forked child: the session that holds the pins of inherited views; see fork.c. */
+    bool inherited; /* the parent's: no calls, and `pin` lies in the ghost */
     struct ds_segment ghost;
     struct ds_segment next_ghost; /* during a fork: the child's */
     int ghost_sock;
@@ -84,11 +85,20 @@ struct ds_link {
     _Atomic bool dead; /* this memory has no worker any more: the client has a newer link */
 };
 
+/* Why a client could not be opened: a phrase, "" where the code says it all. */
+struct ds_reason {
+    char text[DS_REASON_SIZE];
+};
+
+__attribute__((format(printf, 2, 3))) void ds_reason_set(struct ds_reason *why, const char *fmt,
+                                                         ...);
+
 struct ds_client {
     _Atomic(struct ds_link *) link;
     struct ds_client_options options;
     char host[256];
     char path[DS_SOCKET_PATH_MAX];
+    struct ds_reason why; /* while a link is opened */
     pthread_mutex_t lock; /* making a new link; async */
     uint32_t fork_generation;
     _Atomic bool closing;
@@ -134,8 +144,12 @@ static inline void ds_client_leave(struct ds_client *c)
 }
 
 /* --- link.c --- */
+
+/* Where the worker's socket is. DS_EUNAVAILABLE: nobody, or something that is not a worker. */
 DS_MUST_USE int ds_discover(const char *host, uint16_t port, int64_t deadline_ns,
-                            char ret[DS_SOCKET_PATH_MAX]);
+                            struct ds_reason *why, char ret[DS_SOCKET_PATH_MAX]);
+
+/* On failure c->why may say more. */
 DS_MUST_USE int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret);
 void ds_link_close(struct ds_link *l);
 
@@ -143,8 +157,9 @@ void ds_link_close(struct ds_link *l);
  * waiting; DS_ESTALE: the session is lost, there is a new link; DS_EDISCONNECTED: nobody there. */
 DS_MUST_USE int ds_link_check(struct ds_link *l, int64_t deadline_ns);
 
-/* Rings the worker if it sleeps. Full fence before. Reconnects if it must, until the deadline. */
-void ds_link_wake(struct ds_link *l, int64_t deadline_ns);
+/* Rings the worker if it sleeps. Full fence before. Reconnects if it must, until the deadline.
+ * `waits`: the caller waits for what it posted, and so notices a worker that is gone. */
+void ds_link_wake(struct ds_link *l, bool waits, int64_t deadline_ns);
 DS_MUST_USE int ds_link_map_writable(struct ds_link *l);
 void ds_link_populate(struct ds_link *l, uint64_t offset, uint64_t size);
 bool ds_link_pinned(const struct ds_link *l);
@@ -162,9 +177,6 @@ void ds_clients_lock(void);
 void ds_clients_unlock(void);
 void ds_clients_add(struct ds_client *c);
 void ds_clients_remove(struct ds_client *c); /* with the lock */
-
-/* Gives back an inherited pin, in a child. */
-void ds_ghost_unpin(struct ds_link *l, uint32_t slot);
 
 /* --- pin.c --- */
 
@@ -222,6 +234,9 @@ struct request {
 DS_MUST_USE int ds_request_begin(struct request *r, struct ds_link *l, enum ds_op op,
                                  int64_t deadline_ns, bool waits);
 
+/* Whether one more item with a key of this size would fit. */
+bool ds_request_fits(const struct request *r, size_t key_size);
+
 /* Adds an item; false if it does not fit any more (send what is there first). */
 DS_MUST_USE bool ds_request_add(struct request *r, const struct ds_request_item *item,
                                 const void *key);
@@ -272,13 +287,28 @@ DS_MUST_USE int ds_set_post(struct ds_link *l, const struct write *w, int64_t de
                             uint64_t *ret_wait);
 DS_MUST_USE int ds_link_put(struct ds_link *l, enum ds_op op, const struct write *w,
                             int64_t deadline_ns, struct ds_request_result *ret);
+
+/* A set of a mode with second-level storage; returns when that has it, or the journal. */
+DS_MUST_USE int ds_set_second(struct ds_link *l, const struct write *w, bool absent,
+                              int64_t deadline_ns);
+struct ds_request_item ds_second_item(const struct write *w, bool absent);
+
+static inline bool ds_second_mode(enum ds_write_mode mode)
+{
+    return mode == DS_WRITE_THROUGH || mode == DS_WRITE_BACK || mode == DS_WRITE_BACK_EVICT;
+}
+
 DS_MUST_USE int ds_set_absent(struct ds_link *l, const struct write *w, int64_t deadline_ns);
 
 /* --- wait helpers, link.c --- */
 
-/* Spins, then yields, for about `ns`; true when *word (acquire) has become `value`. */
+/* How often to look before the first yield: not at all while the worker sleeps, since it may have
+ * to wake up on this processor. */
+unsigned ds_link_looks(const struct ds_link *l);
+
+/* One turn of waiting that leaves the processor to whoever else wants it. False: somebody did, so
+ * that spinning keeps the worker, or the rest of the machine, from running: sleep instead. */
 bool ds_client_yield(void);
-bool ds_spin_until_equal(const _Atomic uint32_t *word, uint32_t value, int64_t ns);
 
 /* --- async.c --- */
 void ds_async_close(struct ds_client *c);

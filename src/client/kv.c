@@ -24,15 +24,25 @@ int ds_check_options(const struct ds_set_options *o)
     switch (o->mode) {
     case DS_WRITE_NONE:
     case DS_WRITE_NONE_EVICT:
-        break;
     case DS_WRITE_THROUGH:
     case DS_WRITE_BACK:
     case DS_WRITE_BACK_EVICT:
-        return DS_ENOTSUPPORTED; /* no second level yet */
+        break;
     default:
         return DS_EINVAL;
     }
-    return o->cache_type == DS_CACHE_MEMORY ? 0 : DS_ENOTSUPPORTED;
+    return o->cache_type == DS_CACHE_MEMORY || o->cache_type == DS_CACHE_DISK ? 0 : DS_EINVAL;
+}
+
+int ds_check_tiers(const struct ds_link *l, const struct ds_set_options *o)
+{
+    uint32_t tiers = ds_load_relaxed(&l->index.header->tiers);
+
+    if ((ds_second_mode(o->mode) && (tiers & DS_TIERS_L2) == 0) ||
+        (o->cache_type == DS_CACHE_DISK && (tiers & DS_TIERS_SPILL) == 0)) {
+        return DS_ENOTSUPPORTED;
+    }
+    return 0;
 }
 
 static struct write write_of(const struct ds_link *l, const struct ds_bytes *key, uint64_t size,
@@ -45,6 +55,7 @@ static struct write write_of(const struct ds_link *l, const struct ds_bytes *key
         .value_size = size,
         .ttl_ms = o->ttl_ms,
         .mode = (uint8_t)o->mode,
+        .kind = o->cache_type == DS_CACHE_DISK ? DS_KIND_DISK : 0,
     };
 }
 
@@ -61,12 +72,18 @@ static int set_on(struct ds_link *l, const struct ds_bytes *key, const struct ds
 {
     struct write w = write_of(l, key, value->size, o);
     uint64_t position = 0;
-    int rc = ds_grant_take(l, value->size, deadline_ns, &w.grant);
+    int rc = ds_check_tiers(l, o);
 
+    if (rc == 0) {
+        rc = ds_grant_take(l, value->size, deadline_ns, &w.grant);
+    }
     if (rc != 0) {
         return rc;
     }
     copy_in(l, &w.grant, value->data, value->size);
+    if (ds_second_mode(o->mode)) {
+        return ds_set_second(l, &w, o->only_if_absent, deadline_ns);
+    }
     if (o->only_if_absent) {
         return ds_set_absent(l, &w, deadline_ns);
     }
@@ -75,7 +92,7 @@ static int set_on(struct ds_link *l, const struct ds_bytes *key, const struct ds
         ds_grant_keep(l, &w.grant);
     }
     if (rc == 0) {
-        ds_link_wake(l, deadline_ns);
+        ds_link_wake(l, position != 0, deadline_ns);
         if (position != 0) {
             rc = ds_ring_wait(l, position, deadline_ns);
         }
@@ -151,14 +168,70 @@ struct mset {
     int *results;
 };
 
+/* Modes with second-level storage: as many as fit into one request, which share its syncs. */
+static int second_part(struct ds_link *l, const struct mset *m, size_t *at, int64_t deadline_ns)
+{
+    size_t index[DS_SUB_MAX];
+    struct request r;
+    int rc = ds_request_begin(&r, l, DS_OP_SET, deadline_ns, true);
+
+    for (; rc == 0 && *at < m->n; (*at)++) {
+        struct write w = write_of(l, &m->keys[*at], m->values[*at].size, m->options);
+        struct ds_request_item item;
+
+        if (m->results[*at] != DS_EAGAIN) {
+            continue;
+        }
+        if (!ds_request_fits(&r, w.key_size)) {
+            break;
+        }
+        m->results[*at] = ds_grant_take(l, m->values[*at].size, deadline_ns, &w.grant);
+        if (m->results[*at] != 0) {
+            continue; /* this one does not fit; a smaller one may */
+        }
+        copy_in(l, &w.grant, m->values[*at].data, m->values[*at].size);
+        item = ds_second_item(&w, m->options->only_if_absent);
+        index[r.n] = *at;
+        (void)!ds_request_add(&r, &item, w.key);
+    }
+    if (rc == 0 && r.n == 0) {
+        ds_request_end(&r);
+        return 0;
+    }
+    rc = rc == 0 ? ds_request_call(&r) : rc;
+    for (uint32_t i = 0; rc == 0 && i < r.n; i++) {
+        m->results[index[i]] = ds_request_result(&r, i).status;
+    }
+    for (uint32_t i = 0; rc != 0 && rc != DS_ESTALE && i < r.n; i++) {
+        m->results[index[i]] = rc;
+    }
+    if (rc == 0) {
+        ds_request_end(&r);
+    }
+    return rc;
+}
+
+static int mset_second(struct ds_link *l, const struct mset *m, int64_t deadline_ns)
+{
+    int rc = 0;
+
+    for (size_t at = 0; rc == 0 && at < m->n;) {
+        rc = second_part(l, m, &at, deadline_ns);
+    }
+    return rc;
+}
+
 /* One key after the other is posted; then one look for each, and one wait for the last that needs
  * one. DS_EAGAIN in results: not posted yet. */
 static int mset_on(struct ds_link *l, const struct mset *m, int64_t deadline_ns)
 {
     uint64_t wait = 0;
     uint64_t position = 0;
-    int rc = 0;
+    int rc = ds_check_tiers(l, m->options);
 
+    if (rc == 0 && ds_second_mode(m->options->mode)) {
+        return mset_second(l, m, deadline_ns);
+    }
     for (size_t i = 0; i < m->n && rc == 0; i++) {
         struct write w = write_of(l, &m->keys[i], m->values[i].size, m->options);
 
@@ -191,7 +264,7 @@ static int mset_on(struct ds_link *l, const struct mset *m, int64_t deadline_ns)
         }
     }
     ds_fence_full();
-    ds_link_wake(l, deadline_ns);
+    ds_link_wake(l, wait != 0, deadline_ns);
     if (wait != 0) {
         int waited = ds_ring_wait(l, wait, deadline_ns);
 

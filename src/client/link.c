@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -29,43 +30,20 @@
 #include "client/internal.h"
 
 #define CONTENDED_NS 5000 /* a yield that nobody takes up lasts a tenth of it */
+#define LOOKS 200         /* about 2 us: a worker that is awake answers in less */
 #define DISCOVER_TRIES 8  /* a quarter of a second */
 
-/* One turn of waiting that leaves the processor to whoever else wants it. False: somebody did, so
- * that spinning keeps the worker, or the rest of the machine, from running: sleep instead. */
+unsigned ds_link_looks(const struct ds_link *l)
+{
+    return ds_load_relaxed(&l->index.header->asleep) != 0 ? 0 : LOOKS;
+}
+
 bool ds_client_yield(void)
 {
     int64_t before = ds_monotonic_ns();
 
     (void)sched_yield();
     return ds_monotonic_ns() - before < CONTENDED_NS;
-}
-
-bool ds_spin_until_equal(const _Atomic uint32_t *word, uint32_t value, int64_t ns)
-{
-    int64_t end;
-
-    for (int i = 0; i < 200; i++) {
-        if (ds_load_acquire(word) == value) {
-            return true;
-        }
-        ds_cpu_relax();
-    }
-    end = ds_monotonic_ns() + ns;
-    do {
-        bool alone = ds_client_yield();
-
-        for (int i = 0; i < 20; i++) {
-            if (ds_load_acquire(word) == value) {
-                return true;
-            }
-            ds_cpu_relax();
-        }
-        if (!alone) {
-            return false;
-        }
-    } while (ds_monotonic_ns() < end);
-    return false;
 }
 
 /* --- handshake --- */
@@ -85,8 +63,36 @@ static int code_of_connect(int negative_errno)
     }
 }
 
+void ds_reason_set(struct ds_reason *why, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(why->text, sizeof(why->text), fmt, args);
+    va_end(args);
+}
+
+/* The answer to HELLO. DS_EUNAVAILABLE: not a worker's. */
+static int read_here(int fd, int64_t deadline_ns, struct ds_wire_here *ret)
+{
+    size_t head = sizeof(ret->header);
+    int rc = ds_net_read_all(fd, ret, head, deadline_ns);
+
+    if (rc != 0) {
+        return rc == -ECONNRESET ? DS_EDISCONNECTED : code_of_connect(rc);
+    }
+    if (!ds_wire_is_ours(ret, head)) {
+        return DS_EUNAVAILABLE;
+    }
+    rc = ds_net_read_all(fd, (uint8_t *)ret + head, sizeof(*ret) - head, deadline_ns);
+    if (rc == -ECONNRESET || (rc == 0 && !ds_wire_valid(ret, sizeof(*ret), DS_WIRE_HERE))) {
+        return DS_EVERSION;
+    }
+    return rc != 0 ? code_of_connect(rc) : ret->header.status < 0 ? ret->header.status : 0;
+}
+
 static int discover_once(const char *host, uint16_t port, int64_t deadline_ns,
-                         char ret[DS_SOCKET_PATH_MAX])
+                         struct ds_reason *why, char ret[DS_SOCKET_PATH_MAX])
 {
     struct ds_wire_hello hello;
     struct ds_wire_here here;
@@ -94,27 +100,37 @@ static int discover_once(const char *host, uint16_t port, int64_t deadline_ns,
     int fd = ds_net_connect_tcp(host, port, deadline_ns);
 
     if (fd < 0) {
+        ds_reason_set(why,
+                      "no worker answers at %s:%u (%s): start one there with dscli start -w "
+                      "--worker_address %s:%u",
+                      host, port, strerror(-fd), host, port);
         return code_of_connect(fd);
     }
     ds_wire_begin(&hello, DS_WIRE_HELLO, sizeof(hello));
     rc = ds_net_write_all(fd, &hello, sizeof(hello));
-    if (rc == 0) {
-        rc = ds_net_read_all(fd, &here, sizeof(here), deadline_ns);
-    }
+    rc = rc == -EPIPE || rc == -ECONNRESET ? DS_EDISCONNECTED
+         : rc != 0                         ? code_of_connect(rc)
+                                           : read_here(fd, deadline_ns, &here);
     ds_sys_close(fd);
-    if (rc != 0) {
-        return rc == -ECONNRESET || rc == -EPIPE ? DS_EDISCONNECTED : code_of_connect(rc);
+    if (rc == 0) {
+        memcpy(ret, here.path, DS_SOCKET_PATH_MAX);
+    } else if (rc == DS_EVERSION) {
+        ds_reason_set(why, "the worker at %s:%u is of another version than this client (%s)", host,
+                      port, DS_VERSION);
+    } else if (rc == DS_ETIMEOUT) {
+        ds_reason_set(why, "what listens at %s:%u does not answer: see whether it is a worker",
+                      host, port);
+    } else {
+        ds_reason_set(why, "something that is not a worker answers at %s:%u: correct the address",
+                      host, port);
     }
-    if (!ds_wire_valid(&here, sizeof(here), DS_WIRE_HERE)) {
-        return DS_EVERSION;
-    }
-    memcpy(ret, here.path, DS_SOCKET_PATH_MAX);
-    return 0;
+    return rc;
 }
 
 /* Asks the worker over TCP where its Unix socket is. A connection that is closed without a word may
  * be a worker that died, or a stranger: who does so again and again is a stranger. */
-int ds_discover(const char *host, uint16_t port, int64_t deadline_ns, char ret[DS_SOCKET_PATH_MAX])
+int ds_discover(const char *host, uint16_t port, int64_t deadline_ns, struct ds_reason *why,
+                char ret[DS_SOCKET_PATH_MAX])
 {
     int rc = DS_EDISCONNECTED;
 
@@ -122,9 +138,45 @@ int ds_discover(const char *host, uint16_t port, int64_t deadline_ns, char ret[D
         if (i > 0) {
             (void)poll(NULL, 0, 1 << i);
         }
-        rc = discover_once(host, port, deadline_ns, ret);
+        rc = discover_once(host, port, deadline_ns, why, ret);
     }
-    return rc == DS_EDISCONNECTED ? DS_EVERSION : rc;
+    return rc == DS_EDISCONNECTED ? DS_EUNAVAILABLE : rc;
+}
+
+/* There is a worker, but its socket cannot be connected to from here. */
+static int unreachable(struct ds_client *c, int negative_errno)
+{
+    const char *text = strerror(-negative_errno);
+
+    if (negative_errno == -ENOENT) {
+        ds_reason_set(&c->why,
+                      "the socket %s of the worker at %s:%u is not visible here (%s): mount its "
+                      "directory at the same path, or start the worker with a "
+                      "--unix_domain_socket_dir that both see",
+                      c->path, c->host, c->options.port, text);
+        return DS_ENOTSUPPORTED;
+    }
+    if (negative_errno == -EACCES || negative_errno == -EPERM) {
+        ds_reason_set(&c->why,
+                      "the socket %s of the worker at %s:%u may not be used (%s): start the worker "
+                      "with --client_access=group or all",
+                      c->path, c->host, c->options.port, text);
+        return DS_EDENIED;
+    }
+    ds_reason_set(&c->why, "cannot connect to the socket %s of the worker at %s:%u (%s)", c->path,
+                  c->host, c->options.port, text);
+    return code_of_connect(negative_errno);
+}
+
+/* What the worker gave as its reason, or what is wrong with its answer. */
+static int refused(struct ds_client *c, const struct ds_wire_welcome *welcome)
+{
+    int status = welcome->header.status;
+
+    ds_reason_set(&c->why, "the worker at %s:%u refuses: %s", c->host, c->options.port,
+                  status < 0 && welcome->text[0] != '\0' ? welcome->text
+                                                         : "its answer is of another version");
+    return status < 0 ? status : DS_EVERSION;
 }
 
 static void close_fds(int *fds, size_t n)
@@ -147,7 +199,7 @@ static int shake_once(struct ds_client *c, uint32_t flags, const uint8_t *token,
 
     if (sock < 0) {
         ds_sys_close(pidfd);
-        return sock == -ENOENT || sock == -EACCES ? DS_ENOTSUPPORTED : code_of_connect(sock);
+        return unreachable(c, sock);
     }
     ds_wire_begin(&open, DS_WIRE_OPEN, sizeof(open));
     open.pid = (uint32_t)getpid();
@@ -161,23 +213,24 @@ static int shake_once(struct ds_client *c, uint32_t flags, const uint8_t *token,
     ds_sys_close(pidfd);
     (void)ds_failpoint("client.shaking");
     if (n >= 0 && ds_sys_wait_readable(sock, deadline_ns) <= 0) {
+        ds_reason_set(&c->why, "the worker at %s:%u does not answer", c->host, c->options.port);
         ds_sys_close(sock);
         return DS_ETIMEOUT;
     }
     n = n < 0 ? n : ds_sys_recv_fds(sock, welcome, sizeof(*welcome), fds, &n_fds);
     if (n > 0 && !ds_wire_valid(welcome, (size_t)n, DS_WIRE_WELCOME)) {
-        n = -EPROTO;
+        n = ds_wire_is_ours(welcome, (size_t)n) ? -EPROTO : -ENOMSG;
     }
     if (n > 0 && welcome->header.status == 0 && n_fds == DS_FD_COUNT) {
         *ret_sock = sock;
         return 0;
     }
-    close_fds(fds, n > 0 || n == -EPROTO ? n_fds : 0);
+    close_fds(fds, n > 0 || n == -EPROTO || n == -ENOMSG ? n_fds : 0);
     ds_sys_close(sock);
     if (n <= 0) { /* the worker died while we spoke: another one is on its way */
-        return n == -EPROTO ? DS_EVERSION : DS_EDISCONNECTED;
+        return n == -EPROTO ? DS_EVERSION : n == -ENOMSG ? DS_EUNAVAILABLE : DS_EDISCONNECTED;
     }
-    return welcome->header.status < 0 ? welcome->header.status : DS_EVERSION;
+    return refused(c, welcome);
 }
 
 int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t *token, uint32_t pins,
@@ -262,7 +315,7 @@ int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret)
     struct ds_wire_welcome welcome;
     int fds[DS_FD_COUNT] = {-1, -1, -1, -1, -1};
     struct ds_link *l;
-    int rc = ds_discover(c->host, c->options.port, deadline_ns, c->path);
+    int rc = ds_discover(c->host, c->options.port, deadline_ns, &c->why, c->path);
 
     if (rc != 0) {
         return rc;
@@ -307,10 +360,17 @@ bool ds_link_pinned(const struct ds_link *l)
     return false;
 }
 
-void ds_link_close(struct ds_link *l)
+/* Nothing of the session is mapped any more. */
+static void say_goodbye(int sock)
 {
     struct ds_wire_header goodbye;
 
+    ds_wire_begin(&goodbye, DS_WIRE_GOODBYE, sizeof(goodbye));
+    (void)!ds_sys_send_fds(sock, &goodbye, sizeof(goodbye), NULL, 0);
+}
+
+void ds_link_close(struct ds_link *l)
+{
     if (l == NULL) {
         return;
     }
@@ -318,13 +378,17 @@ void ds_link_close(struct ds_link *l)
     ds_segment_close(&l->data);
     ds_segment_close(&l->index_segment);
     ds_segment_close(&l->session_segment);
+    ds_segment_close(&l->ghost);
     ds_sys_close(l->data_rw_fd);
     (void)ds_failpoint("client.closing");
     if (l->sock >= 0 && !ds_load_relaxed(&l->dead)) {
-        ds_wire_begin(&goodbye, DS_WIRE_GOODBYE, sizeof(goodbye));
-        (void)!ds_sys_send_fds(l->sock, &goodbye, sizeof(goodbye), NULL, 0);
+        say_goodbye(l->sock);
+    }
+    if (l->ghost_sock >= 0) {
+        say_goodbye(l->ghost_sock);
     }
     ds_sys_close(l->sock);
+    ds_sys_close(l->ghost_sock);
     ds_sys_close(atomic_load(&l->wake_fd));
     if (l->pin_free != NULL) {
         ds_sys_unmap((void *)l->pin_free, PIN_WORDS * sizeof(*l->pin_free));
@@ -343,7 +407,7 @@ int ds_link_map_writable(struct ds_link *l)
     if (DS_LIKELY(ds_load_relaxed(&l->writable) != NULL)) {
         return 0;
     }
-    fd = dup(l->data_rw_fd);
+    fd = ds_sys_dup(l->data_rw_fd);
     if (fd < 0) {
         return DS_EIO;
     }
@@ -385,20 +449,18 @@ static bool hung_up(int sock)
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-void ds_link_wake(struct ds_link *l, int64_t deadline_ns)
+void ds_link_wake(struct ds_link *l, bool waits, int64_t deadline_ns)
 {
-    uint64_t one = 1;
-
     if (ds_load_relaxed(&l->index.header->asleep) == 0) {
         return;
     }
     /* A worker that came back sleeps on another eventfd: get that one first. One that is gone does
-     * not say so here; it is a system call anyway, so look. */
+     * not say so here: who waits finds out, who does not must look. */
     if (ds_load_relaxed(&l->index.header->epoch) != ds_load_relaxed(&l->epoch) ||
-        hung_up(l->sock)) {
+        (!waits && hung_up(l->sock))) {
         (void)!ds_link_check(l, deadline_ns);
     }
-    (void)!write(ds_load_relaxed(&l->wake_fd), &one, sizeof(one));
+    ds_sys_event_ring(ds_load_relaxed(&l->wake_fd));
 }
 
 void ds_link_wake_waiters(struct ds_link *l)
@@ -431,9 +493,19 @@ static void let_go(struct ds_link *l)
 /* 0, or DS_ETIMEOUT at the deadline. */
 static int lock_until(pthread_mutex_t *lock, int64_t deadline_ns)
 {
+#ifdef __SANITIZE_THREAD__ /* gcc 12's does not know pthread_mutex_clocklock() */
+    while (pthread_mutex_trylock(lock) != 0) {
+        if (ds_monotonic_ns() >= deadline_ns) {
+            return DS_ETIMEOUT;
+        }
+        (void)poll(NULL, 0, 1);
+    }
+    return 0;
+#else
     struct timespec t = {deadline_ns / 1000000000, deadline_ns % 1000000000};
 
     return pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &t) == 0 ? 0 : DS_ETIMEOUT;
+#endif
 }
 
 static int replace_link(struct ds_link *old, int64_t deadline_ns)
@@ -483,7 +555,6 @@ static int resume(struct ds_link *l, int64_t deadline_ns)
 
 int ds_link_check(struct ds_link *l, int64_t deadline_ns)
 {
-    uint64_t one = 1;
     int rc = 0;
 
     if (ds_load_acquire(&l->dead)) {
@@ -495,14 +566,14 @@ int ds_link_check(struct ds_link *l, int64_t deadline_ns)
     if (hung_up(l->sock)) {
         rc = resume(l, deadline_ns);
         if (rc == 0) { /* it may have gone to sleep before it could know of us */
-            (void)!write(ds_load_relaxed(&l->wake_fd), &one, sizeof(one));
+            ds_sys_event_ring(ds_load_relaxed(&l->wake_fd));
         }
     }
     (void)pthread_mutex_unlock(&l->connect_lock);
     if (rc == 0 || rc == DS_ETIMEOUT) {
         return rc;
     }
-    if (rc == DS_ENOTFOUND || rc == DS_EUNAVAILABLE || rc == DS_ENOTSUPPORTED) {
+    if (rc == DS_ENOTFOUND || rc == DS_EUNAVAILABLE || rc == DS_ENOTSUPPORTED || rc == DS_EDENIED) {
         rc = replace_link(l, deadline_ns);
     }
     return rc;

@@ -53,11 +53,15 @@ static struct ds_buffer *buffer_create(struct ds_link *l, const void *key, size_
 
 /* A grant with a pin on it. */
 static int create_on(struct ds_link *l, const struct ds_bytes *key, uint64_t size,
-                     int64_t deadline_ns, struct ds_buffer **ret)
+                     const struct ds_set_options *o, int64_t deadline_ns, struct ds_buffer **ret)
 {
-    struct ds_buffer *b = buffer_create(l, key->data, key->size);
-    int rc;
+    struct ds_buffer *b;
+    int rc = ds_check_tiers(l, o);
 
+    if (rc != 0) {
+        return rc;
+    }
+    b = buffer_create(l, key->data, key->size);
     if (b == NULL) {
         return DS_ENOMEM;
     }
@@ -100,11 +104,12 @@ static int create(struct ds_client *client, const void *key, size_t key_size, ui
     }
     deadline_ns = ds_client_deadline(client);
     do {
-        rc = create_on(ds_load_acquire(&client->link), &k, size, deadline_ns, ret);
+        rc = create_on(ds_load_acquire(&client->link), &k, size, o, deadline_ns, ret);
     } while (rc == DS_ESTALE);
     ds_client_leave(client);
     if (rc == 0) {
         (*ret)->options = *o;
+        (*ret)->kind = o->cache_type == DS_CACHE_DISK ? DS_KIND_DISK : 0;
     }
     return rc;
 }
@@ -141,10 +146,13 @@ int ds_object_create(struct ds_client *client, const void *key, size_t key_size,
         o.mode = options->mode;
         o.cache_type = options->cache_type;
     }
+    if (ds_second_mode(o.mode)) {
+        return DS_ENOTSUPPORTED; /* its bytes change in place: only key-value calls have them */
+    }
     rc = create(client, key, key_size, size, &o, ret);
     if (rc == 0) {
         (*ret)->writable = true;
-        (*ret)->kind = DS_KIND_OBJECT;
+        (*ret)->kind |= DS_KIND_OBJECT;
         (*ret)->kind |= options != NULL && options->consistency == DS_CAUSAL ? DS_KIND_CAUSAL : 0;
     }
     return rc;
@@ -164,6 +172,15 @@ static struct write write_of(const struct ds_buffer *b)
     };
 }
 
+/* A buffer that came through fork() is the parent's to publish and to latch. */
+static int check_link(const struct ds_buffer *b)
+{
+    if (b->link->inherited) {
+        return DS_ENOTREADY;
+    }
+    return ds_load_acquire(&b->link->dead) ? DS_ESTALE : 0;
+}
+
 static void set_published(struct ds_buffer *b)
 {
     b->published = true;
@@ -181,10 +198,13 @@ static int publish_one(struct ds_buffer *b, int64_t deadline_ns, uint64_t *wait)
     if (b->published) {
         return DS_EINVAL;
     }
-    if (ds_load_acquire(&b->link->dead)) {
-        return DS_ESTALE;
+    rc = check_link(b);
+    if (rc != 0) {
+        return rc;
     }
-    if (b->options.only_if_absent) {
+    if (ds_second_mode(b->options.mode)) {
+        rc = ds_set_second(b->link, &w, b->options.only_if_absent, deadline_ns);
+    } else if (b->options.only_if_absent) {
         rc = ds_set_absent(b->link, &w, deadline_ns);
     } else {
         rc = ds_set_post(b->link, &w, deadline_ns, &position);
@@ -223,7 +243,7 @@ int ds_kv_publish(struct ds_client *client, struct ds_buffer *const *buffers, si
         }
     }
     ds_fence_full();
-    ds_link_wake(l, deadline_ns);
+    ds_link_wake(l, wait != 0, deadline_ns);
     rc = wait != 0 ? ds_ring_wait(l, wait, deadline_ns) : 0;
     ds_client_leave(client);
     return rc != 0 ? rc : ok > 0 || n == 0 ? 0 : first;
@@ -358,11 +378,11 @@ static int publish(struct ds_buffer *b, bool for_good, const struct ds_bytes *ne
 {
     int rc = check_nested(b, nested, n);
 
+    if (rc == 0) {
+        rc = check_link(b);
+    }
     if (rc != 0) {
         return rc;
-    }
-    if (ds_load_acquire(&b->link->dead)) {
-        return DS_ESTALE;
     }
     if (b->sealed) {
         return DS_ESEALED;
@@ -395,7 +415,7 @@ int ds_buffer_seal(struct ds_buffer *buffer, const struct ds_bytes *nested, size
 
 int ds_buffer_invalidate(struct ds_buffer *buffer)
 {
-    return ds_load_acquire(&buffer->link->dead) ? DS_ESTALE : 0;
+    return check_link(buffer);
 }
 
 int ds_object_put(struct ds_client *client, const void *key, size_t key_size, const void *value,
@@ -511,8 +531,9 @@ static int latch(struct ds_buffer *b, bool write, int64_t timeout_ms)
     uint8_t *held = write ? &b->write_latch : &b->read_latch;
     int rc;
 
-    if (ds_load_acquire(&b->link->dead)) {
-        return DS_ESTALE;
+    rc = check_link(b);
+    if (rc != 0) {
+        return rc;
     }
     if (!b->published || b->sealed || !b->writable) {
         if (write && b->published) {
@@ -537,6 +558,9 @@ static int unlatch(struct ds_buffer *b, bool write)
     uint8_t had = *held;
     int rc;
 
+    if (b->link->inherited) {
+        return DS_ENOTREADY;
+    }
     *held = HELD_NOT;
     if (had == HELD_AT_WORKER) {
         rc = named_op(b, write ? DS_OP_UNLATCH_WRITE : DS_OP_UNLATCH_READ, 0);

@@ -5,7 +5,12 @@
 
 #include <ds/kv.h>
 
-/* Write mode and cache type: DS_ENOTSUPPORTED for what needs a second level or a disk. */
+struct ds_link;
+
+/* DS_ENOTSUPPORTED: write mode or cache type need a tier that this worker does not have. */
+DS_MUST_USE int ds_check_tiers(const struct ds_link *l, const struct ds_set_options *options);
+
+/* Write mode and cache type are known ones. */
 DS_MUST_USE int ds_check_options(const struct ds_set_options *options);
 DS_MUST_USE int ds_check_set(const void *value, size_t size, const struct ds_set_options *options);
 

@@ -4,8 +4,10 @@
  *
  * A thread takes a free slot, fills it, stores the slot's next number, fences, and rings the worker
  * if that sleeps. It spins a little, then sleeps on the slot's done word. A request whose caller
- * has run out of time stays with the worker; its slot is used again once it is answered.
+ * has run out of time stays with the worker, or is cancelled there; its slot is used again once
+ * that is answered.
  */
+#include <errno.h>
 #include <sched.h>
 #include <string.h>
 
@@ -99,6 +101,12 @@ struct ds_request_header *ds_request_header(struct request *r)
     return &r->link->slot[r->slot].header;
 }
 
+bool ds_request_fits(const struct request *r, size_t key_size)
+{
+    return r->n < DS_SUB_MAX &&
+           ds_align_up(sizeof(struct ds_request_item) + key_size, 8) <= DS_REQUEST_BYTES - r->size;
+}
+
 bool ds_request_add(struct request *r, const struct ds_request_item *item, const void *key)
 {
     uint32_t need = (uint32_t)ds_align_up(sizeof(*item) + item->key_size, 8);
@@ -121,6 +129,41 @@ static bool answered(const struct request *r)
     return ds_load_acquire(&r->link->session->done[r->slot]) == r->number;
 }
 
+static bool spin_until_answered(struct request *r)
+{
+    int64_t end;
+
+    for (unsigned i = ds_link_looks(r->link); i > 0; i--) {
+        if (answered(r)) {
+            return true;
+        }
+        ds_cpu_relax();
+    }
+    end = ds_monotonic_ns() + SPIN_NS;
+    do {
+        bool alone = ds_client_yield();
+
+        for (int i = 0; i < 20; i++) { /* two passes take longer than one yield */
+            if (answered(r)) {
+                return true;
+            }
+            ds_cpu_relax();
+        }
+        if (!alone) {
+            return false;
+        }
+    } while (ds_monotonic_ns() < end);
+    return false;
+}
+
+/* A get that waits for its keys: nothing is lost when it is asked again. */
+static bool may_be_interrupted(struct request *r)
+{
+    const struct ds_request_header *h = ds_request_header(r);
+
+    return r->link->client->options.interruptible && h->op == DS_OP_GET && h->timeout_ms > 0;
+}
+
 /* Sleeps on the done word; looks after the worker in growing intervals. */
 static int sleep_until_answered(struct request *r)
 {
@@ -134,20 +177,53 @@ static int sleep_until_answered(struct request *r)
     while (rc == 0 && !answered(r)) {
         int64_t left = r->deadline_ns - ds_monotonic_ns();
         uint32_t seen = ds_load_acquire(&h->done[r->slot]);
+        int slept = 0;
 
         if (ds_load_relaxed(&l->client->closing)) {
             rc = DS_ESHUTDOWN;
         } else if (left <= 0) {
             rc = DS_ETIMEOUT;
-        } else if (seen != r->number &&
-                   ds_sys_futex_wait(&h->done[r->slot], seen, left < interval ? left : interval) ==
-                       -110 /* ETIMEDOUT */) {
+        } else if (seen != r->number) {
+            slept = ds_sys_futex_wait(&h->done[r->slot], seen, left < interval ? left : interval);
+        }
+        if (slept == -EINTR && may_be_interrupted(r)) {
+            rc = DS_EINTERRUPTED;
+        } else if (slept == -ETIMEDOUT) {
             interval = interval * 2 < CHECK_MAX_NS ? interval * 2 : CHECK_MAX_NS;
             rc = ds_link_check(l, r->deadline_ns);
         }
     }
     ds_store_relaxed(&h->request_sleeper[r->slot], 0);
     return answered(r) ? 0 : rc;
+}
+
+static void post(struct request *r)
+{
+    struct ds_link *l = r->link;
+
+    r->number = ++l->request_number[r->slot];
+    (void)ds_failpoint("client.before_request");
+    ds_store_release(&l->session->request[r->slot], r->number); /* pairs with collect_requests() */
+    (void)atomic_fetch_add_explicit(&l->session->requests, 1, memory_order_release);
+    (void)ds_failpoint("client.requested");
+    ds_fence_full(); /* the sleep protocol */
+}
+
+/* Nobody waits for the answer any more. Blocks and latches that it may bring are given back by a
+ * second request in the same slot: whatever becomes of the first one, that one comes after it. */
+static void give_up(struct request *r)
+{
+    struct ds_link *l = r->link;
+    struct ds_request_header *h = ds_request_header(r);
+
+    if (h->op == DS_OP_GRANT || h->op == DS_OP_LATCH_READ || h->op == DS_OP_LATCH_WRITE) {
+        *h = (struct ds_request_header){.op = DS_OP_CANCEL, .value = r->number};
+        post(r);
+        if (ds_load_relaxed(&l->index.header->asleep) != 0) { /* no time left to reconnect */
+            ds_sys_event_ring(ds_load_relaxed(&l->wake_fd));
+        }
+    }
+    (void)atomic_fetch_or(&l->request_late, UINT64_C(1) << r->slot);
 }
 
 int ds_request_call(struct request *r)
@@ -160,19 +236,14 @@ int ds_request_call(struct request *r)
         h->n = r->n;
     }
     h->size = r->size;
-    r->number = ++l->request_number[r->slot];
-    (void)ds_failpoint("client.before_request");
-    ds_store_release(&l->session->request[r->slot], r->number); /* pairs with collect_requests() */
-    (void)atomic_fetch_add_explicit(&l->session->requests, 1, memory_order_release);
-    (void)ds_failpoint("client.requested");
-    ds_fence_full(); /* the sleep protocol */
-    ds_link_wake(l, r->deadline_ns);
-    if (!ds_spin_until_equal(&l->session->done[r->slot], r->number, SPIN_NS)) {
+    post(r);
+    ds_link_wake(l, true, r->deadline_ns);
+    if (!spin_until_answered(r)) {
         rc = sleep_until_answered(r);
     }
     (void)ds_failpoint("client.answered");
     if (rc != 0) {
-        (void)atomic_fetch_or(&l->request_late, UINT64_C(1) << r->slot);
+        give_up(r);
     }
     return rc;
 }

@@ -146,7 +146,7 @@ static int wait_for_room(struct ds_link *l, uint64_t need, int64_t deadline_ns)
         uint64_t half = l->ring_tail - DS_RING_SIZE / 2; /* not one record at a time */
 
         ds_fence_full();
-        ds_link_wake(l, deadline_ns);
+        ds_link_wake(l, true, deadline_ns);
         rc = ds_ring_wait(l, half, deadline_ns);
     }
     return rc;
@@ -229,7 +229,7 @@ void ds_grant_give(struct ds_link *l, const struct ds_grant *g)
 
     (void)!post_locked(l, &w, DS_RING_DROP, deadline_ns, &position);
     ds_fence_full();
-    ds_link_wake(l, deadline_ns);
+    ds_link_wake(l, false, deadline_ns);
 }
 
 static bool passed(const struct ds_link *l, uint64_t position)
@@ -241,7 +241,7 @@ static bool spin_until_passed(const struct ds_link *l, uint64_t position)
 {
     int64_t end;
 
-    for (int i = 0; i < 200; i++) {
+    for (unsigned i = ds_link_looks(l); i > 0; i--) {
         if (passed(l, position)) {
             return true;
         }
@@ -308,6 +308,39 @@ int ds_link_put(struct ds_link *l, enum ds_op op, const struct write *w, int64_t
 
     (void)deadline_ns;
     return ds_request_one(l, op, 0, 0, &item, w->key, ret);
+}
+
+struct ds_request_item ds_second_item(const struct write *w, bool absent)
+{
+    return (struct ds_request_item){.key_size = (uint16_t)w->key_size,
+                                    .mode = w->mode,
+                                    .kind = (uint8_t)(w->kind | (absent ? DS_KIND_ABSENT : 0)),
+                                    .id = w->grant.id,
+                                    .value_size = w->value_size,
+                                    .ttl_ms = w->ttl_ms};
+}
+
+int ds_set_second(struct ds_link *l, const struct write *w, bool absent, int64_t deadline_ns)
+{
+    struct ds_request_item item = ds_second_item(w, absent);
+    struct ds_request_result result;
+    struct request r;
+    int rc = ds_request_begin(&r, l, DS_OP_SET, deadline_ns, true);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (!ds_request_add(&r, &item, w->key)) {
+        ds_request_end(&r);
+        return DS_EINVAL;
+    }
+    rc = ds_request_call(&r);
+    if (rc != 0) {
+        return rc;
+    }
+    result = ds_request_result(&r, 0);
+    ds_request_end(&r);
+    return result.status;
 }
 
 int ds_set_absent(struct ds_link *l, const struct write *w, int64_t deadline_ns)

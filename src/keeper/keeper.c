@@ -8,10 +8,10 @@
  *     +---------------------------------------+
  *
  * It never touches object data. A worker that dies by itself before it was ready five times in
- * a row, or that says FAILED, ends the keeper too; SIGKILLs, which others send, count less. An
- * upgrade starts another program; if that one is not ready in time, the old program is started
- * again. The old worker is reaped before the next one starts: two workers never have the state
- * mapped at once.
+ * a row, or the first one if it says FAILED, ends the keeper too; SIGKILLs, which others send,
+ * count less. An upgrade starts another program; if that one dies or stands still, the old program
+ * is started again. The old worker is reaped before the next one starts: two workers never have the
+ * state mapped at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +38,6 @@
 #define STARTS_MAX 20
 #define START_FAILED 4 /* what a death by itself counts; one by SIGKILL, from outside, counts 1 */
 #define START_TIMEOUT_NS (INT64_C(60) * 1000000000)
-#define UPGRADE_TIMEOUT_NS (INT64_C(15) * 1000000000)
 #define QUICK_NS (INT64_C(1) * 1000000000)
 
 struct keeper {
@@ -54,12 +53,14 @@ struct keeper {
     pid_t pid;
     bool child; /* false: a worker that has outlived its keeper and started this one */
     bool ready;
+    bool served; /* some worker was ready: there may be objects */
     bool stopping;
     bool upgrading;
     unsigned failed_starts; /* in a row, weighted; see STARTS_MAX */
     bool killed;            /* the last worker ended by SIGKILL */
     int64_t started_ns;
-    int ready_fd; /* to dscli, until the first READY or FAILED; else -1 */
+    int64_t progress_ns; /* when the worker that starts was heard of last */
+    int ready_fd;        /* to dscli, until the first READY or FAILED; else -1 */
 };
 
 static void tell_starter(struct keeper *k, const char *line)
@@ -92,10 +93,10 @@ static int spawn(struct keeper *k)
     int pair[2];
     int rc = ds_failpoint("keeper.spawn");
 
-    if (rc < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+    if (rc < 0 || ds_sys_socketpair(pair) < 0) {
         return DS_EIO;
     }
-    k->pid = fork();
+    k->pid = ds_sys_fork();
     if (k->pid == 0) {
         become_worker(k, pair[1]);
     }
@@ -115,6 +116,7 @@ static int spawn(struct keeper *k)
     k->child = true;
     k->ready = false;
     k->started_ns = ds_monotonic_ns();
+    k->progress_ns = k->started_ns;
     if (ds_vault_send(&k->vault, k->link, DS_LINK_FD) != 0 ||
         ds_link_send(k->link, DS_LINK_START, (uint32_t)getpid(), NULL, k->trouble, NULL, 0) != 0) {
         ds_log(DS_LOG_WARNING, "the worker did not get its descriptors: another one is started");
@@ -127,7 +129,7 @@ static void touch_file(const char *path)
 {
     if (path[0] != '\0') {
         ds_sys_make_parents(path);
-        ds_sys_close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+        ds_sys_close(ds_sys_open(path, O_WRONLY | O_CREAT, 0644));
     }
 }
 
@@ -136,6 +138,7 @@ static void on_ready(struct keeper *k)
     char line[64];
 
     k->ready = true;
+    k->served = true;
     k->failed_starts = 0;
     k->fallback[0] = '\0';
     ds_log(DS_LOG_INFO, "worker %d is ready after %lld ms", (int)k->pid,
@@ -155,6 +158,9 @@ static void on_failed(struct keeper *k, const char *text)
     if (k->fallback[0] != '\0') {
         return; /* the old program is tried when this one is gone */
     }
+    if (k->served && k->failed_starts < STARTS_MAX) {
+        return; /* it may have been a moment's trouble: objects are worth a few more tries */
+    }
     (void)snprintf(line, sizeof(line), "FAILED %s\n", text);
     tell_starter(k, line);
     k->stopping = true;
@@ -167,6 +173,9 @@ static void on_upgrade(struct keeper *k, const char *program)
     (void)snprintf(k->program, sizeof(k->program), "%s", program);
     k->trouble[0] = '\0';
     k->upgrading = true;
+    k->ready = false; /* it exits now: not without end either */
+    k->started_ns = ds_monotonic_ns();
+    k->progress_ns = k->started_ns;
 }
 
 static void on_message(struct keeper *k)
@@ -198,6 +207,8 @@ static void on_message(struct keeper *k)
     }
     if (msg.type == DS_LINK_DROP) {
         ds_vault_drop(&k->vault, msg.name);
+    } else if (msg.type == DS_LINK_PROGRESS) {
+        k->progress_ns = ds_monotonic_ns();
     } else if (msg.type == DS_LINK_READY) {
         on_ready(k);
     } else if (msg.type == DS_LINK_STOP) {
@@ -282,19 +293,43 @@ static void on_signal(struct keeper *k)
     }
 }
 
+/* When a worker that is not ready is given up: after a minute, and the new program of an upgrade as
+ * soon as it has stood still for a while, since clients wait and there is another one to go on. */
+static int64_t give_up_ns(const struct keeper *k)
+{
+    int64_t stall_ns =
+        ds_options_int(k->options, DS_OPT_upgrade_stall_timeout_s) * INT64_C(1000000000);
+    int64_t at = k->started_ns + START_TIMEOUT_NS;
+
+    if (k->fallback[0] != '\0' && k->progress_ns + stall_ns < at) {
+        at = k->progress_ns + stall_ns;
+    }
+    return at;
+}
+
+static void give_up_worker(struct keeper *k)
+{
+    if (k->fallback[0] != '\0' && !k->upgrading) {
+        (void)snprintf(k->trouble, sizeof(k->trouble),
+                       "the new program made no progress for %lld s (upgrade_stall_timeout_s)",
+                       (long long)ds_options_int(k->options, DS_OPT_upgrade_stall_timeout_s));
+    }
+    ds_log(DS_LOG_ERROR, "worker %d is not %s in time: killed", (int)k->pid,
+           k->upgrading ? "gone" : "ready");
+    (void)kill(k->pid, SIGKILL);
+}
+
 static void wait_for_events(struct keeper *k)
 {
     struct pollfd p[3] = {{.fd = k->signals, .events = POLLIN},
                           {.fd = k->pidfd, .events = POLLIN},
                           {.fd = k->link, .events = POLLIN}};
-    int64_t limit = k->fallback[0] != '\0' ? UPGRADE_TIMEOUT_NS : START_TIMEOUT_NS;
-    int64_t left_ns = k->started_ns + limit - ds_monotonic_ns();
+    int64_t left_ns = give_up_ns(k) - ds_monotonic_ns();
     int timeout = k->ready ? -1 : left_ns > 0 ? (int)(left_ns / 1000000) + 1 : 0;
     int n = poll(p, 3, timeout);
 
     if (n == 0 && !k->ready && left_ns <= 0) {
-        ds_log(DS_LOG_ERROR, "worker %d is not ready in time", (int)k->pid);
-        (void)kill(k->pid, SIGKILL);
+        give_up_worker(k);
     }
     if (n > 0 && p[0].revents != 0) {
         on_signal(k);
@@ -399,6 +434,7 @@ static int adopt(struct keeper *k, int link)
             k->pid = (pid_t)msg.number;
             k->pidfd = fds[0];
             k->ready = true;
+            k->served = true;
             ds_log(DS_LOG_INFO, "took over from a dead keeper; worker %d", (int)k->pid);
             return ds_link_send(link, DS_LINK_START, (uint32_t)getpid(), NULL, NULL, NULL, 0);
         }
@@ -434,7 +470,7 @@ static int make_signals(void)
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGCHLD);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return ds_sys_signalfd(&set);
 }
 
 /* A failure to start a process ends a keeper that holds nothing yet; later the memory is worth
@@ -464,7 +500,10 @@ int ds_keeper_run(const struct ds_options *options, char **argv, const char *wor
     int rc = 0;
 
     (void)snprintf(k.program, sizeof(k.program), "%s", worker_program);
-    if (adopt_fd >= 0) {
+    if (k.signals < 0) {
+        on_failed(&k, "the system refuses a signalfd");
+        rc = DS_EIO;
+    } else if (adopt_fd >= 0) {
         rc = adopt(&k, adopt_fd);
     } else {
         rc = listen_tcp(&k);
@@ -483,6 +522,6 @@ int ds_keeper_run(const struct ds_options *options, char **argv, const char *wor
     tell_starter(&k, "FAILED the keeper could not start a worker; see its log\n");
     ds_log(DS_LOG_INFO, "keeper ends");
     clean_up(&k);
-    (void)close(k.signals);
+    ds_sys_close(k.signals);
     return rc == 0 && k.trouble[0] == '\0' ? 0 : 1;
 }

@@ -25,14 +25,23 @@ static int env_fd(const char *name)
     return fd;
 }
 
+/* Where the lines of this process go. */
+struct log {
+    char path[PATH_MAX]; /* "": it stays, since log_dir was asked for */
+    int starter_fd;      /* where they went before; -1: nobody waits there */
+    bool created;        /* by this process: nobody else writes into it */
+};
+
 /* Standard error becomes the log; the starter's terminal is let go. */
-static int open_log(const struct ds_options *options)
+static int open_log(const struct ds_options *options, bool has_starter, struct log *ret)
 {
     const char *dir = ds_options_str(options, DS_OPT_log_dir);
     const char *name = ds_options_str(options, DS_OPT_log_filename);
+    int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC;
     char path[PATH_MAX];
     int fd;
 
+    *ret = (struct log){.starter_fd = -1};
     if (dir[0] != '\0') {
         (void)snprintf(path, sizeof(path), "%s/%s.INFO.log", dir,
                        name[0] != '\0' ? name : "datasystem_worker");
@@ -40,8 +49,16 @@ static int open_log(const struct ds_options *options)
     } else if (ds_rundir_make(options) != 0 || ds_rundir_path(options, ".log", path) != 0) {
         return -1;
     }
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    fd = ds_sys_open(path, flags | O_EXCL, 0640);
+    ret->created = fd >= 0;
+    if (fd < 0) {
+        fd = ds_sys_open(path, flags, 0640);
+    }
     if (fd >= 0) {
+        ret->starter_fd = has_starter ? fcntl(2, F_DUPFD_CLOEXEC, 3) : -1;
+        if (dir[0] == '\0') {
+            memcpy(ret->path, path, sizeof(path));
+        }
         (void)dup2(fd, 2);
         (void)dup2(fd, 1);
         (void)close(fd);
@@ -49,15 +66,35 @@ static int open_log(const struct ds_options *options)
     return fd;
 }
 
-/* The worker's program lies beside the keeper's. */
-static void worker_program(char *ret, size_t size)
+/* After a start that failed: its lines go to who waits, and the file goes. */
+static void give_back_log(const struct ds_options *options, const struct log *log)
 {
-    ssize_t n = readlink("/proc/self/exe", ret, size - 10);
-    char *slash;
+    char buf[4096];
+    off_t at = 0;
+    ssize_t n;
 
-    ret[n > 0 ? n : 0] = '\0';
-    slash = strrchr(ret, '/');
-    (void)snprintf(slash != NULL ? slash + 1 : ret, 10, "dsworker");
+    if (!log->created || log->path[0] == '\0') {
+        return;
+    }
+    while (log->starter_fd >= 0 && (n = pread(2, buf, sizeof(buf), at)) > 0) {
+        at += n;
+        if (write(log->starter_fd, buf, (size_t)n) != n) {
+            break;
+        }
+    }
+    (void)unlink(log->path);
+    ds_rundir_remove(options);
+}
+
+/* The worker's program lies beside the keeper's. */
+static int worker_program(char *ret, size_t size)
+{
+    int rc = ds_sys_program_dir(ret, size - 10);
+
+    if (rc == 0) {
+        (void)snprintf(ret + strlen(ret), 10, "/dsworker");
+    }
+    return rc;
 }
 
 static void warn(void *arg, const char *text)
@@ -72,6 +109,7 @@ int main(int argc, char **argv)
     char err[DS_OPTIONS_ERROR_SIZE];
     char cwd[PATH_MAX];
     char program[PATH_MAX];
+    struct log log;
     int ready_fd = env_fd("DS_READY_FD");
     int adopt_fd = env_fd("DS_ADOPT_FD");
     int status = 2;
@@ -90,12 +128,19 @@ int main(int argc, char **argv)
         (void)dprintf(ready_fd >= 0 ? ready_fd : 2, "FAILED %s\n", err);
     } else {
         (void)umask(077);
-        if (open_log(options) < 0 && ready_fd >= 0) {
+        if (open_log(options, ready_fd >= 0, &log) < 0 && ready_fd >= 0) {
             (void)dprintf(ready_fd, "cannot open the log file; logging to the terminal\n");
         }
         ds_log_from_options(options, "keeper");
-        worker_program(program, sizeof(program));
-        status = ds_keeper_run(options, argv, program, ready_fd, adopt_fd);
+        if (worker_program(program, sizeof(program)) == 0) {
+            status = ds_keeper_run(options, argv, program, ready_fd, adopt_fd);
+        } else {
+            (void)dprintf(ready_fd >= 0 ? ready_fd : 2,
+                          "FAILED /proc/self/exe does not tell where the programs lie\n");
+        }
+        if (status != 0) {
+            give_back_log(options, &log);
+        }
     }
     options = ds_options_free(options);
     return status;

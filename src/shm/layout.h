@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DS_SHM_ABI 1u
+#define DS_SHM_ABI 2u
 #define DS_INDEX_MAGIC UINT64_C(0x3158444e49534458)   /* "XDSINDX1" */
 #define DS_STATE_MAGIC UINT64_C(0x3145544154534458)   /* "XDSTATE1" */
 #define DS_SESSION_MAGIC UINT64_C(0x3153534553534458) /* "XDSSESS1" */
@@ -80,7 +80,11 @@ struct ds_index_header {
     alignas(64) _Atomic uint32_t asleep;
     _Atomic uint32_t epoch;      /* +1 for each worker process; 0 = no worker has been ready yet */
     _Atomic uint64_t data_ready; /* bytes of the data segment with memory behind them */
+    _Atomic uint32_t tiers;      /* DS_TIERS_*: what this worker was started with */
 };
+
+#define DS_TIERS_SPILL 1u
+#define DS_TIERS_L2 2u
 
 /* Linear hashing (Litwin 1980): with n buckets in use, those below n - 2^floor(log2 n) have been
  * split and are addressed with one more bit. */
@@ -131,10 +135,17 @@ struct ds_record {
 
 #define DS_WORD_STATE(w) ((enum ds_record_state)((w)&0xff))
 #define DS_WORD_SEALED (UINT64_C(1) << 8)
+#define DS_WORD_SPILLED (UINT64_C(1) << 9)   /* no block: the bytes are at place[id] on disk */
+#define DS_WORD_UPLOADED (UINT64_C(1) << 10) /* second-level storage has this version */
 #define DS_WORD_COUNT(w) ((uint32_t)((w) >> 32))
 #define DS_KIND_OBJECT 1u /* of the object API */
 #define DS_KIND_CAUSAL 2u
 #define DS_KIND_SEALED 4u /* in requests: publish for good */
+#define DS_KIND_DISK 16u  /* lives on disk from the start: leaves memory as soon as it may */
+#define DS_KIND_ABSENT 8u /* in DS_OP_SET: only if the key is absent */
+
+/* What a record keeps of a set's kind. */
+#define DS_KIND_KEPT (DS_KIND_OBJECT | DS_KIND_CAUSAL | DS_KIND_DISK)
 
 /* Who wrote a record: session number, request slot (0xff: the ring of sets), request number and
  * position in the request. */
@@ -178,11 +189,14 @@ struct ds_state_header {
     _Atomic uint64_t restarts;
     _Atomic uint64_t started_ns; /* CLOCK_BOOTTIME of the first worker */
 
-    /* The change of a count that was begun last: DS_ORIGIN of the request item, record, new word.
-     */
+    /* The change of a record's word that was begun last for a request: DS_ORIGIN of the item,
+     * record, new word. */
     _Atomic uint64_t doubt_origin;
     _Atomic uint64_t doubt_id;
     _Atomic uint64_t doubt_word;
+
+    uint64_t place_offset;   /* of the places of records on disk: 8 bytes each; 0 = none */
+    _Atomic uint64_t moving; /* record + 1 whose block and check are being changed; 0 = none */
 };
 
 /* --- session: one client and the worker, both write --- */
@@ -253,6 +267,9 @@ enum ds_op {
     DS_OP_NEST,      /* value = id, value2 = generation of the parent; items: keys of children */
     DS_OP_STATS,     /* the results hold struct ds_worker_stats */
     DS_OP_SYNC,      /* done once everything posted before is applied */
+    DS_OP_CANCEL,    /* value = number of this slot's last request, which nobody waits for: blocks
+                        and latches that it was given are taken back */
+    DS_OP_SET,       /* items: keys with grants, of a mode with L2; status 0 or DS_UNCHANGED */
     DS_OP_COUNT_
 };
 

@@ -2,14 +2,12 @@
 #include "shm/segment.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "base/sys.h"
 
 #define STEP_MIN (64u * 1024)
 #define STEP_MAX (4u * 1024 * 1024)
+#define SPARE (UINT64_C(16) << 20) /* what grows along: descriptors, buckets, private tables */
 
 static int code_of(int negative_errno)
 {
@@ -37,20 +35,20 @@ int ds_segment_create(const char *name, uint64_t size, struct ds_segment *ret)
 
 int ds_segment_attach(int fd, uint64_t size_min, bool writable, struct ds_segment *ret)
 {
-    struct stat st;
+    uint64_t size = 0;
     void *base = NULL;
-    int rc;
-    int seals = fcntl(fd, F_GET_SEALS);
+    int rc = ds_sys_memfd_size(fd, &size);
 
-    if (fstat(fd, &st) < 0 || seals < 0 || (seals & F_SEAL_SHRINK) == 0 ||
-        (uint64_t)st.st_size < size_min || st.st_size == 0) {
+    if (rc == -EINVAL || (rc == 0 && (size < size_min || size == 0))) {
         return DS_ECORRUPT;
     }
-    rc = ds_sys_map(fd, (uint64_t)st.st_size, writable, &base);
+    if (rc == 0) {
+        rc = ds_sys_map(fd, size, writable, &base);
+    }
     if (rc < 0) {
         return code_of(rc);
     }
-    *ret = (struct ds_segment){base, (uint64_t)st.st_size, fd, writable};
+    *ret = (struct ds_segment){base, size, fd, writable};
     return 0;
 }
 
@@ -74,6 +72,11 @@ int ds_segment_reserve(struct ds_segment *seg, uint64_t offset, uint64_t size)
     }
     ds_sys_populate(seg->base + offset, size, true);
     return 0;
+}
+
+bool ds_segment_may_grow(uint64_t bytes)
+{
+    return ds_sys_memory_available() >= bytes + SPARE;
 }
 
 int ds_area_need(struct ds_area *area, uint64_t bytes)

@@ -32,6 +32,11 @@ void ds_segment_close(struct ds_segment *seg); /* a closed one is a no-op */
  * never a SIGBUS. DS_ENOMEM. */
 DS_MUST_USE int ds_segment_reserve(struct ds_segment *seg, uint64_t offset, uint64_t size);
 
+/* Whether so many bytes more are worth asking for. Beyond the limit of a control group the kernel
+ * ends somebody instead of refusing: whoever grows on somebody's wish looks first. Recovery must
+ * not: its pages are there already. Reads files of /proc and /sys. */
+bool ds_segment_may_grow(uint64_t bytes);
+
 /* A part of a segment that is used from its start and grows. */
 struct ds_area {
     struct ds_segment *seg;

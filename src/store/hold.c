@@ -30,9 +30,7 @@ uint64_t ds_store_ref_count(const struct ds_store *s, const void *key, uint32_t 
     return sum;
 }
 
-/* The word of a record is about to change for the request item `origin`. Noted ahead, so that a
- * worker that comes back can tell whether it was done: counting twice would be wrong. */
-static void note_change(struct ds_store *s, uint32_t id, uint64_t word, uint64_t origin)
+void ds_store_note_change(struct ds_store *s, uint32_t id, uint64_t word, uint64_t origin)
 {
     ds_store_release(&s->state->doubt_origin,
                      UINT64_MAX); /* names nothing while the rest changes */
@@ -43,7 +41,7 @@ static void note_change(struct ds_store *s, uint32_t id, uint64_t word, uint64_t
 
 static void change_word(struct ds_store *s, uint32_t id, uint64_t word, uint64_t origin)
 {
-    note_change(s, id, word, origin);
+    ds_store_note_change(s, id, word, origin);
     ds_store_release(&s->record[id].word, word);
 }
 
@@ -138,13 +136,14 @@ int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint
     if (DS_WORD_COUNT(word) > 1) {
         change_word(s, id, word - (UINT64_C(1) << 32), origin);
     } else {
-        note_change(s, id, DS_RECORD_FREE, origin);
+        ds_store_note_change(s, id, DS_RECORD_FREE, origin);
         ref_end(s, by, id);
     }
     return 0;
 }
 
-int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t key_size)
+int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t key_size,
+                  uint64_t origin)
 {
     uint64_t hash = ds_store_key_hash(s, key, key_size);
     uint32_t id;
@@ -158,6 +157,7 @@ int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t
         ds_store_record_note(s, DS_RECORD_NESTED,
                              &(struct ds_record){.size = parent,
                                                  .version = ds_load_relaxed(&s->record[parent].gen),
+                                                 .origin = origin,
                                                  .key_size = (uint16_t)key_size},
                              key, &s->nest_child, hash, &id);
     if (rc == 0) {
@@ -256,9 +256,24 @@ int ds_store_unlatch(struct ds_store *s, struct session *by, uint32_t id, bool w
     if (at == DS_ID_NONE) {
         return (ds_load_relaxed(&s->record[id].word) & DS_WORD_SEALED) != 0 ? 0 : DS_ENOTINUSE;
     }
-    note_change(s, at, DS_RECORD_FREE, origin);
+    ds_store_note_change(s, at, DS_RECORD_FREE, origin);
     latch_end(s, by, at);
     return 0;
+}
+
+void ds_store_latch_cancel(struct ds_store *s, struct session *by, unsigned slot, uint32_t number)
+{
+    uint64_t origin = DS_ORIGIN(by->number, slot, number, 0); /* such a request has one item */
+    uint32_t id = by->holds.first;
+
+    while (id != DS_ID_NONE) {
+        uint32_t next = s->link[id].next;
+
+        if (ds_store_state(s, id) == DS_RECORD_LATCH && s->record[id].origin == origin) {
+            latch_end(s, by, id);
+        }
+        id = next;
+    }
 }
 
 void ds_store_unlatch_all(struct ds_store *s, uint32_t object)

@@ -21,6 +21,18 @@
 #define FLAG_RANKED 4u  /* in the policy: may be evicted */
 #define FLAG_PINNED 8u  /* only inside reclaim */
 #define FLAG_NESTS 16u  /* has nested records */
+#define FLAG_BUSY 32u   /* a tier works on it: neither the record nor its block may be freed */
+#define FLAG_LOWER 64u  /* in the list `lower` */
+#define FLAG_FAILED                                                                                \
+    128u /* spilled: the last fetch failed, the next reader is told; being spilled: it has changed \
+            since */
+
+/* Write modes that the ring of sets and plain inserts take; the others go through DS_OP_SET. */
+#define ds_store_plain_mode(mode) ((mode) == DS_WRITE_NONE || (mode) == DS_WRITE_NONE_EVICT)
+
+#define DS_STORE_MIRROR_HOLDS 16u
+#define DS_STORE_SECOND_BUCKETS 1024u
+#define DS_STORE_LEAVERS_MAX 4096u
 
 struct session {
     struct ds_segment segment;
@@ -37,9 +49,16 @@ struct session {
     uint64_t tail;      /* of the ring, and header->requests, when this pass began */
     uint64_t requests;
     uint64_t last_ticket; /* tickets of one ring never go back */
-    uint64_t fresh;       /* request slots seen in this pass */
-    uint64_t ready;       /* seen in an earlier pass: may be executed */
-    uint64_t waiting;     /* executed, but for something to come */
+    struct {
+        uint64_t position; /* of the record: the mirror of the cursor stays before it ... */
+        uint64_t buried;   /* ... until so many tombstones are written */
+    } hold[DS_STORE_MIRROR_HOLDS];
+    unsigned hold_n;
+    uint64_t asked[DS_REQUESTS][2]; /* items for which L2 has given its answer */
+    uint64_t buried[DS_REQUESTS];   /* tombstones that the request in this slot waits for */
+    uint64_t fresh;                 /* request slots seen in this pass */
+    uint64_t ready;                 /* seen in an earlier pass: may be executed */
+    uint64_t waiting;               /* executed, but for something to come */
     int64_t deadline_ns[DS_REQUESTS];
     uint32_t known[DS_REQUESTS]; /* number of the newest request seen */
     uint8_t tries[DS_REQUESTS];  /* of a grant that found no memory but what is not settled yet */
@@ -80,6 +99,31 @@ struct ds_store {
     uint8_t *flags;              /* by record */
     uint32_t free_first;         /* free records below records_used, through link[].next */
     struct ds_policy *policy;    /* the order of evictable objects */
+    struct ds_list lower;        /* spilled objects, the one that was spilled first in front */
+    _Atomic uint64_t *place;     /* by record, in the state: see spill.c */
+    struct ds_area area_place;
+    uint32_t *leavers; /* written to disk, their blocks are given up in one batch */
+    size_t leavers_n;
+    uint64_t leaving;   /* bytes of objects whose spill is under way */
+    uint64_t disk_slack;
+    uint64_t lower_freed; /* bytes dropped from disk since it took something last */
+    uint64_t lower_max; /* largest block that a spilled object will need again */
+    uint64_t fetching;  /* bytes of blocks that objects are read back into */
+    struct ds_second_op *second[DS_STORE_SECOND_BUCKETS]; /* by key: see second.c */
+    uint64_t second_n;
+    bool second_done; /* some are finished */
+    struct ds_store_upload {
+        uint32_t id;
+        uint64_t version;
+    } * uploads; /* a ring: write-back objects that are to be uploaded */
+    size_t uploads_first;
+    size_t uploads_n;
+    size_t uploads_capacity;
+    uint64_t uploading;
+    int64_t upload_next_ns;
+    bool upload_scan; /* `uploads` is not complete: look through the records */
+    uint64_t buried;  /* tombstones ever asked for */
+    uint64_t buried_done;
     struct ds_list doomed;
     struct ds_list earlier;
     struct ds_list newer;
@@ -97,7 +141,8 @@ struct ds_store {
     uint64_t wait_filter[64];       /* bitmap over hashes that a waiting get misses */
     bool unnesting;                 /* inside the walk of unnest() */
     bool examine;                   /* a waiting request may be able to go on */
-    bool starved;                   /* a grant waits for ds_store_usable() */
+    bool starved;                   /* somebody waits for memory: ds_store_memory_news() */
+    bool mirrored;                  /* a mirror moved without a set being applied */
     bool partial;                   /* this pass could not read all rings: nothing settles */
     int64_t wait_next_ns;
     int64_t reclaim_next_ns;
@@ -176,6 +221,9 @@ struct ds_store_set {
     uint8_t kind;
 };
 
+/* A block of memory for `size` bytes. DS_EAGAIN: there will be. DS_ENOMEM. */
+DS_MUST_USE int ds_store_block_alloc(struct ds_store *s, uint64_t size, uint64_t *ret_offset);
+
 /* True if the grant is this session's and everything fits it. */
 bool ds_store_set_valid(const struct ds_store *s, const struct session *by,
                         const struct ds_store_set *set);
@@ -185,7 +233,8 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
 
 /* U1 to U3. */
 void ds_store_unpublish(struct ds_store *s, uint32_t id);
-bool ds_store_evictable(const struct ds_store *s, uint32_t id);
+bool ds_store_droppable(const struct ds_store *s, uint32_t id); /* its write mode allows it */
+bool ds_store_rankable(const struct ds_store *s, uint32_t id);  /* may leave memory */
 void ds_store_touch(struct ds_store *s, uint32_t id);
 void ds_store_rank(struct ds_store *s,
                    uint32_t id); /* may be evicted from now on, if its mode allows */
@@ -195,13 +244,107 @@ void ds_store_settle(struct ds_store *s);              /* L5 */
 /* U4 to U6 for everything doomed. */
 void ds_store_reclaim(struct ds_store *s);
 
-/* Evicts until `bytes` are free or nothing can go; false in the latter case. */
-bool ds_store_evict(struct ds_store *s, uint64_t bytes);
+enum ds_room { DS_ROOM_NONE, DS_ROOM_COMING, DS_ROOM_MADE };
+
+/* Makes room for `bytes`: by eviction, at once; or by spilling, which takes its time. */
+enum ds_room ds_store_make_room(struct ds_store *s, uint64_t bytes);
 void ds_store_expire(struct ds_store *s);
 
 /* When a time to live that starts now ends (0: none); its end is noted. */
 int64_t ds_store_expire_in(struct ds_store *s, uint32_t id, uint64_t ttl_ms);
 void ds_store_drain_logs(struct ds_store *s);
+
+/* --- spill.c: objects whose bytes are on disk --- */
+
+/* The status of a request's item that waits for a tier; never leaves the worker. */
+#define DS_STORE_PENDING 2
+
+static inline bool ds_store_spilled(const struct ds_store *s, uint32_t id)
+{
+    return (ds_load_relaxed(&s->record[id].word) & DS_WORD_SPILLED) != 0;
+}
+
+/* Bytes of the data segment that the object holds. */
+static inline uint64_t ds_store_holds(const struct ds_store *s, uint32_t id)
+{
+    return ds_store_spilled(s, id) ? 0 : ds_store_block(s->record[id].size);
+}
+
+/* The place of a record may be stored. DS_ENOMEM. */
+DS_MUST_USE int ds_store_need_place(struct ds_store *s, uint32_t id);
+
+/* After its generation changed: its expiry is noted again. */
+void ds_store_renew_expiry(struct ds_store *s, uint32_t id);
+
+/* Where its copy on disk is; 0: there is none. */
+uint64_t ds_store_place(const struct ds_store *s, uint32_t id);
+
+/* The object is on its way to disk. DS_EAGAIN: too many are. DS_ENOSPACE, DS_ENOTSUPPORTED. */
+DS_MUST_USE int ds_store_spill(struct ds_store *s, uint32_t id);
+
+/* Its copy on disk is good: the block is given up with the next batch unless somebody reads. */
+void ds_store_leave(struct ds_store *s, uint32_t id);
+
+/* Gives up the blocks of all that left. */
+void ds_store_demote(struct ds_store *s);
+
+/* Reads a spilled object back. DS_EAGAIN: it comes, or memory for it does. DS_ENOMEM, DS_EIO,
+ * DS_ECORRUPT. */
+DS_MUST_USE int ds_store_fetch(struct ds_store *s, uint32_t id);
+
+/* Its bytes or what its copy on disk says of it have changed or are about to. */
+void ds_store_changed(struct ds_store *s, uint32_t id);
+
+/* The object is no more: its copy on disk, if there is one, is void. `bury`: it must not come back
+ * from there after a restart. */
+void ds_store_forget(struct ds_store *s, uint32_t id, bool bury);
+
+/* Room on disk from spilled objects that may be dropped: bytes, of at least as much if there are. */
+uint64_t ds_store_drop_lower(struct ds_store *s, uint64_t bytes);
+
+/* Recovery: the list and the figures of a spilled object. */
+void ds_store_enter_lower(struct ds_store *s, uint32_t id);
+
+/* The mirror of the cursor of applied sets, as far as tombstones allow. */
+void ds_store_mirror(struct ds_store *s, struct session *x);
+
+/* --- second.c: second-level storage. What returns DS_EAGAIN is called again when something is
+ * done, and goes on where it was. --- */
+
+bool ds_store_in_l2(const struct ds_store *s, uint32_t id);
+bool ds_store_dirty(const struct ds_store *s, uint32_t id); /* L2 is to have it, and has not */
+
+/* Work on its key is under way. */
+bool ds_store_second_busy(struct ds_store *s, uint32_t id);
+
+/* A tombstone for the key was written: what the journal takes of it now is void. */
+void ds_store_second_void(struct ds_store *s, uint32_t id);
+
+/* Item i of the request in `slot` misses a key: looks for it in L2, with `value` brings it into
+ * memory. DS_ENOTFOUND: it is not there either. 0: it is (*ret_size), only without `value`. */
+DS_MUST_USE int ds_store_second_look(struct ds_store *s, struct session *by, unsigned slot,
+                                     uint32_t i, const uint8_t *key, uint32_t key_size, bool value,
+                                     uint64_t *ret_size);
+DS_MUST_USE int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot,
+                                    uint32_t i, struct ds_store_set *set);
+
+/* 0: L2 has forgotten the key, memory may. DS_UNCHANGED: both have, in an earlier execution. */
+DS_MUST_USE int ds_store_second_delete(struct ds_store *s, struct session *by, unsigned slot,
+                                       uint32_t i, const uint8_t *key, uint32_t key_size,
+                                       uint64_t origin);
+
+/* L2 learns of a new expiry before memory does. 0: it has, or need not. */
+DS_MUST_USE int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms,
+                                       uint64_t origin);
+void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op);
+
+/* At the end of a pass. */
+void ds_store_second_sweep(struct ds_store *s);
+void ds_store_upload_some(struct ds_store *s);
+void ds_store_second_fini(struct ds_store *s);
+
+/* U5 and its end. */
+void ds_store_mark_pinned(struct ds_store *s, bool set);
 
 /* --- request.c, wait.c, hold.c --- */
 
@@ -222,13 +365,18 @@ struct ds_store_cursor {
 const struct ds_request_item *ds_store_item(const struct ds_store *s, struct ds_store_cursor *c,
                                             const uint8_t **ret_key);
 
+/* The word of a record is about to change for the request item `origin`. Noted ahead, so that a
+ * worker that comes back can tell whether it was done: doing it twice would be wrong. */
+void ds_store_note_change(struct ds_store *s, uint32_t id, uint64_t word, uint64_t origin);
+
 /* `origin` names the request item. */
 int ds_store_ref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size,
                  uint64_t origin);
 int ds_store_unref(struct ds_store *s, struct session *by, const void *key, uint32_t key_size,
                    uint64_t origin);
 uint64_t ds_store_ref_count(const struct ds_store *s, const void *key, uint32_t key_size);
-int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t key_size);
+int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t key_size,
+                  uint64_t origin);
 void ds_store_unnest(struct ds_store *s, uint32_t parent);      /* the parent is gone */
 void ds_store_unlatch_all(struct ds_store *s, uint32_t object); /* the object is gone */
 void ds_store_ref_orphan(struct ds_store *s, uint32_t id);      /* its session is lost */
@@ -239,6 +387,8 @@ int ds_store_latch(struct ds_store *s, struct session *by, uint32_t id, bool wri
                    uint64_t origin);
 int ds_store_unlatch(struct ds_store *s, struct session *by, uint32_t id, bool write,
                      uint64_t origin);
+/* Ends the latches that the request `number` of a slot was given. */
+void ds_store_latch_cancel(struct ds_store *s, struct session *by, unsigned slot, uint32_t number);
 
 /* --- session.c --- */
 

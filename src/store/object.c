@@ -15,18 +15,27 @@
 #include "base/failpoint.h"
 #include "store/internal.h"
 
-bool ds_store_evictable(const struct ds_store *s, uint32_t id)
+bool ds_store_droppable(const struct ds_store *s, uint32_t id)
 {
     uint8_t mode = s->record[id].mode;
 
-    return mode == DS_WRITE_NONE_EVICT || mode == DS_WRITE_BACK_EVICT || s->config.drop_none;
+    return mode == DS_WRITE_NONE_EVICT || (mode == DS_WRITE_NONE && s->config.drop_none) ||
+           ds_store_in_l2(s, id);
+}
+
+bool ds_store_rankable(const struct ds_store *s, uint32_t id)
+{
+    return s->config.spill || ds_store_droppable(s, id) || ds_store_place(s, id) != 0;
 }
 
 void ds_store_rank(struct ds_store *s, uint32_t id)
 {
-    if (ds_store_evictable(s, id)) {
+    if (ds_store_rankable(s, id)) {
+        struct ds_desc *d = &s->index.desc[id];
+
         ds_policy_insert(s->policy, id);
         s->flags[id] |= FLAG_RANKED;
+        ds_store_release(&d->meta, ds_load_relaxed(&d->meta) | DS_META_RANKED);
     }
 }
 
@@ -41,12 +50,16 @@ void ds_store_unlist(struct ds_store *s, uint32_t id)
 {
     if ((s->flags[id] & FLAG_RANKED) != 0) {
         ds_policy_remove(s->policy, id);
+    } else if ((s->flags[id] & FLAG_LOWER) != 0) {
+        ds_list_remove(&s->lower, s->link, id);
+        s->stats.spilled_objects--;
+        s->stats.spilled_bytes -= s->record[id].size;
     } else if ((s->flags[id] & FLAG_EARLIER) != 0) {
         ds_list_remove(&s->earlier, s->link, id);
     } else if ((s->flags[id] & FLAG_NEWER) != 0) {
         ds_list_remove(&s->newer, s->link, id);
     }
-    s->flags[id] &= (uint8_t) ~(FLAG_RANKED | FLAG_EARLIER | FLAG_NEWER);
+    s->flags[id] &= (uint8_t) ~(FLAG_RANKED | FLAG_LOWER | FLAG_EARLIER | FLAG_NEWER);
 }
 
 /* A grant guarantees that its set cannot fail later: room for the longest key as well. */
@@ -69,6 +82,57 @@ static bool more_is_coming(struct ds_store *s, uint64_t bytes)
            s->config.more_memory(s->config.more_memory_arg, bytes);
 }
 
+int ds_store_block_alloc(struct ds_store *s, uint64_t size, uint64_t *ret_offset)
+{
+    int rc = ds_arena_alloc(s->data, size, ret_offset);
+    enum ds_room room = DS_ROOM_MADE;
+
+    if (rc == DS_ENOMEM && more_is_coming(s, size)) {
+        return DS_EAGAIN;
+    }
+    while (rc == DS_ENOMEM && room == DS_ROOM_MADE) {
+        room = ds_store_make_room(s, size);
+        if (room == DS_ROOM_MADE) {
+            rc = ds_arena_alloc(s->data, size, ret_offset);
+        }
+    }
+    return rc == DS_ENOMEM && room == DS_ROOM_COMING ? DS_EAGAIN : rc;
+}
+
+/* With memory and disk both full, nothing could be read back any more. One block is enough: what
+ * was read back still has its copy on disk, and can leave again for the next one. */
+static bool kept_for_reading(const struct ds_store *s)
+{
+    struct ds_arena_stats st;
+
+    if (s->lower.n == 0) {
+        return false;
+    }
+    ds_arena_stats(s->data, &st);
+    return st.largest_free < s->lower_max;
+}
+
+static int block_for_writing(struct ds_store *s, uint64_t capacity, uint64_t *ret_offset)
+{
+    enum ds_room room = DS_ROOM_MADE;
+    uint64_t offset;
+    int rc;
+
+    while (room == DS_ROOM_MADE) {
+        rc = ds_store_block_alloc(s, capacity, &offset);
+        if (rc != 0) {
+            return rc;
+        }
+        if (!kept_for_reading(s)) {
+            *ret_offset = offset;
+            return 0;
+        }
+        ds_arena_free(s->data, offset, capacity);
+        room = ds_store_make_room(s, s->lower_max);
+    }
+    return room == DS_ROOM_COMING ? DS_EAGAIN : DS_ENOMEM;
+}
+
 int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size, uint64_t origin,
                    uint32_t *ret)
 {
@@ -89,13 +153,7 @@ int ds_store_grant(struct ds_store *s, struct session *by, uint64_t size, uint64
     if (rc != 0) {
         return rc;
     }
-    rc = ds_arena_alloc(s->data, capacity, &offset);
-    if (rc == DS_ENOMEM && more_is_coming(s, capacity)) {
-        rc = DS_EAGAIN;
-    }
-    while (rc == DS_ENOMEM && ds_store_evict(s, capacity)) {
-        rc = ds_arena_alloc(s->data, capacity, &offset);
-    }
+    rc = block_for_writing(s, capacity, &offset);
     if (rc != 0) {
         ds_store_record_free(s, id);
         return rc;
@@ -151,8 +209,7 @@ bool ds_store_set_valid(const struct ds_store *s, const struct session *by,
     return ds_store_state(s, set->id) == DS_RECORD_GRANTED &&
            DS_ORIGIN_SESSION(r->origin) == by->number && set->key_size >= 1 &&
            set->key_size <= DS_KEY_SIZE_MAX && set->value_size <= r->size &&
-           ds_store_block(set->value_size) == r->size &&
-           (set->mode == DS_WRITE_NONE || set->mode == DS_WRITE_NONE_EVICT);
+           ds_store_block(set->value_size) == r->size && set->mode <= DS_WRITE_BACK_EVICT;
 }
 
 /* P5, P6: the descriptor follows the record. */
@@ -165,7 +222,7 @@ void ds_store_project(struct ds_store *s, uint32_t id, bool settled)
     meta |= settled ? DS_META_SETTLED : 0;
     meta |= (ds_load_relaxed(&r->word) & DS_WORD_SEALED) != 0 ? DS_META_SEALED : 0;
     meta |= (r->kind & DS_KIND_OBJECT) != 0 ? DS_META_OBJECT : 0;
-    meta |= ds_store_evictable(s, id) ? DS_META_RANKED : 0;
+    meta |= ds_store_rankable(s, id) ? DS_META_RANKED : 0;
     ds_store_relaxed(&d->offset, r->offset);
     ds_store_relaxed(&d->size, r->size);
     ds_store_relaxed(&d->expiry_ns, ds_load_relaxed(&r->expiry_ns));
@@ -226,11 +283,66 @@ static void fill_record(struct ds_store *s, const struct ds_store_set *set)
     r->version = set->version;
     r->origin = set->origin;
     r->mode = set->mode;
-    r->kind = set->kind & (DS_KIND_OBJECT | DS_KIND_CAUSAL);
+    r->kind = set->kind & DS_KIND_KEPT;
     ds_store_relaxed(&r->gen, ds_load_relaxed(&r->gen) + 1); /* odd now */
     DS_ASSERT((ds_load_relaxed(&r->gen) & 1) != 0);
     ds_store_relaxed(&r->expiry_ns, ds_store_expire_in(s, set->id, set->ttl_ms));
     r->check = ds_store_check_of(s, set->id);
+}
+
+/* Lets the children of a doomed object go, and theirs. Not by recursion: clients choose the depth.
+ * Children that go in here are doomed behind `id` in the list, where the walk finds them. */
+static void unnest(struct ds_store *s, uint32_t id)
+{
+    if (s->unnesting || (s->flags[id] & FLAG_NESTS) == 0) {
+        return;
+    }
+    s->unnesting = true;
+    for (; id != DS_ID_NONE; id = s->link[id].next) {
+        if ((s->flags[id] & FLAG_NESTS) != 0) {
+            s->flags[id] &= (uint8_t)~FLAG_NESTS;
+            ds_store_unnest(s, id);
+        }
+    }
+    s->unnesting = false;
+}
+
+/* A copy on disk carries the same expiry: it need not be buried. */
+static bool over(const struct ds_store *s, uint32_t id)
+{
+    int64_t expiry = ds_load_relaxed(&s->record[id].expiry_ns);
+
+    return expiry != 0 && expiry <= s->now.boot_ns;
+}
+
+static void end_object(struct ds_store *s, uint32_t id, bool bury)
+{
+    struct ds_record *r = &s->record[id];
+    const uint8_t *key = ds_store_key(s, id);
+    uint64_t capacity = ds_store_holds(s, id);
+    uint64_t gen = ds_load_relaxed(&r->gen);
+    uint64_t spilled = ds_load_relaxed(&r->word) & DS_WORD_SPILLED;
+
+    DS_ASSERT(ds_store_state(s, id) == DS_RECORD_LIVE && key != NULL);
+    ds_store_release(&r->word,
+                     DS_RECORD_DOOMED | spilled); /* U1 first: a kill must not bring it back */
+    (void)ds_failpoint("unpublish.doomed");
+    ds_index_remove(&s->index, ds_index_hash(&s->index, key, r->key_size), id); /* U2 */
+    ds_store_release(&s->index.desc[id].gen, gen + (gen & 1));                  /* U3 */
+    ds_store_forget(s, id, bury && !over(s, id));
+    ds_table_remove(&s->objects, ds_store_key_hash(s, key, r->key_size), id);
+    ds_store_unlist(s, id);
+    ds_list_append(&s->doomed, s->link, id);
+    s->stats.memory_live -= capacity;
+    s->stats.memory_doomed += capacity;
+    s->stats.objects--;
+    ds_store_unlatch_all(s, id);
+    unnest(s, id);
+}
+
+void ds_store_unpublish(struct ds_store *s, uint32_t id)
+{
+    end_object(s, id, true);
 }
 
 void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_store_set *set)
@@ -259,8 +371,8 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     ds_store_project(s, set->id, unsettled == 0);
     (void)ds_failpoint("publish.before_bucket");
     ds_index_put(&s->index, shared_hash, set->id, old); /* P7 */
-    if (old != DS_ID_NONE) {
-        ds_store_unpublish(s, old);
+    if (old != DS_ID_NONE) { /* a newer copy on disk need not be told apart from the old one */
+        end_object(s, old, ds_store_place(s, set->id) == 0);
     }
     ds_table_insert(&s->objects, hash, set->id);
     s->flags[set->id] = unsettled;
@@ -276,42 +388,71 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     s->stats.sets++;
 }
 
-/* Lets the children of a doomed object go, and theirs. Not by recursion: clients choose the depth.
- * Children that go in here are doomed behind `id` in the list, where the walk finds them. */
-static void unnest(struct ds_store *s, uint32_t id)
+static void leave_order(struct ds_store *s, uint32_t id)
 {
-    if (s->unnesting || (s->flags[id] & FLAG_NESTS) == 0) {
-        return;
-    }
-    s->unnesting = true;
-    for (; id != DS_ID_NONE; id = s->link[id].next) {
-        if ((s->flags[id] & FLAG_NESTS) != 0) {
-            s->flags[id] &= (uint8_t)~FLAG_NESTS;
-            ds_store_unnest(s, id);
-        }
-    }
-    s->unnesting = false;
+    ds_policy_evict(s->policy, id);
+    s->flags[id] &= (uint8_t)~FLAG_RANKED;
 }
 
-void ds_store_unpublish(struct ds_store *s, uint32_t id)
-{
-    struct ds_record *r = &s->record[id];
-    const uint8_t *key = ds_store_key(s, id);
-    uint64_t capacity = ds_store_block(r->size);
+struct room {
+    uint64_t coming; /* bytes whose objects are on their way to disk */
+    bool tier_busy;
+    bool disk_full;
+};
 
-    DS_ASSERT(ds_store_state(s, id) == DS_RECORD_LIVE && key != NULL);
-    ds_store_release(&r->word, DS_RECORD_DOOMED); /* U1 first: a kill must not bring it back */
-    (void)ds_failpoint("unpublish.doomed");
-    ds_index_remove(&s->index, ds_index_hash(&s->index, key, r->key_size), id); /* U2 */
-    ds_store_release(&s->index.desc[id].gen, ds_load_relaxed(&r->gen) + 1);     /* U3 */
-    ds_table_remove(&s->objects, ds_store_key_hash(s, key, r->key_size), id);
-    ds_store_unlist(s, id);
-    ds_list_append(&s->doomed, s->link, id);
-    s->stats.memory_live -= capacity;
-    s->stats.memory_doomed += capacity;
-    s->stats.objects--;
-    ds_store_unlatch_all(s, id);
-    unnest(s, id);
+/* The disk is full: what may be dropped there makes room, in time. As long as that is likely to come,
+ * DS_EAGAIN. */
+static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
+{
+    int rc;
+
+    if (s->lower_freed <= s->disk_slack) {
+        s->lower_freed += ds_store_drop_lower(s, block);
+    }
+    rc = ds_store_spill(s, id);
+    return rc == DS_ENOSPACE && s->lower_freed > 0 && s->lower_freed <= s->disk_slack
+               ? DS_EAGAIN
+               : rc;
+}
+
+/* What is on disk already goes at once; what is not is written there first; without a disk, or when
+ * that is full, what may be dropped is. Bytes that will be free, 0: it cannot leave now. */
+static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
+{
+    uint64_t block = ds_store_block(s->record[id].size);
+    int rc;
+
+    if ((s->flags[id] & FLAG_BUSY) != 0 || ds_store_second_busy(s, id)) {
+        ds_policy_skip(s->policy, id);
+        return 0;
+    }
+    if (ds_store_place(s, id) != 0) {
+        leave_order(s, id);
+        ds_store_leave(s, id);
+        return block;
+    }
+    rc = ds_store_in_l2(s, id) ? DS_ENOTSUPPORTED
+         : room->disk_full     ? DS_ENOSPACE
+                               : ds_store_spill(s, id);
+    if (rc == DS_ENOSPACE && !room->disk_full) {
+        rc = spill_instead(s, id, block);
+    }
+    if (rc == 0) {
+        s->lower_freed = 0;
+        leave_order(s, id);
+        room->coming += block;
+    } else if (rc == DS_EAGAIN) { /* something will come of what it has in hand */
+        room->tier_busy = true;
+    } else if (ds_store_droppable(s, id)) {
+        s->stats.evictions++;
+        leave_order(s, id);
+        ds_store_unpublish(s, id);
+        return block;
+    } else {
+        room->disk_full = room->disk_full || rc == DS_ENOSPACE;
+        ds_policy_skip(s->policy, id);
+    }
+    return 0;
 }
 
 /* L5: what was in the index before this pass read the first ring is open to readers now. */
@@ -325,6 +466,11 @@ void ds_store_settle(struct ds_store *s)
         ds_store_unlist(s, id);
         ds_store_release(&d->meta, ds_load_relaxed(&d->meta) | DS_META_SETTLED);
         ds_store_rank(s, id);
+        if ((s->record[id].kind & DS_KIND_DISK) != 0 && s->config.spill) {
+            if (ds_store_spill(s, id) == 0) { /* else it goes as any other */
+                leave_order(s, id);
+            }
+        }
         hash = s->objects.slot[id].hash;
         if ((s->wait_filter[hash >> 6 & 63] >> (hash & 63) & 1) != 0) {
             s->examine = true;
@@ -340,7 +486,7 @@ void ds_store_settle(struct ds_store *s)
 }
 
 /* U5: marks what the pin slots of all sessions name, also those of dead processes not yet ended. */
-static void mark_pinned(struct ds_store *s, bool set)
+void ds_store_mark_pinned(struct ds_store *s, bool set)
 {
     for (uint32_t i = 0; i < s->n_active; i++) {
         const struct session *x = s->active[i];
@@ -362,12 +508,14 @@ static void free_doomed(struct ds_store *s, uint32_t id)
 {
     struct ds_record *r = &s->record[id];
     uint64_t gen = ds_load_relaxed(&r->gen);
-    uint64_t capacity = ds_store_block(r->size);
+    uint64_t capacity = ds_store_holds(s, id);
 
     ds_list_remove(&s->doomed, s->link, id);
     s->stats.memory_doomed -= capacity;
     ds_store_relaxed(&r->gen, gen + (gen & 1)); /* even, as the index already says */
-    ds_arena_free(s->data, r->offset, capacity);
+    if (capacity > 0) {
+        ds_arena_free(s->data, r->offset, capacity);
+    }
     ds_store_record_free(s, id);
 }
 
@@ -382,47 +530,52 @@ void ds_store_reclaim(struct ds_store *s)
     for (uint32_t id = s->doomed.first; id != DS_ID_NONE; id = s->link[id].next) {
         s->flags[id] &= (uint8_t)~FLAG_PINNED;
     }
-    mark_pinned(s, true);
+    ds_store_mark_pinned(s, true);
     (void)ds_failpoint("reclaim.marked");
     for (uint32_t id = s->doomed.first; id != DS_ID_NONE; id = next) {
         next = s->link[id].next;
-        if ((s->flags[id] & FLAG_PINNED) == 0) {
+        if ((s->flags[id] & (FLAG_PINNED | FLAG_BUSY)) == 0) {
             free_doomed(s, id);
         }
     }
 }
 
-bool ds_store_evict(struct ds_store *s, uint64_t bytes)
+enum ds_room ds_store_make_room(struct ds_store *s, uint64_t bytes)
 {
-    uint64_t before = s->stats.evictions;
     uint64_t freed = 0;
+    struct room room = {.coming = s->leaving};
     uint64_t doomed = s->doomed.n;
 
     if (doomed > 0) { /* what nobody reads any more comes before what somebody may still want */
         ds_store_reclaim(s);
         if (s->doomed.n < doomed) {
-            return true;
+            return DS_ROOM_MADE;
         }
+    }
+    if (s->leavers_n > 0) {
+        ds_store_demote(s);
+        return DS_ROOM_MADE;
     }
     ds_store_drain_logs(s);
     ds_fence_full();
-    mark_pinned(s, true);
-    for (uint64_t left = ds_policy_count(s->policy); freed < bytes && left > 0; left--) {
+    ds_store_mark_pinned(s, true);
+    for (uint64_t left = ds_policy_count(s->policy);
+         freed + room.coming < bytes && left > 0 && !room.tier_busy; left--) {
         uint32_t victim = ds_policy_victim(s->policy);
 
         if ((s->flags[victim] & FLAG_PINNED) != 0) { /* its end would free nothing */
             ds_policy_skip(s->policy, victim);
             continue;
         }
-        freed += ds_store_block(s->record[victim].size);
-        s->stats.evictions++;
-        ds_policy_evict(s->policy, victim);
-        s->flags[victim] &= (uint8_t)~FLAG_RANKED;
-        ds_store_unpublish(s, victim);
+        freed += leave_memory(s, victim, &room);
     }
-    mark_pinned(s, false);
+    ds_store_mark_pinned(s, false);
+    ds_store_demote(s);
     ds_store_reclaim(s);
-    return s->stats.evictions > before;
+    if (freed > 0) {
+        return DS_ROOM_MADE;
+    }
+    return room.coming > 0 || room.tier_busy ? DS_ROOM_COMING : DS_ROOM_NONE;
 }
 
 void ds_store_expire(struct ds_store *s)

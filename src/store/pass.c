@@ -78,15 +78,21 @@ static void collect_ring(struct ds_store *s, struct session *x, uint64_t tail)
     }
 }
 
+/* A slot whose last request is not answered yet is used again only to cancel that one. */
 static void collect_requests(struct session *x, uint64_t requests)
 {
     x->requests_seen = requests;
     for (unsigned i = 0; i < DS_REQUESTS; i++) {
         uint32_t number = ds_load_acquire(&x->header->request[i]); /* pairs with the post */
 
-        if (number != x->known[i] && ((x->ready | x->waiting) >> i & 1) == 0) {
+        if (number != x->known[i]) {
             x->known[i] = number;
             x->tries[i] = 0;
+            x->ready &= ~(UINT64_C(1) << i);
+            x->waiting &= ~(UINT64_C(1) << i);
+            x->buried[i] = 0;
+            x->asked[i][0] = 0;
+            x->asked[i][1] = 0;
             x->fresh |= UINT64_C(1) << i;
         }
     }
@@ -149,10 +155,24 @@ static void sort_batch(struct ds_store *s)
     }
 }
 
+/* The set replaced an object with a copy on disk: it is done once that is buried. */
+static void hold_mirror(struct ds_store *s, const struct set_entry *e)
+{
+    struct session *x = e->session;
+
+    if (x->hold_n == DS_STORE_MIRROR_HOLDS) {
+        x->hold_n--; /* the newest one waits for more: earlier ones go on as they were */
+    } else {
+        x->hold[x->hold_n].position = e->position;
+    }
+    x->hold[x->hold_n++].buried = s->buried;
+}
+
 static void apply_set(struct ds_store *s, const struct set_entry *e)
 {
     const struct ds_ring_record *r = &e->record;
     uint8_t key[DS_KEY_SIZE_MAX];
+    uint64_t buried = s->buried;
     struct ds_store_set set = {
         .key = key,
         .key_size = r->key_size,
@@ -162,12 +182,21 @@ static void apply_set(struct ds_store *s, const struct set_entry *e)
         .version = e->ticket,
         .origin = DS_ORIGIN(e->session->number, DS_ORIGIN_RING, (uint32_t)e->position, 0),
         .mode = r->mode,
-        .kind = r->kind & DS_KIND_CAUSAL,
+        .kind = (uint8_t)(r->kind & (DS_KIND_CAUSAL | DS_KIND_DISK)),
     };
+    uint32_t old;
 
     memcpy(key, e->session->ring + (e->position + sizeof(*r)) % DS_RING_SIZE, r->key_size);
-    if (ds_store_set_valid(s, e->session, &set)) {
+    if (ds_store_plain_mode(set.mode) && ds_store_set_valid(s, e->session, &set)) {
+        old = s->config.l2 ? ds_store_find(s, key, r->key_size) : DS_ID_NONE;
+        if (old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old))) {
+            set.mode = DS_WRITE_BACK; /* see second.c */
+            s->upload_scan = true;
+        }
         ds_store_publish(s, e->session, &set);
+        if (s->buried != buried) {
+            hold_mirror(s, e);
+        }
     } else {
         s->bad_records++; /* or applied before a kill: then the grant is used up */
     }
@@ -191,7 +220,7 @@ static void apply(struct ds_store *s)
         }
         (void)ds_failpoint("apply.before_cursor");
         ds_store_release(&x->state->applied, e->position + e->record.size);
-        ds_store_release(&x->header->applied, e->position + e->record.size);
+        ds_store_mirror(s, x);
     }
 }
 
@@ -260,7 +289,7 @@ static void keep_sleeping(struct ds_store *s)
 static void evict_ahead(struct ds_store *s)
 {
     uint64_t size = s->config.data_size;
-    uint64_t used = ds_store_used(s);
+    uint64_t used = ds_store_used(s) - s->leaving;
     uint64_t high = (uint64_t)((double)size * s->config.evict_high);
     uint64_t low = (uint64_t)((double)size * s->config.evict_low);
 
@@ -268,7 +297,7 @@ static void evict_ahead(struct ds_store *s)
         s->record[ds_policy_victim(s->policy)].size > high - low) {
         return;
     }
-    (void)ds_store_evict(s, used - low);
+    (void)ds_store_make_room(s, used - low + s->leaving);
 }
 
 static void end_hungup(struct ds_store *s)
@@ -301,6 +330,7 @@ bool ds_store_pass(struct ds_store *s, const struct ds_store_now *now)
     s->now = *now;
     s->wakes_n = 0;
     s->stats.passes++;
+    ds_store_demote(s);
     collect(s);
     (void)ds_failpoint("pass.collected");
     apply(s);
@@ -314,6 +344,8 @@ bool ds_store_pass(struct ds_store *s, const struct ds_store_now *now)
     if (s->examine || s->wait_next_ns <= s->now.boot_ns) {
         ds_store_examine_waiting(s);
     }
+    ds_store_second_sweep(s);
+    ds_store_upload_some(s);
     end_hungup(s);
     if (s->doomed.n >= 256 || s->reclaim_next_ns <= s->now.boot_ns) {
         ds_store_reclaim(s);
@@ -322,8 +354,9 @@ bool ds_store_pass(struct ds_store *s, const struct ds_store_now *now)
     evict_ahead(s);
     ds_fence_full(); /* between L5 and the next L1, and before the sleepers' words are read */
     keep_sleeping(s);
-    if (s->batch_n > 0) {
+    if (s->batch_n > 0 || s->mirrored) {
         wake_ring_sleepers(s);
+        s->mirrored = false;
     }
     return unfinished(s);
 }
@@ -346,6 +379,9 @@ int64_t ds_store_next_ns(const struct ds_store *s)
     int64_t next = ds_heap_next(&s->expiry);
 
     next = s->wait_next_ns < next ? s->wait_next_ns : next;
+    if (s->uploads_n > 0 && s->upload_next_ns < next) {
+        next = s->upload_next_ns;
+    }
     if (s->doomed.n > 0 && s->reclaim_next_ns < next) {
         next = s->reclaim_next_ns;
     }

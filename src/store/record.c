@@ -52,6 +52,9 @@ int ds_store_record_alloc(struct ds_store *s, uint32_t *ret)
     if (used >= s->state->record_max) {
         return DS_ENOMEM;
     }
+    if ((used + 1) * sizeof(struct ds_record) > s->area_record.ready && !ds_segment_may_grow(0)) {
+        return DS_ENOMEM;
+    }
     rc = ds_area_need(&s->area_record, (used + 1) * sizeof(struct ds_record));
     if (rc == 0) {
         rc = ds_index_need_desc(&s->index, (uint32_t)used);
@@ -79,7 +82,10 @@ void ds_store_record_free(struct ds_store *s, uint32_t id)
 
 int ds_store_need_keys(struct ds_store *s, uint64_t bytes)
 {
-    int rc = ds_index_need_keys(&s->index, bytes);
+    uint64_t ready = s->index.area_key.ready;
+    int rc = bytes > ready && !ds_segment_may_grow(bytes - ready)
+                 ? DS_ENOMEM
+                 : ds_index_need_keys(&s->index, bytes);
 
     if (rc == 0) {
         ds_store_release(&s->state->keys_ready, s->index.area_key.ready);

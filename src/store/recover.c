@@ -15,9 +15,17 @@
 #include "base/failpoint.h"
 #include "store/internal.h"
 
+#define PROGRESS_RECORDS 16384 /* between two words of progress: some milliseconds */
+
 static bool sound(const struct ds_store *s, uint32_t id)
 {
-    const struct ds_record *r = &s->record[id];
+    struct ds_record *r = &s->record[id];
+
+    /* A kill between F1 and F4 of spill.c: the block was not its own yet, the rest never changed.
+     */
+    if (ds_load_relaxed(&s->state->moving) == id + UINT64_C(1) && ds_store_spilled(s, id)) {
+        r->check = ds_store_check_of(s, id);
+    }
 
     return r->key_size <= DS_KEY_SIZE_MAX && (r->key_size == 0 || ds_store_key(s, id) != NULL) &&
            r->check == ds_store_check_of(s, id);
@@ -46,6 +54,9 @@ static bool claim_block(struct ds_store *s, uint32_t id)
 {
     const struct ds_record *r = &s->record[id];
 
+    if (ds_store_spilled(s, id)) { /* has none */
+        return true;
+    }
     return r->size <= s->config.data_size &&
            ds_arena_claim(s->data, r->offset, ds_max_u64(r->size, 1)) == 0;
 }
@@ -59,9 +70,11 @@ static bool newer_than(const struct ds_record *a, const struct ds_record *b)
 
 static void doom(struct ds_store *s, uint32_t id)
 {
-    ds_store_release(&s->record[id].word, DS_RECORD_DOOMED);
+    uint64_t spilled = ds_load_relaxed(&s->record[id].word) & DS_WORD_SPILLED;
+
+    ds_store_release(&s->record[id].word, DS_RECORD_DOOMED | spilled);
     ds_list_append(&s->doomed, s->link, id);
-    s->stats.memory_doomed += ds_store_block(s->record[id].size);
+    s->stats.memory_doomed += ds_store_holds(s, id);
 }
 
 static void enter_live(struct ds_store *s, uint32_t id)
@@ -71,7 +84,7 @@ static void enter_live(struct ds_store *s, uint32_t id)
     uint64_t hash = ds_store_key_hash(s, key, r->key_size);
     uint32_t other = ds_store_lookup(s, hash, &s->objects, key, r->key_size, DS_ID_NONE);
     int64_t expiry = ds_load_relaxed(&r->expiry_ns);
-    uint64_t capacity = ds_store_block(r->size);
+    uint64_t capacity = ds_store_holds(s, id);
 
     if (other != DS_ID_NONE) {
         const struct ds_record *o = &s->record[other];
@@ -83,17 +96,38 @@ static void enter_live(struct ds_store *s, uint32_t id)
         ds_table_remove(&s->objects, hash, other);
         ds_store_unlist(s, other);
         s->stats.objects--;
-        s->stats.memory_live -= ds_store_block(o->size);
+        s->stats.memory_live -= ds_store_holds(s, other);
         doom(s, other);
     }
     ds_table_insert(&s->objects, hash, id);
-    s->flags[id] = FLAG_NEWER;
-    ds_list_append(&s->newer, s->link, id);
+    if (ds_store_spilled(s, id)) {
+        ds_store_enter_lower(s, id);
+    } else {
+        s->flags[id] = FLAG_NEWER;
+        ds_list_append(&s->newer, s->link, id);
+    }
     s->stats.objects++;
     s->stats.memory_live += capacity;
     if (expiry != 0) {
         (void)!ds_heap_push(&s->expiry, expiry, id, ds_load_relaxed(&r->gen));
     }
+}
+
+/* Its bytes are on a disk that this worker was not given. */
+static bool lost_on_disk(const struct ds_store *s, uint32_t id)
+{
+    return ds_store_spilled(s, id) && ds_store_state(s, id) == DS_RECORD_LIVE &&
+           s->config.tier == NULL;
+}
+
+/* S5 may have stopped between word and generation, F3 between generation and word. */
+static void enter_spilled(struct ds_store *s, uint32_t id)
+{
+    struct ds_record *r = &s->record[id];
+    uint64_t gen = ds_load_relaxed(&r->gen);
+
+    ds_store_release(&r->gen, gen + (gen & 1));
+    enter_live(s, id);
 }
 
 static struct session *session_of(const struct ds_store *s, const struct ds_record *r)
@@ -167,8 +201,10 @@ static void enter(struct ds_store *s, uint32_t id)
     if (!sound(s, id) || !claim_key(s, id)) {
         leave_out(s, id);
     } else if (state == DS_RECORD_LIVE || state == DS_RECORD_DOOMED) {
-        if (!claim_block(s, id)) {
+        if (!claim_block(s, id) || lost_on_disk(s, id)) {
             leave_out(s, id);
+        } else if (state == DS_RECORD_LIVE && ds_store_spilled(s, id)) {
+            enter_spilled(s, id);
         } else if (state == DS_RECORD_LIVE && (ds_load_relaxed(&s->record[id].gen) & 1) != 0) {
             enter_live(s, id);
         } else {
@@ -266,13 +302,20 @@ static void mark_done(struct ds_store *s, uint32_t used)
     for (uint32_t id = 0; id < used; id++) {
         enum ds_record_state state = ds_store_state(s, id);
 
-        if (state == DS_RECORD_LIVE || state == DS_RECORD_REF) {
+        if (state == DS_RECORD_LIVE || state == DS_RECORD_REF || state == DS_RECORD_NESTED) {
             ds_store_item_done(s, s->record[id].origin, id, ds_load_relaxed(&s->record[id].gen));
         }
     }
     if (doubt < used &&
         ds_load_relaxed(&s->record[doubt].word) == ds_load_relaxed(&s->state->doubt_word)) {
         ds_store_item_done(s, ds_load_relaxed(&s->state->doubt_origin), DS_ID_NONE, 0);
+    }
+}
+
+static void tell_progress(const struct ds_store *s, uint32_t i)
+{
+    if (i % PROGRESS_RECORDS == 0 && s->config.progress != NULL) {
+        s->config.progress(s->config.progress_arg);
     }
 }
 
@@ -292,22 +335,36 @@ int ds_store_recover(struct ds_store *s, const struct ds_store_now *now)
     if (rc != 0) {
         return rc;
     }
+    if (s->config.tier != NULL && used > 0) {
+        rc = ds_area_need(&s->area_place, used * sizeof(uint64_t));
+        if (rc != 0) {
+            return rc;
+        }
+    }
     s->usable = ds_store_ready(s);
     ds_store_release(&s->index.header->data_ready, s->usable);
     ds_arena_grow(s->data, s->usable);
     ds_arena_grow(s->keys, s->index.area_key.ready);
     for (uint32_t id = 0; id < used; id++) {
+        tell_progress(s, id);
         if (ds_store_state(s, id) != DS_RECORD_FREE) {
             enter(s, id);
         }
     }
+    ds_store_release(&s->state->moving, 0);
+    s->upload_scan = s->config.l2;
     mark_done(s, used);
     (void)ds_failpoint("recover.entered");
     for (uint32_t id = 0; id < used; id++) {
+        tell_progress(s, id);
         project_again(s, id);
+        if (s->config.tier != NULL && ds_store_state(s, id) != DS_RECORD_LIVE) {
+            ds_store_release(&s->place[id], 0); /* of what was to be forgotten, or not published */
+        }
     }
     ds_index_sweep(&s->index, keep_entry, s);
     for (uint32_t id = used; id-- > 0;) {
+        tell_progress(s, id);
         if (ds_store_state(s, id) == DS_RECORD_LIVE) {
             project_bucket(s, id);
         } else if (ds_store_state(s, id) == DS_RECORD_FREE) {

@@ -62,6 +62,9 @@ void ds_store_complete(struct ds_store *s, struct session *by, unsigned slot)
     ds_store_release(&by->header->done[slot], number); /* pairs with the client's wait */
     by->ready &= ~(UINT64_C(1) << slot);
     by->waiting &= ~(UINT64_C(1) << slot);
+    by->buried[slot] = 0;
+    by->asked[slot][0] = 0;
+    by->asked[slot][1] = 0;
     ds_store_wake(s, &by->header->done[slot]);
 }
 
@@ -138,13 +141,35 @@ static void do_pins(struct ds_store *s, struct session *by, unsigned slot)
 
     (void)s;
     if (rc == 0) {
-        rc = ds_segment_reserve(&by->segment, DS_SESSION_PIN_OFFSET + now, want - now);
+        rc = ds_segment_may_grow(want - now)
+                 ? ds_segment_reserve(&by->segment, DS_SESSION_PIN_OFFSET + now, want - now)
+                 : DS_ENOMEM;
     }
     if (rc == 0) {
         by->pins_ready = want;
         ds_store_release(&by->header->pins_limit, (uint32_t)(want / 4));
     }
     answer(by, slot, 0, rc, 0, 0);
+}
+
+/* The client gave up waiting for the last request of this slot, and does not know what that was
+ * given. It was executed before, or never will be: its number is not the newest any more. */
+static void do_cancel(struct ds_store *s, struct session *by, unsigned slot)
+{
+    uint32_t number = (uint32_t)s->scratch.header.value;
+    uint64_t of_request = DS_ORIGIN(by->number, slot, number, 0);
+    uint32_t id = by->grants.first;
+
+    while (id != DS_ID_NONE) {
+        uint32_t next = s->link[id].next;
+
+        if ((s->record[id].origin & ~(UINT64_C(0xff) << 32)) == of_request) {
+            ds_store_grant_drop(s, by, id);
+        }
+        id = next;
+    }
+    ds_store_latch_cancel(s, by, slot, number);
+    answer(by, slot, 0, 0, 0, 0);
 }
 
 static struct ds_store_set set_of(const struct ds_request_item *item, const uint8_t *key)
@@ -167,7 +192,7 @@ static int set_absent(struct ds_store *s, struct session *by, const struct ds_re
 {
     struct ds_store_set set = set_of(item, key);
 
-    if (!ds_store_set_valid(s, by, &set)) {
+    if (!ds_store_plain_mode(set.mode) || !ds_store_set_valid(s, by, &set)) {
         s->bad_records++;
         return DS_EINVAL;
     }
@@ -187,7 +212,7 @@ static int put(struct ds_store *s, struct session *by, const struct ds_request_i
     struct ds_store_set set = set_of(item, key);
     uint32_t old;
 
-    if (!ds_store_set_valid(s, by, &set)) {
+    if (!ds_store_plain_mode(set.mode) || !ds_store_set_valid(s, by, &set)) {
         s->bad_records++;
         return DS_EINVAL;
     }
@@ -217,7 +242,7 @@ static uint32_t named(const struct ds_store *s, const struct ds_request_item *it
     return id;
 }
 
-static int seal(struct ds_store *s, uint32_t id, bool for_good)
+static int seal(struct ds_store *s, uint32_t id, bool for_good, uint64_t origin)
 {
     _Atomic uint64_t *word = &s->record[id].word;
     struct ds_desc *d = &s->index.desc[id];
@@ -225,21 +250,44 @@ static int seal(struct ds_store *s, uint32_t id, bool for_good)
     if ((ds_load_relaxed(word) & DS_WORD_SEALED) != 0) {
         return DS_ESEALED;
     }
+    ds_store_changed(s, id);
     if (for_good) {
+        ds_store_note_change(s, id, ds_load_relaxed(word) | DS_WORD_SEALED, origin);
         ds_store_release(word, ds_load_relaxed(word) | DS_WORD_SEALED);
         ds_store_release(&d->meta, ds_load_relaxed(&d->meta) | DS_META_SEALED);
     }
     return 0;
 }
 
-static int expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms)
+/* The copy on disk would keep the old expiry: it is void, so the object must be in memory. */
+static int expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uint64_t origin)
 {
     struct ds_record *r = &s->record[id];
-    int64_t at = ds_store_expire_in(s, id, ttl_ms);
+    int64_t at;
+    int rc;
+
+    if (ds_store_spilled(s, id)) {
+        return ds_store_fetch(s, id);
+    }
+    rc = ds_store_second_expire(s, id, ttl_ms, origin);
+    if (rc != 0) {
+        return rc;
+    }
+    ds_store_changed(s, id);
+    at = ds_store_expire_in(s, id, ttl_ms);
 
     ds_store_release(&r->expiry_ns, at);
     ds_store_release(&s->index.desc[id].expiry_ns, at);
     return 0;
+}
+
+static void delete_object(struct ds_store *s, uint32_t id, uint64_t origin)
+{
+    if (id != DS_ID_NONE) {
+        s->stats.deletes++;
+        ds_store_note_change(s, id, DS_RECORD_DOOMED, origin);
+        ds_store_unpublish(s, id);
+    }
 }
 
 static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint32_t id)
@@ -250,15 +298,48 @@ static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint
     switch (op) {
     case DS_OP_SEAL:
     case DS_OP_PUBLISH:
-        return seal(s, id, op == DS_OP_SEAL);
+        return seal(s, id, op == DS_OP_SEAL, origin);
     case DS_OP_LATCH_READ:
     case DS_OP_LATCH_WRITE:
+        if (op == DS_OP_LATCH_WRITE) {
+            ds_store_changed(s, id);
+        }
         return ds_store_latch(s, by, id, op == DS_OP_LATCH_WRITE, origin);
     case DS_OP_UNLATCH_READ:
     case DS_OP_UNLATCH_WRITE:
         return ds_store_unlatch(s, by, id, op == DS_OP_UNLATCH_WRITE, origin);
     default:
         return DS_EINVAL;
+    }
+}
+
+static int delete_key(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
+                      const uint8_t *key, uint32_t key_size, uint64_t origin)
+{
+    int rc = ds_store_second_delete(s, by, slot, i, key, key_size, origin);
+
+    if (rc == 0) {
+        delete_object(s, ds_store_find(s, key, key_size), origin);
+    }
+    return rc == DS_UNCHANGED ? 0 : rc; /* it was done in an earlier execution */
+}
+
+/* A key that is there. DS_EAGAIN: a tier has it in hand. */
+static int on_key(struct ds_store *s, uint32_t id, uint64_t origin, uint64_t *ret_value)
+{
+    switch (s->scratch.header.op) {
+    case DS_OP_EXPIRE:
+        return expire(s, id, s->scratch.header.value, origin);
+    case DS_OP_GET:
+        if (ds_store_spilled(s, id)) {
+            return ds_store_fetch(s, id);
+        }
+        *ret_value = ds_load_relaxed(&s->record[id].gen);
+        ds_store_touch(s, id);
+        return 0;
+    default:
+        *ret_value = s->record[id].size;
+        return 0;
     }
 }
 
@@ -270,6 +351,7 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
     uint64_t origin = DS_ORIGIN(by->number, slot, by->known[slot], i);
     uint64_t value = 0;
     uint32_t id = DS_ID_NONE;
+    bool pending = false; /* a tier has it in hand */
     int rc = 0;
 
     switch (op) {
@@ -292,7 +374,7 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
     case DS_OP_NEST:
         id = named(s, &(struct ds_request_item){.id = (uint32_t)s->scratch.header.value,
                                                 .value_size = s->scratch.header.value2});
-        rc = id == DS_ID_NONE ? DS_ESTALE : ds_store_nest(s, id, key, item->key_size);
+        rc = id == DS_ID_NONE ? DS_ESTALE : ds_store_nest(s, id, key, item->key_size, origin);
         break;
     case DS_OP_SEAL:
     case DS_OP_PUBLISH:
@@ -303,25 +385,33 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
         id = named(s, item);
         rc = id == DS_ID_NONE ? DS_ESTALE : on_object(s, by, slot, id);
         break;
+    case DS_OP_SET: {
+        struct ds_store_set set = set_of(item, key);
+
+        set.origin = origin;
+        rc = ds_store_second_set(s, by, slot, i, &set);
+        pending = rc == DS_EAGAIN;
+        break;
+    }
+    case DS_OP_DELETE:
+        rc = delete_key(s, by, slot, i, key, item->key_size, origin);
+        pending = rc == DS_EAGAIN;
+        break;
     default:
         id = ds_store_find(s, key, item->key_size);
-        if (op == DS_OP_DELETE) {
-            s->stats.deletes += id != DS_ID_NONE;
-            if (id != DS_ID_NONE) {
-                ds_store_unpublish(s, id);
+        if (id == DS_ID_NONE) {
+            rc = ds_store_second_look(s, by, slot, i, key, item->key_size, op != DS_OP_EXIST,
+                                      &value);
+            pending = rc == DS_EAGAIN;
+            if (rc == DS_ENOTFOUND && op == DS_OP_GET && s->scratch.header.timeout_ms > 0) {
+                rc = DS_EAGAIN;
             }
-        } else if (id == DS_ID_NONE) {
-            rc = op == DS_OP_GET && s->scratch.header.timeout_ms > 0 ? DS_EAGAIN : DS_ENOTFOUND;
-        } else if (op == DS_OP_EXPIRE) {
-            rc = expire(s, id, s->scratch.header.value);
         } else {
-            value = op == DS_OP_GET ? ds_load_relaxed(&s->record[id].gen) : s->record[id].size;
-            if (op == DS_OP_GET) {
-                ds_store_touch(s, id);
-            }
+            rc = on_key(s, id, origin, &value);
+            pending = rc == DS_EAGAIN;
         }
     }
-    answer(by, slot, i, rc, id, value);
+    answer(by, slot, i, pending ? DS_STORE_PENDING : rc, id, value);
     return rc;
 }
 
@@ -354,8 +444,9 @@ void ds_store_item_done(struct ds_store *s, uint64_t origin, uint32_t id, uint64
 
 static bool once_only(enum ds_op op)
 {
-    return op == DS_OP_SET_ABSENT || op == DS_OP_PUT || op == DS_OP_REF || op == DS_OP_UNREF ||
-           op == DS_OP_NEST || op == DS_OP_UNLATCH_READ || op == DS_OP_UNLATCH_WRITE;
+    return op == DS_OP_SET_ABSENT || op == DS_OP_PUT || op == DS_OP_DELETE || op == DS_OP_REF ||
+           op == DS_OP_UNREF || op == DS_OP_NEST || op == DS_OP_SEAL || op == DS_OP_UNLATCH_READ ||
+           op == DS_OP_UNLATCH_WRITE;
 }
 
 /* All items from the first one that is not done. True if one of them must wait. */
@@ -366,6 +457,7 @@ static bool do_items(struct ds_store *s, struct session *by, unsigned slot)
     struct ds_store_cursor c = {0, 0};
     const struct ds_request_item *item;
     const uint8_t *key;
+    uint64_t buried = s->buried;
     bool wait = false;
     int rc;
 
@@ -375,14 +467,18 @@ static bool do_items(struct ds_store *s, struct session *by, unsigned slot)
         }
         rc = do_item(s, by, slot, c.i - 1, item, key);
         wait = rc == DS_EAGAIN || wait;
-        if (once_only((enum ds_op)s->scratch.header.op)) {
+        if (once_only((enum ds_op)s->scratch.header.op) && !wait) {
             (void)ds_failpoint("request.item");
             ds_store_release(&by->state->done[slot], DONE_WORD(by->known[slot], c.i));
         }
-        if (rc == DS_UNCHANGED) {
+        if (rc == DS_UNCHANGED && s->scratch.header.op == DS_OP_SET_ABSENT) {
             ds_store_grant_drop(s, by, item->id);
         }
     }
+    if (s->buried != buried) { /* copies on disk are void: not done before they are buried */
+        by->buried[slot] = s->buried;
+    }
+    wait = wait || by->buried[slot] > s->buried_done;
     for (uint32_t i = c.i; i < s->scratch.header.n; i++) { /* behind a malformed item */
         answer(by, slot, i, DS_EINVAL, 0, 0);
     }
@@ -408,6 +504,23 @@ static void answer_all(struct session *by, unsigned slot, int status)
     }
 }
 
+/* The grants of sets that failed or changed nothing, behind the done mark: executed again after a
+ * kill, the request must find them. */
+static void drop_unused(struct ds_store *s, struct session *by)
+{
+    struct ds_store_cursor c = {0, 0};
+    const struct ds_request_item *item;
+    const uint8_t *key;
+
+    while ((item = ds_store_item(s, &c, &key)) != NULL) {
+        if (item->id < ds_load_relaxed(&s->state->records_used) &&
+            ds_store_state(s, item->id) == DS_RECORD_GRANTED &&
+            DS_ORIGIN_SESSION(s->record[item->id].origin) == by->number) {
+            ds_store_grant_drop(s, by, item->id);
+        }
+    }
+}
+
 void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
 {
     bool first = (by->waiting >> slot & 1) == 0;
@@ -429,6 +542,9 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
     case DS_OP_PINS:
         do_pins(s, by, slot);
         break;
+    case DS_OP_CANCEL:
+        do_cancel(s, by, slot);
+        break;
     case DS_OP_SYNC:
         answer(by, slot, 0, 0, 0, 0);
         break;
@@ -445,6 +561,9 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
     }
     if (!wait) {
         ds_store_complete(s, by, slot);
+        if (s->scratch.header.op == DS_OP_SET) {
+            drop_unused(s, by);
+        }
         return;
     }
     if (first) {

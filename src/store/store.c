@@ -15,6 +15,12 @@ static uint64_t record_offset(void)
     return DS_PAGE_SIZE + DS_SESSIONS_MAX * sizeof(struct ds_state_session);
 }
 
+static uint64_t place_offset(const struct ds_store_config *config)
+{
+    return ds_align_up(record_offset() + record_max(config) * sizeof(struct ds_record),
+                       DS_PAGE_SIZE);
+}
+
 /* Only the sessions that may be used have pages behind them. */
 static uint64_t sessions_end(const struct ds_store_config *config)
 {
@@ -24,8 +30,7 @@ static uint64_t sessions_end(const struct ds_store_config *config)
 
 uint64_t ds_store_state_size(const struct ds_store_config *config)
 {
-    return ds_align_up(record_offset() + record_max(config) * sizeof(struct ds_record),
-                       DS_PAGE_SIZE);
+    return ds_align_up(place_offset(config) + record_max(config) * sizeof(uint64_t), DS_PAGE_SIZE);
 }
 
 static uint64_t object_size(const void *arg, uint32_t id)
@@ -69,8 +74,9 @@ static int make_tables(struct ds_store *s)
     s->active = ds_zalloc(s->config.session_max * sizeof(*s->active), "sessions");
     s->wakes_capacity = s->config.session_max * (DS_REQUESTS + 1);
     s->wakes = ds_zalloc(s->wakes_capacity * sizeof(*s->wakes), "wakes");
+    s->leavers = ds_zalloc(DS_STORE_LEAVERS_MAX * sizeof(*s->leavers), "leavers");
     if (s->link == NULL || s->flags == NULL || s->session == NULL || s->active == NULL ||
-        s->wakes == NULL) {
+        s->wakes == NULL || s->leavers == NULL) {
         return DS_ENOMEM;
     }
     return make_policy(s);
@@ -95,6 +101,9 @@ static void set_state(struct ds_store *s, struct ds_segment *segment)
     s->record = (void *)(segment->base + s->state->record_offset);
     s->area_record = (struct ds_area){segment, s->state->record_offset,
                                       s->state->record_max * sizeof(struct ds_record), 0};
+    s->place = (void *)(segment->base + s->state->place_offset);
+    s->area_place = (struct ds_area){segment, s->state->place_offset,
+                                     s->state->record_max * sizeof(uint64_t), 0};
 }
 
 static struct ds_store *new_store(const struct ds_store_config *config)
@@ -106,6 +115,7 @@ static struct ds_store *new_store(const struct ds_store_config *config)
         s->config = *config;
         s->free_first = DS_ID_NONE;
         s->wait_next_ns = INT64_MAX;
+        ds_list_init(&s->lower);
         ds_list_init(&s->doomed);
         ds_list_init(&s->earlier);
         ds_list_init(&s->newer);
@@ -129,6 +139,7 @@ static int format_state(const struct ds_store_config *config, struct ds_segment 
     h->session_offset = DS_PAGE_SIZE;
     h->record_offset = record_offset();
     h->record_max = (uint32_t)record_max(config);
+    h->place_offset = place_offset(config);
     h->session_max = DS_SESSIONS_MAX;
     ds_store_relaxed(&h->started_ns, (uint64_t)now->boot_ns);
     rc = ds_sys_random(&h->table_seed, sizeof(h->table_seed));
@@ -185,7 +196,8 @@ static int check_state(const struct ds_store_config *config, const struct ds_seg
         return DS_EVERSION;
     }
     if (h->session_offset != DS_PAGE_SIZE || h->record_offset != record_offset() ||
-        h->record_max != record_max(config) || state->size < ds_store_state_size(config) ||
+        h->record_max != record_max(config) || h->place_offset != place_offset(config) ||
+        state->size < ds_store_state_size(config) ||
         ds_load_relaxed(&h->records_used) > h->record_max) {
         return DS_ECORRUPT;
     }
@@ -252,6 +264,8 @@ struct ds_store *ds_store_destroy(struct ds_store *s)
     ds_free(s->session);
     ds_free(s->active);
     ds_free(s->wakes);
+    ds_free(s->leavers);
+    ds_store_second_fini(s);
     ds_free(s->batch);
     ds_free(s);
     return NULL;
@@ -301,6 +315,7 @@ void ds_store_stats(const struct ds_store *s, struct ds_worker_stats *ret)
     *ret = s->stats;
     ret->memory_free = s->config.data_size - ds_store_used(s);
     ret->sessions = s->n_active;
+    ret->l2_waiting = ds_store_uploads(s);
     ret->restarts = ds_load_relaxed(&s->state->restarts);
     ret->uptime_ms =
         (uint64_t)(s->now.boot_ns - (int64_t)ds_load_relaxed(&s->state->started_ns)) / 1000000;
@@ -309,6 +324,7 @@ void ds_store_stats(const struct ds_store *s, struct ds_worker_stats *ret)
 /* --- check --- */
 
 struct sums {
+    uint64_t spilled;
     uint64_t live;
     uint64_t granted;
     uint64_t doomed;
@@ -319,8 +335,9 @@ struct sums {
 static bool record_ok(const struct ds_store *s, uint32_t id, struct sums *sum)
 {
     const struct ds_record *r = &s->record[id];
-    uint64_t capacity = ds_store_block(r->size);
+    uint64_t capacity = ds_store_holds(s, id);
     const uint8_t *key = ds_store_key(s, id);
+    bool spilled = ds_store_spilled(s, id);
 
     switch (ds_store_state(s, id)) {
     case DS_RECORD_GRANTED:
@@ -332,8 +349,9 @@ static bool record_ok(const struct ds_store *s, uint32_t id, struct sums *sum)
     case DS_RECORD_LIVE:
         sum->live += capacity;
         sum->objects++;
+        sum->spilled += spilled;
         if (key == NULL || ds_store_check_of(s, id) != r->check ||
-            (ds_load_relaxed(&r->gen) & 1) == 0 ||
+            (ds_load_relaxed(&r->gen) & 1) != !spilled ||
             ds_load_relaxed(&s->index.desc[id].gen) != ds_load_relaxed(&r->gen)) {
             return false;
         }
@@ -359,7 +377,9 @@ int ds_store_check(const struct ds_store *s)
         }
     }
     ds_arena_stats(s->data, &a);
+    sum.granted += s->fetching;
     if (sum.live != s->stats.memory_live || sum.granted != s->stats.memory_granted ||
+        sum.spilled != s->stats.spilled_objects || sum.spilled != s->lower.n ||
         sum.doomed != s->stats.memory_doomed || sum.objects != s->stats.objects ||
         sum.objects != s->objects.n || sum.indexed + s->index.unindexed < sum.objects ||
         a.used != sum.live + sum.granted + sum.doomed) {

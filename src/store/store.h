@@ -19,6 +19,7 @@
 
 #include "base/base.h"
 #include "shm/segment.h"
+#include "store/tier.h"
 
 struct ds_store;
 
@@ -35,6 +36,18 @@ struct ds_store_config {
      * be is announced by ds_store_usable() without asking. */
     bool (*more_memory)(void *arg, uint64_t bytes);
     void *more_memory_arg;
+
+    /* Slower tiers. NULL: there are none. */
+    const struct ds_store_tier *tier;
+    void *tier_arg;
+    bool spill;        /* the disk takes cold objects */
+    bool journal;      /* the disk takes write-back objects; else they are as write-through */
+    bool l2;           /* there is second-level storage */
+    size_t upload_max; /* write-back objects that may wait for their upload */
+
+    /* Recovery goes on: called every few milliseconds of it. NULL: nobody wants to know. */
+    void (*progress)(void *arg);
+    void *progress_arg;
 
     /* Reads the cycle counter (ds_ticks), after a pass has read the rings' tails: an honest ticket
      * is below it. NULL: the time given to the pass is the time of all of it. */
@@ -77,6 +90,55 @@ uint64_t ds_store_ready(const struct ds_store *s);
 
 /* Bytes of the data segment in use. */
 uint64_t ds_store_used(const struct ds_store *s);
+
+/* --- tiers --- */
+
+/* A piece of work that the tier's start() took is finished; takes the op. */
+void ds_store_tier_done(struct ds_store *s, struct ds_tier_op *op);
+
+/* Where the value of a LOAD goes, once its size is known: sets op->offset, op->size, op->room.
+ * DS_EAGAIN, DS_ENOMEM: the op is to be answered with that. */
+DS_MUST_USE int ds_store_tier_room(struct ds_store *s, struct ds_tier_op *op, uint64_t size);
+
+/* Bytes that may be dropped from disk before that takes something for them again: a log must clean
+ * whole segments first. 0 at the start. */
+void ds_store_set_disk_slack(struct ds_store *s, uint64_t bytes);
+
+/* Write-back objects that L2 does not have yet. */
+uint64_t ds_store_uploads(const struct ds_store *s);
+
+/* So many copies have been buried since the store was made: see tier.h. */
+void ds_store_buried(struct ds_store *s, uint64_t total);
+
+/* A copy was moved on disk. False: it is not wanted any more. */
+bool ds_store_moved(struct ds_store *s, const void *key, size_t key_size, uint64_t from,
+                    uint64_t to, bool *ret_dirty);
+
+/* *ret_dirty: second-level storage is to have the object and has not. */
+bool ds_store_has_place(struct ds_store *s, const void *key, size_t key_size, uint64_t place,
+                        bool *ret_dirty);
+
+/* The tier can take more work: whoever was told to come again may. */
+void ds_store_tier_news(struct ds_store *s);
+
+/* An object that a directory held when this store was made anew: before the first pass. */
+struct ds_store_found {
+    const void *key;
+    size_t key_size;
+    uint64_t size;
+    uint64_t place;
+    uint64_t version;  /* as the copy has it: it names the copy, and orders nothing here */
+    int64_t expiry_ns; /* CLOCK_BOOTTIME; 0 = never */
+    uint8_t mode;
+    uint8_t kind;  /* DS_KIND_* */
+    bool uploaded; /* L2 has it too */
+};
+DS_MUST_USE int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f);
+
+/* Every copy on disk that the store knows of, after recovery. */
+void ds_store_places(const struct ds_store *s,
+                     void (*each)(void *arg, uint64_t place, uint64_t size, size_t key_size),
+                     void *arg);
 
 /* --- sessions --- */
 

@@ -36,11 +36,25 @@ static void expire_wait(struct ds_store *s, struct session *x, unsigned slot)
     ds_store_complete(s, x, slot);
 }
 
+/* Something of it comes from a tier, which takes the time it takes. */
+static bool pending(const struct ds_store *s, const struct session *x, unsigned slot)
+{
+    for (uint32_t i = 0; i < s->scratch.header.n; i++) {
+        if (x->slot[slot].result[i].status == DS_STORE_PENDING) {
+            return true;
+        }
+    }
+    return x->buried[slot] > s->buried_done;
+}
+
 static void examine_slot(struct ds_store *s, struct session *x, unsigned slot)
 {
     ds_store_execute(s, x, slot);
     if ((x->waiting >> slot & 1) == 0) {
         return; /* answered */
+    }
+    if (x->deadline_ns[slot] <= s->now.boot_ns && pending(s, x, slot)) {
+        return;
     }
     if (x->deadline_ns[slot] <= s->now.boot_ns) {
         expire_wait(s, x, slot);

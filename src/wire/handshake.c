@@ -48,6 +48,17 @@ void ds_wire_begin(void *msg, enum ds_wire_type type, size_t size)
     memcpy(msg, &h, sizeof(h));
 }
 
+bool ds_wire_is_ours(const void *msg, size_t size)
+{
+    uint32_t magic;
+
+    if (size < sizeof(struct ds_wire_header)) {
+        return false;
+    }
+    memcpy(&magic, msg, sizeof(magic));
+    return magic == DS_WIRE_MAGIC;
+}
+
 bool ds_wire_valid(const void *msg, size_t size, enum ds_wire_type type)
 {
     struct ds_wire_header h;

@@ -104,6 +104,10 @@ void ds_wire_begin(void *msg, enum ds_wire_type type, size_t size);
 /* True if `msg` is a whole message of this type, with all strings terminated. */
 DS_MUST_USE bool ds_wire_valid(const void *msg, size_t size, enum ds_wire_type type);
 
+/* True if it begins as a message of any version: a worker or client of another one is told from a
+ * stranger. */
+DS_MUST_USE bool ds_wire_is_ours(const void *msg, size_t size);
+
 /* The size of a message of this type; 0 for an unknown one. */
 size_t ds_wire_size(enum ds_wire_type type);
 

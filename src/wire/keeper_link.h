@@ -3,7 +3,7 @@
  * keeper_link.h - what keeper and worker say to each other over a SOCK_SEQPACKET pair.
  *
  *   keeper -> worker   FD (one for each descriptor it keeps), then START
- *   worker -> keeper   PUT, DROP, READY, STOP, UPGRADE, FAILED
+ *   worker -> keeper   PROGRESS, PUT, DROP, READY, STOP, UPGRADE, FAILED
  *
  * Both are ours and of one user; still, a message of another shape is refused.
  */
@@ -13,14 +13,15 @@
 #include "base/base.h"
 
 enum ds_link_type {
-    DS_LINK_FD = 1,  /* keeper: `name` and its descriptors */
-    DS_LINK_START,   /* keeper: that was all; `number` = pid of the keeper, text = last trouble */
-    DS_LINK_PUT,     /* worker: keep these descriptors under `name` */
-    DS_LINK_DROP,    /* worker: forget them */
-    DS_LINK_READY,   /* worker: serving */
-    DS_LINK_STOP,    /* worker: end both of us */
-    DS_LINK_UPGRADE, /* worker: start the program `text` in my place; I exit now */
-    DS_LINK_FAILED,  /* worker: cannot start, do not try again; text = why */
+    DS_LINK_FD = 1,   /* keeper: `name` and its descriptors */
+    DS_LINK_START,    /* keeper: that was all; `number` = pid of the keeper, text = last trouble */
+    DS_LINK_PUT,      /* worker: keep these descriptors under `name` */
+    DS_LINK_DROP,     /* worker: forget them */
+    DS_LINK_READY,    /* worker: serving */
+    DS_LINK_STOP,     /* worker: end both of us */
+    DS_LINK_UPGRADE,  /* worker: start the program `text` in my place; I exit now */
+    DS_LINK_FAILED,   /* worker: cannot start, do not try again; text = why */
+    DS_LINK_PROGRESS, /* worker: not ready yet, but it goes on: a start may take long, not hang */
 };
 
 #define DS_LINK_NAME_MAX 24u

@@ -10,8 +10,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -28,18 +26,20 @@
 
 int ds_worker_watch(struct ds_worker *w, int fd, enum ds_watch_kind kind, void *conn)
 {
-    /* Connections are aligned: the kind goes into the low bits. */
-    struct epoll_event e = {.events = EPOLLIN, .data.u64 = (uintptr_t)conn | (uint64_t)kind};
-
     DS_ASSERT(((uintptr_t)conn & 15) == 0 && (unsigned)kind < 16);
-    return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? DS_EIO : 0;
+    /* Connections are aligned: the kind goes into the low bits. */
+    /* Of a wake every ring is an edge: no read between wake-up and pass. */
+    return ds_sys_epoll_add(w->epoll, fd, (uintptr_t)conn | (uint64_t)kind, kind == DS_WATCH_WAKE) <
+                   0
+               ? DS_EIO
+               : 0;
 }
 
 /* Closing a descriptor takes it out of epoll only if nobody else has it open, and others do. */
 static void unwatch(struct ds_worker *w, int *fd)
 {
     if (*fd >= 0) {
-        (void)epoll_ctl(w->epoll, EPOLL_CTL_DEL, *fd, NULL);
+        ds_sys_epoll_remove(w->epoll, *fd);
         (void)close(*fd);
         *fd = -1;
     }
@@ -162,7 +162,7 @@ void ds_worker_accept(struct ds_worker *w, bool tcp)
         if (fd == -EMFILE || fd == -ENFILE) { /* take it and drop it, or epoll tells for ever */
             ds_sys_close(w->spare);
             ds_sys_close(ds_net_accept(tcp ? w->tcp : w->unix_sock));
-            w->spare = eventfd(0, EFD_CLOEXEC);
+            w->spare = ds_sys_eventfd();
             return;
         }
         if (fd < 0) {
@@ -188,9 +188,12 @@ void ds_worker_on_hello(struct ds_worker *w, struct ds_conn *c)
     struct ds_wire_here here;
     ssize_t n = read(c->sock, &hello, sizeof(hello));
 
-    if (n > 0 && ds_wire_valid(&hello, (size_t)n, DS_WIRE_HELLO)) {
+    if (n > 0 && ds_wire_is_ours(&hello, (size_t)n)) {
         ds_wire_begin(&here, DS_WIRE_HERE, sizeof(here));
         (void)snprintf(here.path, sizeof(here.path), "%s", w->socket_path);
+        if (!ds_wire_valid(&hello, (size_t)n, DS_WIRE_HELLO)) {
+            here.header.status = DS_EVERSION;
+        }
         (void)!ds_net_write_all(c->sock, &here, sizeof(here));
     }
     conn_finish(w, c); /* whatever it was: this port only tells where the socket is */
@@ -275,7 +278,7 @@ static int resume_session(struct ds_worker *w, struct ds_conn *c, const struct d
 
 static int make_wake(struct ds_worker *w, struct ds_conn *c)
 {
-    c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    c->wake = ds_sys_eventfd();
     if (c->wake < 0) {
         return DS_EIO;
     }
@@ -316,7 +319,12 @@ static void on_open(struct ds_worker *w, struct ds_conn *c, const struct ds_wire
         refuse(c, DS_EINVAL, "this connection has a session already");
         return;
     }
-    if (ds_sys_peer(c->sock, &peer) < 0 || !may_connect(w, &peer)) {
+    if (ds_sys_peer(c->sock, &peer) < 0) {
+        refuse(c, DS_EIO, "the system does not tell who connects: try again");
+        hang_up(w, c);
+        return;
+    }
+    if (!may_connect(w, &peer)) {
         refuse(c, DS_EDENIED,
                "the worker serves its own user only: start it with --client_access=group or all");
         hang_up(w, c);
@@ -435,14 +443,6 @@ void ds_worker_on_peer(struct ds_worker *w, struct ds_conn *c)
         hang_up(w, c);
     }
     ds_sys_close(pidfd);
-}
-
-void ds_worker_on_wake(struct ds_worker *w, struct ds_conn *c)
-{
-    uint64_t rings;
-
-    (void)w;
-    (void)!read(c->wake, &rings, sizeof(rings)); /* the rings are looked at anyway */
 }
 
 int ds_worker_restore_session(struct ds_worker *w, uint32_t number, int pidfd)

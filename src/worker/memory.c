@@ -110,6 +110,9 @@ static int take_session(struct ds_worker *w, const struct ds_link_msg *msg, cons
     if (rc == 0) {
         return ds_worker_restore_session(w, number, n_fds > 1 ? fds[1] : -1);
     }
+    if (rc == DS_ENOMEM || rc == DS_EIO) {
+        return rc; /* the next try may succeed: views of that client must not lose their pins */
+    }
     for (size_t i = 1; i < n_fds; i++) {
         ds_sys_close(fds[i]);
     }
@@ -133,14 +136,14 @@ static int attach_old(struct ds_worker *w, const struct kept *k)
         rc = ds_segment_attach(k->state, DS_PAGE_SIZE, true, &w->state);
     }
     if (rc == 0) {
-        struct stat st;
+        uint64_t size = 0;
 
-        if (fstat(k->data, &st) < 0) {
+        if (ds_sys_memfd_size(k->data, &size) < 0) {
             rc = DS_EIO;
-        } else if ((uint64_t)st.st_size != w->config.data_size) {
-            ds_log(DS_LOG_WARNING, "the memory stays at %lld MiB until the worker is stopped",
-                   (long long)st.st_size >> 20);
-            w->config.data_size = (uint64_t)st.st_size;
+        } else if (size != w->config.data_size) {
+            ds_log(DS_LOG_WARNING, "the memory stays at %llu MiB until the worker is stopped",
+                   (unsigned long long)size >> 20);
+            w->config.data_size = size;
         }
     }
     if (rc == 0) {
@@ -199,9 +202,11 @@ int ds_worker_make_memory(struct ds_worker *w, const struct ds_store_now *now)
     size_t n = 0;
     int rc = sessions == NULL ? DS_ENOMEM : receive(w, &k, sessions, &n);
 
-    if (rc == 0 && k.state >= 0 && k.index >= 0 && k.data >= 0) {
+    w->recovered = k.state >= 0 && k.index >= 0 && k.data >= 0;
+    if (rc == 0 && w->recovered) {
         rc = attach_old(w, &k);
         for (size_t i = 0; rc == 0 && i < n; i++) {
+            ds_worker_progress(w);
             rc = take_session(w, &sessions[i].msg, sessions[i].fds, sessions[i].n);
         }
         if (rc == 0) {

@@ -4,9 +4,6 @@
  * writer meets a page without memory. fallocate() on a memfd allocates and clears pages; nothing is
  * mapped.
  */
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include "base/atomics.h"
 #include "base/sys.h"
 #include "worker/worker.h"
@@ -31,11 +28,10 @@ static bool reserve_step(struct ds_reserver *r)
 static void tell(struct ds_reserver *r, bool progress)
 {
     uint64_t urgent = atomic_load(&r->urgent);
-    uint64_t one = 1;
 
     if (urgent != 0 && (!progress || ds_load_relaxed(&r->ready) >= urgent)) {
         atomic_store(&r->urgent, 0);
-        (void)!write(r->news, &one, sizeof(one));
+        ds_sys_event_ring(r->news);
     }
 }
 
@@ -63,11 +59,11 @@ int ds_reserver_start(struct ds_reserver *r, int fd, uint64_t size, uint64_t rea
     *r = (struct ds_reserver){.fd = fd, .size = size, .ahead = ahead};
     atomic_store(&r->ready, ready);
     atomic_store(&r->wanted, ready);
-    r->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r->news = ds_sys_eventfd();
     if (r->news < 0) {
         return DS_EIO;
     }
-    if (pthread_create(&r->thread, NULL, reserver_main, r) != 0) {
+    if (ds_sys_thread(&r->thread, reserver_main, r) < 0) {
         ds_sys_close(r->news);
         return DS_ENOMEM;
     }

@@ -32,10 +32,12 @@
 #include "base/sys.h"
 #include "shm/layout.h"
 
-#define CONTENDED_NS 5000 /* a yield that nobody takes up lasts a tenth of it */
-#define SPIN_NS 50000     /* about what a wake-up across cores costs */
-#define SOCKETS_EVERY 256 /* passes between looks at the sockets while busy */
+#define CONTENDED_NS 5000            /* a yield that nobody takes up lasts a tenth of it */
+#define SPIN_NS 50000                /* about what a wake-up across cores costs */
+#define SOCKETS_EVERY 256            /* passes between looks at the sockets while busy */
+#define DRAIN_NS INT64_C(4000000000) /* the keeper kills after five seconds */
 #define LIFE_NS INT64_C(5000000000)
+#define PROGRESS_NS INT64_C(100000000)
 
 static struct ds_store_now now_of(const struct ds_worker *w)
 {
@@ -63,19 +65,24 @@ static void start_keeper(struct ds_worker *w)
 {
     char program[PATH_MAX];
     int pair[2];
-    ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 10);
-    char *slash;
+    pid_t pid;
+    int rc = ds_sys_program_dir(program, sizeof(program) - 10);
 
-    program[n > 0 ? n : 0] = '\0';
-    slash = strrchr(program, '/');
-    (void)snprintf(slash != NULL ? slash + 1 : program, 10, "dskeeper");
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        ds_log(DS_LOG_ERROR, "no new keeper: %s", strerror(errno));
+    if (rc == 0) {
+        (void)snprintf(program + strlen(program), 10, "/dskeeper");
+        rc = ds_sys_socketpair(pair);
+    }
+    if (rc < 0) {
+        ds_log(DS_LOG_ERROR, "no new keeper: %s", strerror(-rc));
         return;
     }
     /* Before the fork: behind it, with threads, only plain system calls are safe. */
     (void)setenv("DS_ADOPT_FD", "3", 1);
-    if (fork() == 0) {
+    pid = ds_sys_fork();
+    if (pid < 0) {
+        ds_log(DS_LOG_ERROR, "no new keeper: %s", strerror(-pid));
+    }
+    if (pid == 0) {
         /* A grandchild, so that it is not this process's to reap. */
         if (fork() == 0) {
             sigset_t none;
@@ -154,7 +161,7 @@ static void on_keeper(struct ds_worker *w)
 
     if (rc == DS_EDISCONNECTED) {
         ds_log(DS_LOG_WARNING, "keeper %u is gone: starting another one", w->keeper_pid);
-        (void)epoll_ctl(w->epoll, EPOLL_CTL_DEL, w->link, NULL);
+        ds_sys_epoll_remove(w->epoll, w->link);
         start_keeper(w);
         if (hand_over(w) != 0) {
             ds_log(DS_LOG_ERROR, "the new keeper does not answer: going on without one");
@@ -176,7 +183,6 @@ static void on_keeper(struct ds_worker *w)
 static void dispatch(struct ds_worker *w, const struct epoll_event *e)
 {
     struct ds_conn *c = (void *)(uintptr_t)(e->data.u64 & ~UINT64_C(15));
-    uint64_t rings;
 
     if (c != NULL && c->ending) {
         return; /* an earlier event of this batch ended it */
@@ -200,15 +206,20 @@ static void dispatch(struct ds_worker *w, const struct epoll_event *e)
     case DS_WATCH_PROCESS:
         ds_worker_on_process_end(w, c);
         break;
-    case DS_WATCH_WAKE:
-        ds_worker_on_wake(w, c);
+    case DS_WATCH_WAKE: /* edge-triggered: nothing to take back, and the rings come next anyway */
         break;
     case DS_WATCH_SIGNAL:
         w->stop = true;
         break;
     case DS_WATCH_MEMORY:
-        (void)!read(w->reserver.news, &rings, sizeof(rings));
+        ds_sys_event_take(w->reserver.news);
         ds_store_memory_news(w->store); /* the next pass takes what has come */
+        break;
+    case DS_WATCH_DISK:
+        ds_tiers_on_disk(w);
+        break;
+    case DS_WATCH_L2:
+        ds_tiers_on_l2(w);
         break;
     }
 }
@@ -216,7 +227,7 @@ static void dispatch(struct ds_worker *w, const struct epoll_event *e)
 static void look_at_sockets(struct ds_worker *w, int timeout_ms)
 {
     struct epoll_event events[64];
-    int n = epoll_wait(w->epoll, events, 64, timeout_ms);
+    int n = ds_sys_epoll_wait(w->epoll, events, 64, timeout_ms);
 
     for (int i = 0; i < n; i++) {
         dispatch(w, &events[i]);
@@ -241,6 +252,7 @@ static bool one_pass(struct ds_worker *w)
     ds_store_usable(w->store, ds_load_acquire(&w->reserver.ready));
     more = ds_store_pass(w->store, &now);
     wake_sleepers(w);
+    ds_tiers_flush(w);
     ds_worker_hang_up_broken(w);
     ds_reserver_used(&w->reserver, ds_store_used(w->store));
     return more;
@@ -281,7 +293,7 @@ static void show_life(struct ds_worker *w)
     if (path[0] != '\0' && now >= w->show_life_ns) {
         w->show_life_ns = now + LIFE_NS;
         ds_sys_make_parents(path);
-        ds_sys_close(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+        ds_sys_close(ds_sys_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
     }
 }
 
@@ -343,6 +355,17 @@ static bool more_memory(void *arg, uint64_t bytes)
     return ds_reserver_more(&w->reserver, bytes);
 }
 
+void ds_worker_progress(void *arg)
+{
+    struct ds_worker *w = arg;
+    int64_t now = ds_monotonic_ns();
+
+    if (now - w->progress_ns >= PROGRESS_NS) {
+        w->progress_ns = now;
+        (void)!ds_link_send(w->link, DS_LINK_PROGRESS, 0, NULL, NULL, NULL, 0);
+    }
+}
+
 static void configure(struct ds_worker *w)
 {
     double size = (double)ds_options_int(w->options, DS_OPT_shared_memory_size_mb);
@@ -364,6 +387,8 @@ static void configure(struct ds_worker *w)
         .evict_low = high >= 1.0 ? 0.995 : low,
         .more_memory = more_memory,
         .more_memory_arg = w,
+        .progress = ds_worker_progress,
+        .progress_arg = w,
         .ticks = ticks_now,
     };
 }
@@ -379,7 +404,7 @@ static int make_signals(struct ds_worker *w)
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGCHLD, SIG_IGN);
-    w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    w->signals = ds_sys_signalfd(&set);
     return w->signals < 0 ? DS_EIO : 0;
 }
 
@@ -399,6 +424,12 @@ static int watch_sockets(struct ds_worker *w)
     if (rc == 0) {
         rc = ds_worker_watch(w, w->reserver.news, DS_WATCH_MEMORY, NULL);
     }
+    if (rc == 0 && w->tiers != NULL && w->tiers->log != NULL) {
+        rc = ds_worker_watch(w, ds_disk_fd(w->tiers), DS_WATCH_DISK, NULL);
+    }
+    if (rc == 0 && w->tiers != NULL && w->tiers->pool != NULL) {
+        rc = ds_worker_watch(w, ds_second_fd(w->tiers), DS_WATCH_L2, NULL);
+    }
     return rc;
 }
 
@@ -406,6 +437,7 @@ static int watch_sockets(struct ds_worker *w)
 static int populate(struct ds_worker *w)
 {
     struct ds_reserver *r = &w->reserver;
+    uint64_t ready = 0;
 
     if (!ds_options_bool(w->options, DS_OPT_shared_memory_populate)) {
         return 0;
@@ -420,6 +452,10 @@ static int populate(struct ds_worker *w)
                            (unsigned long long)(w->config.data_size >> 20));
             return DS_ENOMEM;
         }
+        if (ds_load_acquire(&r->ready) != ready) {
+            ready = ds_load_acquire(&r->ready);
+            ds_worker_progress(w);
+        }
         (void)poll(NULL, 0, 5);
     }
     return 0;
@@ -432,11 +468,18 @@ static int start(struct ds_worker *w)
 
     rc = make_signals(w);
     if (rc == 0) {
-        w->epoll = epoll_create1(EPOLL_CLOEXEC);
-        rc = w->epoll < 0 ? DS_EIO : ds_rundir_path(w->options, ".sock", w->socket_path);
+        w->epoll = ds_sys_epoll();
+        rc = w->epoll < 0 || w->spare < 0 ? DS_EIO
+                                          : ds_rundir_path(w->options, ".sock", w->socket_path);
+    }
+    if (rc == 0) {
+        rc = ds_tiers_open(w);
     }
     if (rc == 0) {
         rc = ds_worker_make_memory(w, &now);
+    }
+    if (rc == 0) {
+        rc = ds_tiers_enter(w, w->recovered);
     }
     if (rc == 0) {
         rc = populate(w);
@@ -462,6 +505,7 @@ static int start(struct ds_worker *w)
 
 static void finish(struct ds_worker *w)
 {
+    ds_tiers_close(w);
     if (w->store != NULL) {
         ds_reserver_stop(&w->reserver);
         ds_worker_close_all(w);
@@ -492,7 +536,7 @@ int ds_worker_run(const struct ds_options *options, char *const *argv, int link)
                           .tcp = -1,
                           .unix_sock = -1,
                           .signals = -1,
-                          .spare = eventfd(0, EFD_CLOEXEC),
+                          .spare = ds_sys_eventfd(),
                           .boottime_offset_ns = ds_sys_boottime_offset_ns()};
     int rc;
 
@@ -504,6 +548,7 @@ int ds_worker_run(const struct ds_options *options, char *const *argv, int link)
                             w.trouble[0] != '\0' ? w.trouble : ds_error_text(rc), NULL, 0);
     } else {
         loop(&w);
+        ds_tiers_drain(&w, DRAIN_NS);
     }
     finish(&w);
     return rc == 0 ? 0 : 1;

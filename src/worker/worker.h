@@ -2,8 +2,8 @@
 /*
  * worker.h - the process that serves a node: puts store, sessions and sockets together.
  *
- * Files: worker.c start and loop; conn.c connections and handshake; memory.c segments and the
- * thread that puts pages behind the data segment ahead of use.
+ * Files: worker.c start and loop; conn.c connections and handshake; memory.c segments; reserver.c
+ * the thread that puts pages behind the data segment ahead of use; tiers*.c disk and second level.
  *
  * Threads: the loop (everything of the store) and one that reserves memory.
  */
@@ -18,6 +18,7 @@
 #include "store/store.h"
 #include "wire/handshake.h"
 #include "wire/keeper_link.h"
+#include "worker/tiers.h"
 
 struct ds_store;
 
@@ -59,6 +60,8 @@ enum ds_watch_kind {
     DS_WATCH_WAKE,
     DS_WATCH_SIGNAL,
     DS_WATCH_MEMORY,
+    DS_WATCH_DISK,
+    DS_WATCH_L2,
 };
 
 /* A connection, and the session that it may have opened; or the rest of a session without one. */
@@ -86,6 +89,7 @@ struct ds_worker {
     int data_ro_fd;
     int index_ro_fd;
     struct ds_reserver reserver;
+    struct ds_tiers *tiers; /* NULL: memory is all there is */
     int epoll;
     int link; /* to the keeper */
     uint32_t keeper_pid;
@@ -95,15 +99,20 @@ struct ds_worker {
     int spare; /* given up for a moment when descriptors run out */
     struct ds_conn *conns;
     int64_t boottime_offset_ns;
+    int64_t progress_ns;  /* when the keeper was told of progress last */
     int64_t show_life_ns; /* when the liveness file is due */
     char socket_path[DS_SOCKET_PATH_MAX];
     char trouble[DS_LINK_TEXT_MAX];
-    bool stop;    /* leave the loop */
-    bool endings; /* some connection is `ending` */
+    bool recovered; /* the memory is an earlier worker's */
+    bool stop;      /* leave the loop */
+    bool endings;   /* some connection is `ending` */
 };
 
 /* Runs until told to stop: the process's exit status. `link`: socket to the keeper. */
 int ds_worker_run(const struct ds_options *options, char *const *argv, int link);
+
+/* Tells the keeper that the start goes on; now and then is enough. `arg`: the worker. */
+void ds_worker_progress(void *arg);
 
 /* --- memory.c --- */
 
@@ -118,7 +127,6 @@ void ds_worker_accept(struct ds_worker *w, bool tcp);
 void ds_worker_on_peer(struct ds_worker *w, struct ds_conn *c);
 void ds_worker_on_hello(struct ds_worker *w, struct ds_conn *c);
 void ds_worker_on_process_end(struct ds_worker *w, struct ds_conn *c);
-void ds_worker_on_wake(struct ds_worker *w, struct ds_conn *c);
 
 /* Sessions whose client wrote nonsense: their requests, references and latches end. */
 void ds_worker_hang_up_broken(struct ds_worker *w);

@@ -3,6 +3,7 @@
 import random
 import signal
 import time
+from datetime import datetime
 
 from node import Node, check_output, has_failpoints, wait_until
 
@@ -30,6 +31,7 @@ WORKER_POINTS = {
     "unpublish.doomed": 1500,
 }
 KILL_GAP_S = 0.12
+OUTAGE_S = 2  # after a kill, clients go on within this time
 
 
 def kill_clients(kills, seed=None, size_mb=128):
@@ -47,38 +49,96 @@ def kill_clients(kills, seed=None, size_mb=128):
 
 
 
-def kill_workers(seconds, cycles=None, clients=4, limit_ms=2000, at_random=True, points=None):
-    """Kills the worker under load, at failpoints and at random moments; the load's oracle judges.
-    Returns (restarts, {point: kills}, the load's last line)."""
+def kill_workers(seconds, clients=4, points=None):
+    """Kills the worker under load, at failpoints and at random moments, so often that a call meets
+    several kills in a row; the load's oracle judges. Returns (kills, {point: kills})."""
     spec = ";".join(f"{name}=kill%{n}" for name, n in (points or WORKER_POINTS).items())
     env = {"DS_FAILPOINTS": spec} if has_failpoints() else {}
     with Node(256, env=env) as node:
         keeper = node.keeper()
-        load = node.spawn("load", clients, limit_ms)
+        load = node.spawn("load", clients, OUTAGE_S * 1000, "slow")
         assert load.stdout.readline() == "running\n"
         random_kills = 0
-        seen = set()
         end = time.monotonic() + seconds
-        while time.monotonic() < end or (cycles and len(seen) < cycles):
+        while time.monotonic() < end and load.poll() is None:
             time.sleep(random.uniform(0.01, KILL_GAP_S))
-            if load.poll() is not None:
-                break
-            workers = node.children(keeper)
-            seen.update(workers)
-            if at_random and random.random() < 0.5:
-                for pid in workers:
+            if random.random() < 0.5:
+                for pid in node.children(keeper):
                     random_kills += node.kill(pid)
             elif random.random() < 0.3:
                 node.run("scenes", "session", timeout=60)
-        text, _ = load.communicate(timeout=120)
-        fired = node.fired()
-        if load.returncode != 0 or "VIOLATION" in text:
-            print("".join(node.log_lines()[-40:]))
-        assert load.returncode == 0 and "VIOLATION" not in text, text[-4000:]
+        text = end_load(node, load)
+        judge_outages(text, node.log_lines())
         assert node.keeper() == keeper, "the keeper died"
+        fired = node.fired()
         kills = sum(fired.values()) + random_kills
         print(f"{kills} kills, {random_kills} of them at random: {fired}", text.splitlines()[-1])
-        return kills, fired, text.splitlines()[-1]
+        return kills, fired
+
+
+def end_load(node, load):
+    text, _ = load.communicate(timeout=120)
+    if load.returncode != 0 or "VIOLATION" in text:
+        print("".join(node.log_lines()[-40:]))
+    assert load.returncode == 0 and "VIOLATION" not in text, text[-4000:]
+    return text
+
+
+def judge_outages(text, log):
+    """A call that took long must have had no worker: of its time, only so much may have passed with
+    a worker that said it was ready, or since the last one was started."""
+    up = served(log)
+    for line in text.splitlines():
+        if line.startswith("SLOW "):
+            what, since, until = line[5:].split("|")
+            since, until = int(since) / 1e9, int(until) / 1e9
+            with_worker = sum(max(0, min(until, b) - max(since, a)) for a, b in up)
+            last_start = max([a for a, _ in up if a <= until], default=since)
+            waited = until - max(since, last_start)
+            assert with_worker <= OUTAGE_S and waited <= OUTAGE_S, (
+                f"{what} took {until - since:.2f} s: with a worker for {with_worker:.2f} s of them,"
+                f" the last one for {waited:.2f} s"
+            )
+
+
+def served(log):
+    """When a worker was ready: [(from, until)], in s of CLOCK_MONOTONIC, from the keeper's log."""
+    offset = time.monotonic() - time.time()
+    spans, start = [], None
+    for line in log:
+        if "mod=keeper" not in line:
+            continue
+        stamp = line.split(" ", 1)[0].removeprefix("ts=").removesuffix("Z")
+        when = datetime.fromisoformat(stamp + "+00:00").timestamp() + offset
+        if "is ready after" in line:
+            start = when
+        elif "is gone" in line and start is not None:
+            spans.append((start, when))
+            start = None
+    return spans if start is None else [*spans, (start, float("inf"))]
+
+
+def kill_and_settle(rounds, clients=4):
+    """Kills the worker at a random moment, waits until every client has gone on, again: each outage
+    has one kill. Returns the outages in ms."""
+    with Node(256) as node:
+        keeper = node.keeper()
+        load = node.spawn("load", clients, OUTAGE_S * 1000)
+        assert load.stdout.readline() == "running\n"
+        outages = []
+        for _ in range(rounds):
+            time.sleep(random.uniform(0, KILL_GAP_S))
+            worker = wait_until(lambda: node.children(keeper), "a worker")
+            assert node.kill(worker[0]), "the worker died by itself"
+            load.stdin.write("\n")
+            load.stdin.flush()
+            line = load.stdout.readline()
+            assert line.startswith("settled "), line + load.communicate(timeout=60)[0]
+            outages.append(int(line.split()[1]))
+        end_load(node, load)
+        print(f"{rounds} kills, outages up to {max(outages)} ms, in the middle",
+              f"{sorted(outages)[rounds // 2]} ms")
+        return outages
 
 
 def kill_keepers(rounds):

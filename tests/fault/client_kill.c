@@ -31,10 +31,10 @@
 #define BIG (96u * 1024)
 
 static const char *const points[] = {
-    "client.connected", "client.shaking",        "client.welcomed",  "client.opened",
-    "client.granted",   "client.filled",         "client.before_record", "client.before_tail",
-    "client.posted",    "client.waiting",        "client.before_request", "client.requested",
-    "client.answered",  "client.pinned",         "client.unpinning", "client.closing",
+    "client.connected", "client.shaking", "client.welcomed",       "client.opened",
+    "client.granted",   "client.filled",  "client.before_record",  "client.before_tail",
+    "client.posted",    "client.waiting", "client.before_request", "client.requested",
+    "client.answered",  "client.pinned",  "client.unpinning",      "client.closing",
 };
 #define POINTS (sizeof(points) / sizeof(points[0]))
 
@@ -349,8 +349,7 @@ static void check_accounts(struct ds_client *c, const struct ds_worker_stats *ba
         violation(&shared->violations, "%lu bytes live, but %lu in the objects",
                   (unsigned long)st.memory_live, (unsigned long)blocks);
     }
-    if (st.memory_live + st.memory_granted + st.memory_doomed + st.memory_free !=
-        st.memory_size) {
+    if (st.memory_live + st.memory_granted + st.memory_doomed + st.memory_free != st.memory_size) {
         violation(&shared->violations, "the sums do not make the memory");
     }
     if (st.restarts != base->restarts || st.worker_pid != base->worker_pid) {

@@ -182,6 +182,41 @@ static off_t log_size(void)
     return path != NULL && stat(path, &st) == 0 ? st.st_size : 0;
 }
 
+/* An object whose set was acknowledged, whatever it took. */
+static void set_kept(void)
+{
+    struct ds_client *c = NULL;
+    int rc = DS_EAGAIN;
+
+    for (unsigned i = 0; rc != 0 && i < 20; i++) {
+        if (c == NULL && try_open(9000, &c) != 0) {
+            continue;
+        }
+        rc = ds_kv_set(c, "kept", 4, "acknowledged", 12, NULL);
+    }
+    if (rc != 0) {
+        fatal("nothing can be set: %s", ds_error_name(rc));
+    }
+    ds_client_close(c);
+}
+
+static void check_kept(struct ds_client *c)
+{
+    struct ds_bytes key = bytes_of("kept");
+    struct ds_view view;
+    int rc = ds_kv_get(c, "kept", 4, 0, &view);
+
+    if (rc != 0) {
+        violation(violations, "an acknowledged object is lost: %s", ds_error_name(rc));
+        return;
+    }
+    if (view.size != 12 || memcmp(view.data, "acknowledged", 12) != 0) {
+        violation(violations, "an acknowledged object has changed");
+    }
+    ds_view_release(&view);
+    allow(ds_kv_delete(c, &key, 1, NULL), "delete");
+}
+
 /* Something in the worker fails once, and once again whenever that makes it start anew. */
 static int serve(void)
 {
@@ -189,6 +224,7 @@ static int serve(void)
     struct ds_client *c = NULL;
     unsigned rounds = 0;
 
+    set_kept();
     do {
         errors = 0;
         use_all();
@@ -201,6 +237,7 @@ static int serve(void)
     if (c == NULL) {
         fatal("nobody can connect");
     }
+    check_kept(c);
     forget_keys(c);
     if (!settle_stats(c, 1, &st) || st.memory_granted != 0 || st.memory_live != 0) {
         violation(violations, "%lu sessions, %lu bytes granted, %lu live, %lu doomed",

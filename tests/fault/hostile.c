@@ -83,8 +83,8 @@ static void try_readonly(int fd, const char *which)
 {
     must_fail(pwrite(fd, "x", 1, 0) < 0, "pwrite", which);
     must_fail(ftruncate(fd, 0) < 0, "ftruncate", which);
-    must_fail(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) < 0,
-              "a hole", which);
+    must_fail(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) < 0, "a hole",
+              which);
     must_fail(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) < 0, "a seal", which);
     try_mappings(fd, which);
     if (geteuid() == 0) {
@@ -234,7 +234,7 @@ static void *scribble_main(void *arg)
         punch(l->data_rw_fd, l->data_size, &rng);
         (void)madvise(l->data_rw.base + (random_below(&rng, l->data_size) & ~UINT64_C(4095)), 4096,
                       MADV_REMOVE);
-        ds_link_wake(l, INT64_MAX);
+        ds_link_wake(l, false, INT64_MAX);
     }
     return NULL;
 }

@@ -3,13 +3,18 @@
  * load.c - client processes that use everything while somebody kills the worker, the keeper, or
  * upgrades; with an oracle outside of all of them.
  *
- * fault_load CLIENTS LIMIT_MS      until standard input ends; then checks everything, deletes it,
- *                                  and checks the accounts.
+ * fault_load CLIENTS LIMIT_MS [slow]   until standard input ends; then checks everything, deletes
+ *                                      it, and checks the accounts.
  *
  * Each client writes only its own keys, so that its operations on a key are one sequence. The
  * oracle (memory shared by all) knows for each key the last operation acknowledged and the last
  * one begun; whoever reads must see a state from between. No call may fail, none take longer than
- * LIMIT_MS.
+ * LIMIT_MS; with `slow` such calls are only told: "SLOW <what> <from> <until>", in ns of
+ * CLOCK_MONOTONIC, for whoever knows when the kills were.
+ *
+ * A line on standard input asks when all clients have gone on: each has finished the call that it
+ * was in, and after it one that the worker answered. The answer is "settled <ms>", or a violation
+ * after SETTLE_MAX_MS.
  */
 #include <errno.h>
 #include <signal.h>
@@ -32,6 +37,8 @@
 #define BATCH 8u
 #define BIG (256u * 1024)
 #define HISTORY 256u
+#define SLOW_MAX 200u /* lines: a pipe that nobody reads meanwhile holds them */
+#define SETTLE_MAX_MS 15000
 
 struct key_oracle {
     _Atomic uint64_t begun;
@@ -46,7 +53,10 @@ struct shared {
     _Atomic uint64_t violations;
     _Atomic uint64_t ops;
     _Atomic uint64_t longest_ns;
-    _Atomic uint64_t waited; /* waiting gets that were answered */
+    _Atomic uint64_t waited;                /* waiting gets that were answered */
+    _Atomic uint64_t answered[CLIENTS_MAX]; /* calls that only the worker can answer */
+    _Atomic uint64_t slow_ns;               /* calls beyond are told; 0: none */
+    _Atomic unsigned slow;
     _Atomic bool stop;
 };
 
@@ -84,6 +94,14 @@ static void took(const char *what, const char *key, int rc, int64_t since_ns, in
     atomic_fetch_add(&shared->ops, 1);
     while ((int64_t)ns > 0 && ns > longest &&
            !atomic_compare_exchange_weak(&shared->longest_ns, &longest, ns)) {
+    }
+    if ((int64_t)ns > 0 && shared->slow_ns != 0 && ns > shared->slow_ns &&
+        atomic_fetch_add(&shared->slow, 1) < SLOW_MAX) {
+        char line[120];
+        int n = snprintf(line, sizeof(line), "SLOW %s|%ld|%ld\n", what,
+                         (long)(since_ns + may_wait_ms * 1000000), (long)now_ns());
+
+        (void)!write(1, line, (size_t)n);
     }
     if (rc < 0) {
         violation(&shared->violations, "%s of %s failed: %s after %ld ms", what, key,
@@ -361,9 +379,9 @@ static void do_exist(struct me *me, unsigned i)
     k = bytes_of(key);
     rc = ds_kv_exist(me->client, &k, 1, &there);
     took("exist", key, rc, since, 0);
+    atomic_fetch_add(&shared->answered[me->number], 1);
     if (rc == 0 && known && there != is_present(o)) {
-        violation(&shared->violations, "%s is %s, but should not", key,
-                  there ? "there" : "absent");
+        violation(&shared->violations, "%s is %s, but should not", key, there ? "there" : "absent");
     }
 }
 
@@ -435,6 +453,7 @@ static void do_refs(struct me *me)
     me->refs = more ? me->refs + 1 : me->refs - 1;
     rc = ds_object_ref_count(me->client, key, strlen(key), &count);
     took("ref count", key, rc, since, 0);
+    atomic_fetch_add(&shared->answered[me->number], 1);
     if (rc == 0 && count != me->refs) {
         violation(&shared->violations, "%s counts %lu references, not %lu", key,
                   (unsigned long)count, (unsigned long)me->refs);
@@ -639,8 +658,7 @@ static void check_accounts(struct ds_client *c, const struct ds_worker_stats *ba
     }
     if (st.objects != base->objects || st.memory_live != base->memory_live ||
         st.memory_granted != base->memory_granted ||
-        st.memory_live + st.memory_granted + st.memory_doomed + st.memory_free !=
-            st.memory_size) {
+        st.memory_live + st.memory_granted + st.memory_doomed + st.memory_free != st.memory_size) {
         violation(&shared->violations,
                   "accounts: %lu objects, %lu live, %lu granted, %lu doomed, %lu free of %lu",
                   (unsigned long)st.objects, (unsigned long)st.memory_live,
@@ -687,6 +705,46 @@ static void wait_for_children(const pid_t *pid, unsigned n)
     }
 }
 
+/* When each client has had an answer to something it asked from now on. Two more answers: one may
+ * have been on its way. */
+static void tell_settled(unsigned clients)
+{
+    int64_t since = now_ns();
+    int64_t ms = 0;
+    uint64_t before[CLIENTS_MAX];
+    char line[40];
+    int n;
+
+    for (unsigned i = 0; i < clients; i++) {
+        before[i] = atomic_load(&shared->answered[i]);
+    }
+    for (unsigned i = 0; i < clients && ms <= SETTLE_MAX_MS;) {
+        ms = (now_ns() - since) / 1000000;
+        if (atomic_load(&shared->answered[i]) >= before[i] + 2) {
+            i++;
+        } else {
+            pause_us(200);
+        }
+    }
+    if (ms > SETTLE_MAX_MS) {
+        violation(&shared->violations, "a client did not go on within %d ms", SETTLE_MAX_MS);
+    }
+    n = snprintf(line, sizeof(line), "settled %ld\n", (long)ms);
+    (void)!write(1, line, (size_t)n);
+}
+
+static void obey(unsigned clients)
+{
+    ssize_t n;
+    char byte;
+
+    while ((n = read(0, &byte, 1)) > 0 || (n < 0 && errno == EINTR)) {
+        if (n == 1 && byte == '\n') {
+            tell_settled(clients);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     unsigned clients = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 4;
@@ -695,10 +753,10 @@ int main(int argc, char **argv)
     struct ds_client *c;
     pid_t pid[CLIENTS_MAX];
     uint64_t seed = (uint64_t)now_ns();
-    char byte;
 
     clients = clients > CLIENTS_MAX ? CLIENTS_MAX : clients;
     shared = shared_memory(sizeof(*shared));
+    shared->slow_ns = argc > 3 ? limit_ms * 1000000 : 0;
     c = must_open(9000);
     base = must_stats(c);
     ds_client_close(c);
@@ -710,9 +768,7 @@ int main(int argc, char **argv)
         }
     }
     (void)!write(1, "running\n", 8);
-    while (read(0, &byte, 1) > 0 || errno == EINTR) {
-        errno = 0;
-    }
+    obey(clients);
     atomic_store(&shared->stop, true);
     wait_for_children(pid, clients);
     c = must_open(9000);
@@ -720,7 +776,7 @@ int main(int argc, char **argv)
     delete_all(c, clients);
     check_accounts(c, &base);
     ds_client_close(c);
-    if (atomic_load(&shared->longest_ns) > limit_ms * 1000000) {
+    if (shared->slow_ns == 0 && atomic_load(&shared->longest_ns) > limit_ms * 1000000) {
         violation(&shared->violations, "the longest outage was too long");
     }
     (void)printf("seed %lu ops %lu waited %lu latched %lu longest_ms %lu violations %lu\n",

@@ -2,6 +2,7 @@
 """A node (keeper and worker) for the fault tests: in a folder of its own, on a free port of the
 loopback, with failpoints, and with a check that nothing of it is left at the end."""
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,9 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
+# How much longer everything takes with sanitizers: tools/run_tests.py sets it.
+SLOWDOWN = float(os.environ.get("DS_TEST_SLOWDOWN", "1"))
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("DS_BUILD_DIR", ROOT / "build" / "dev")).absolute()
 BIN = BUILD / "bin"
+
+
+SANITIZER = re.compile(r"(Address|Leak|Thread|UndefinedBehavior)Sanitizer|: runtime error: ")
 
 
 def program(name):
@@ -22,6 +28,11 @@ def program(name):
 def has_failpoints():
     """Whether the build kills where it is told to."""
     return b"DS_FAILPOINTS_LOG" in (BIN / "dsworker").read_bytes()
+
+
+def has_tsan():
+    """TSan's shadow memory is the process's own, and it sees the races that a test is about."""
+    return b"__tsan_init" in (BIN / "dsworker").read_bytes()
 
 
 def free_port():
@@ -149,6 +160,10 @@ class Node:
         self.kill(worker)
         wait_until(lambda: not self.processes(), "the end of keeper and worker")
 
+    def open_files(self):
+        """{command name: number of descriptors} of keeper and worker."""
+        return {name: len(os.listdir(f"/proc/{p}/fd")) for p, name in self.processes().items()}
+
     def run(self, name, *args, timeout=120, env=None, wrap=()):
         return subprocess.run(
             [*wrap, program(name), *map(str, args)],
@@ -194,7 +209,19 @@ class Node:
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", self.port)) != 0, "somebody still listens"
 
+    def check_sanitizers(self):
+        """A build with sanitizers tells in the log; a worker that dies of it is only restarted."""
+        lines = self.log_lines()
+        at = next((i for i, line in enumerate(lines) if SANITIZER.search(line)), None)
+        assert at is None, "".join(lines[at : at + 40])
+
     def clean_up(self):
+        try:
+            self.check_sanitizers()
+        finally:
+            self.remove()
+
+    def remove(self):
         for _ in range(10):
             left = self.processes()
             if not left:

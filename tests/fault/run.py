@@ -5,6 +5,7 @@
     tests/fault/run.py client-kill --kills 100000
     tests/fault/run.py worker-kill --cycles 10000
     tests/fault/run.py keeper-kill --rounds 100
+    tests/fault/run.py failing --program dsworker
     tests/fault/run.py hostile --seconds 300
 
 DS_BUILD_DIR names the build (default build/dev; it needs failpoints). Exit status 0: no promise was
@@ -17,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import campaigns  # noqa: E402  (the folder is no package)
 from test_hostile import scribble_and_verify  # noqa: E402
+from test_nodes import fail_each_call  # noqa: E402
 
 
 def main():
@@ -31,6 +33,9 @@ def main():
     workers.add_argument("--cycles", type=int, default=300)
     keepers = what.add_parser("keeper-kill")
     keepers.add_argument("--rounds", type=int, default=10)
+    failing = what.add_parser("failing")
+    failing.add_argument("--program", choices=("dscli", "dskeeper", "dsworker"), required=True)
+    failing.add_argument("--limit", type=int, default=1000)
     hostile = what.add_parser("hostile")
     hostile.add_argument("--seconds", type=float, default=60)
     args = parser.parse_args()
@@ -39,11 +44,14 @@ def main():
             print(f"{name:24} {count}")
     elif args.what == "worker-kill":
         left = args.cycles
+        campaigns.kill_and_settle(min(args.cycles, 500))
         while left > 0:  # each round ends with a check of everything
             left -= campaigns.kill_workers(seconds=30)[0]
             print(f"{max(left, 0)} to go", flush=True)
     elif args.what == "keeper-kill":
         campaigns.kill_keepers(args.rounds)
+    elif args.what == "failing":
+        fail_each_call(args.program, args.limit)
     else:
         scribble_and_verify(args.seconds)
     print("no violation")

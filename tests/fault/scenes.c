@@ -6,6 +6,7 @@
  * fault_scenes fork dies|releases|closes   views in a forked child
  * fault_scenes closed                      views of a closed handle
  * fault_scenes impatient                   short timeouts while the worker is away
+ * fault_scenes late                        gives up what the worker does later
  * fault_scenes restart                     the node is stopped and started under a client
  * fault_scenes session                     opens, uses and ends handles, with and without goodbye
  * fault_scenes fill MIB                    writes and reads so much
@@ -324,6 +325,63 @@ static void scene_restart(void)
     ds_client_close(c);
 }
 
+/* The worker is stopped while a client asks for a block and a latch, and gives both up. When it
+ * goes on, it finds those requests: nobody must hold anything for them. */
+static void scene_late(void)
+{
+    struct ds_client *c = must_open(9000);
+    struct ds_client *hasty = NULL;
+    struct ds_worker_stats base;
+    struct ds_worker_stats st;
+    struct ds_bytes key = bytes_of("late");
+    struct ds_buffer *b = NULL;
+    struct ds_buffer *mine = NULL;
+    static uint8_t big[300000];
+    int64_t end;
+    int rc;
+
+    if (try_open(500, &hasty) != 0 || ds_object_put(c, "late", 4, "word", 4, NULL, NULL, 0) != 0 ||
+        ds_object_get(c, &key, 1, 0, &mine, NULL) != 0 ||
+        ds_object_get(hasty, &key, 1, 0, &b, NULL) != 0) {
+        fatal("no object");
+    }
+    base = must_stats(c);
+    tell("hold");
+    wait_for_line(); /* the worker is stopped */
+    rc = ds_kv_set(hasty, "big", 3, big, sizeof(big), NULL);
+    if (rc != DS_ETIMEOUT) {
+        violation(&outcome->violations, "a set without a worker: %s", ds_error_name(rc));
+    }
+    rc = ds_buffer_latch_write(b, 1);
+    if (rc != DS_ETIMEOUT) {
+        violation(&outcome->violations, "a latch without a worker: %s", ds_error_name(rc));
+    }
+    tell("gave up");
+    wait_for_line(); /* it goes on */
+    for (int i = 0; i < 3; i++) {
+        (void)must_stats(c); /* passes: it has seen and executed what was posted */
+    }
+    rc = ds_buffer_latch_write(mine, 3000);
+    if (rc != 0) {
+        violation(&outcome->violations, "the latch is not free: %s", ds_error_name(rc));
+    } else {
+        (void)!ds_buffer_unlatch_write(mine);
+    }
+    end = now_ns() + INT64_C(3000000000);
+    do {
+        pause_us(1000);
+        st = must_stats(c);
+    } while (st.memory_granted != base.memory_granted && now_ns() < end);
+    if (st.memory_granted != base.memory_granted) {
+        violation(&outcome->violations, "%lu bytes stay lent",
+                  (unsigned long)(st.memory_granted - base.memory_granted));
+    }
+    ds_buffer_free(b);
+    ds_buffer_free(mine);
+    ds_client_close(hasty);
+    ds_client_close(c);
+}
+
 static void scene_session(void)
 {
     for (int i = 0; i < 6; i++) {
@@ -458,6 +516,8 @@ int main(int argc, char **argv)
         scene_closed();
     } else if (strcmp(what, "impatient") == 0) {
         scene_impatient();
+    } else if (strcmp(what, "late") == 0) {
+        scene_late();
     } else if (strcmp(what, "restart") == 0) {
         scene_restart();
     } else if (strcmp(what, "session") == 0) {

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGKILL of clients, workers and keepers. Longer: tests/fault/run.py."""
+import signal
+
 import pytest
 
 import campaigns
-from node import Node, check_output
+from node import SLOWDOWN, Node, check_output
 
-CLIENT_KILLS = 10000
-WORKER_CYCLES = 300
+# 10000 and 300 in CI; less where everything is slower.
+CLIENT_KILLS = int(10000 / SLOWDOWN**2)
+WORKER_CYCLES = int(300 / SLOWDOWN)
 WORKER_SECONDS = 60
+WORKER_SETTLED = 100
 
 
 @pytest.mark.timeout(240)
@@ -19,11 +23,16 @@ def test_killed_clients_leave_exact_accounts(failpoints):
 
 @pytest.mark.timeout(240)
 def test_killed_workers_lose_and_show_nothing_wrong(failpoints):
-    # One call may meet a dozen kills in a row here; after a single one clients go on within 2 s.
-    kills, fired, _ = campaigns.kill_workers(WORKER_SECONDS, limit_ms=6000)
+    kills, fired = campaigns.kill_workers(WORKER_SECONDS)
     assert kills >= WORKER_CYCLES, f"only {kills} kills"
     never = set(campaigns.WORKER_POINTS) - set(fired)
     assert not never, f"points never hit: {never}"
+
+
+@pytest.mark.timeout(240)
+def test_clients_go_on_soon_after_a_killed_worker():
+    outages = campaigns.kill_and_settle(WORKER_SETTLED)
+    assert max(outages) <= campaigns.OUTAGE_S * 1000, sorted(outages)[-10:]
 
 
 @pytest.mark.timeout(120)
@@ -56,6 +65,20 @@ def test_views_of_an_impatient_client_outlive_a_slow_restart(failpoints):
         text, _ = scene.communicate("killed\n", timeout=60)
         assert scene.returncode == 0 and "VIOLATION" not in text, text
         assert "timeouts 0" not in text, "nothing was given up: the scene does not test anything"
+
+
+def test_what_was_given_up_while_the_worker_was_away_is_not_held(node):
+    scene = node.spawn("scenes", "late")
+    assert scene.stdout.readline() == "hold\n"
+    worker = node.worker()
+    node.kill(worker, signal.SIGSTOP)
+    scene.stdin.write("stopped\n")
+    scene.stdin.flush()
+    while scene.stdout.readline() != "gave up\n":
+        assert scene.poll() is None
+    node.kill(worker, signal.SIGCONT)
+    text, _ = scene.communicate("continued\n", timeout=60)
+    assert scene.returncode == 0 and "VIOLATION" not in text, text
 
 
 def test_worker_killed_while_a_forked_child_reads():

@@ -56,6 +56,7 @@ class Worker:
 
     def __init__(self, folder, **flags):
         self.folder = Path(folder)
+        self.killed = False
         self.port = free_port()
         self.address = f"{self.host}:{self.port}"
         self._dscli = find_dscli()
@@ -90,7 +91,24 @@ class Worker:
                 found.append(int(entry.name))
         return found
 
+    def kill(self):
+        """Ends everything of it at once, keeper and memory too."""
+
+
+        def ended():
+            for pid in self.pids():  # the keeper may have started a worker just before its end
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            return not self.pids()
+
+        wait_until(ended, "the end of a killed node")
+        self.killed = True
+
     def stop(self):
+        if self.killed:
+            return
         try:
             self.dscli("stop", "--worker_address", self.address, timeout=STOP_S)
         finally:

@@ -17,8 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = ROOT / "include"
 PROGRAMS = Path(__file__).resolve().parent / "cpp"
 BUILD = Path(os.environ.get("DS_BUILD_DIR", ROOT / "build" / "dev")).resolve()
-COMPILERS = ("g++", "clang++")
-FLAGS = ("-std=c++17", "-g", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}")
+
+
+def sanitizers():
+    """Those of the build: a program that links its library must have the same runtime."""
+    cache = BUILD / "CMakeCache.txt"
+    text = cache.read_text(encoding="utf-8") if cache.exists() else ""
+    found = re.search(r"^DS_SANITIZE:[^=]*=(.+)$", text, re.M)
+    return (f"-fsanitize={found.group(1)}",) if found else ()
+
+
+COMPILERS = ("g++",) if sanitizers() else ("g++", "clang++")
+FLAGS = ("-std=c++17", "-g", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}", *sanitizers())
 OPTIMIZE = {"g++": "-O1", "clang++": "-O0"}  # gcc needs it for some of its warnings
 STRICT = ("-Wpedantic", "-Wshadow", "-Wconversion")  # for the headers, not for the programs
 HEADERS = sorted(str(h.relative_to(INCLUDE)) for h in (INCLUDE / "datasystem").rglob("*.h"))
@@ -91,3 +101,37 @@ def test_peers_adapter_compiles(compiler, tmp_path):
     source = Path(os.environ["DS_PEER_BENCH"]) / "adapters" / "yr.cpp"
     code, output = run(compiler, *FLAGS, "-fPIC", "-c", source, "-o", tmp_path / "yr.o")
     assert code == 0, output
+
+
+def test_an_installed_tree_serves_programs_written_for_the_original(tmp_path):
+    """Their CMakeLists.txt links with "datasystem", from a folder or after find_package(ds)."""
+    prefix = tmp_path / "installed"
+    code, output = run("cmake", "--install", BUILD, "--prefix", prefix)
+    assert code == 0, output
+    library = next(prefix.rglob("libdatasystem.so"))
+    source = tmp_path / "program"
+    source.mkdir()
+    (source / "main.cpp").write_text(
+        '#include "datasystem/kv_client.h"\n'
+        "int main() { return datasystem::KVClient().GenerateKey(\"k\") == \"k\" ? 0 : 1; }\n"
+    )
+    (source / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.14.1)\nproject(example LANGUAGES CXX C)\n"
+        "set(CMAKE_CXX_STANDARD 17)\n"
+        "if(FIND)\n  find_package(ds REQUIRED)\nelse()\n"
+        f"  link_directories({library.parent})\n  include_directories({prefix}/include)\nendif()\n"
+        "add_executable(example main.cpp)\ntarget_link_libraries(example PUBLIC datasystem)\n"
+    )
+    for find in ("OFF", "ON"):
+        build = tmp_path / find
+        for command in (
+            ("cmake", "-S", source, "-B", build, f"-DFIND={find}", f"-DCMAKE_PREFIX_PATH={prefix}"),
+            ("cmake", "--build", build),
+            (build / "example",),
+        ):
+            code, output = run(*command)
+            assert code == 0, output
+    assert (prefix / "share/man/man1/dscli.1").exists()
+    assert (prefix / "share/man/man8/dsworker.8").exists()
+    completion = prefix / "share/bash-completion/completions/dscli"
+    assert "complete " in completion.read_text()

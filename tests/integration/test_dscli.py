@@ -7,6 +7,7 @@ can fail. The last ones drive the real programs and are skipped while those are 
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -363,8 +364,8 @@ def test_start_that_is_interrupted_leaves_nothing(cli, sig):
         ),
         (["--coordinator_address", "127.0.0.1:31511"], "--coordinator_address is refused: "),
         (["--metastore_address", "127.0.0.1:2379"], "--metastore_address is refused: "),
-        (["--spill_directory", "spill"], "--spill_directory is refused: "),
-        (["--l2_cache_type", "obs"], "--l2_cache_type is refused: "),
+        (["--shared_disk_directory", "disk"], "--shared_disk_directory is refused: "),
+        (["--l2_cache_type", "distributed_disk"], "--l2_cache_type=distributed_disk is refused: "),
         (["--enable_urma", "true"], "--enable_urma is refused: "),
         (["--log_dir", "/etc/x"], "it is in a directory of the system"),
         (["--unix_domain_socket_dir", "x" * 80], "is not accepted: give a path of at most 80 bytes"),
@@ -509,7 +510,7 @@ def test_the_default_address_comes_from_the_environment(cli):
 @pytest.mark.parametrize("args", [("get", "k"), ("set", "k", "v"), ("del", "k"), ("exist", "k")])
 def test_data_commands_without_a_worker_fail(cli, args):
     done = cli.run(*args, "-w", cli.address)
-    assert done.returncode == FAILED and f"no worker runs @ {cli.address}" in done.stderr
+    assert done.returncode == FAILED and f"no worker answers at {cli.address}" in done.stderr
 
 
 # --- configuration ---
@@ -563,6 +564,38 @@ def test_file_of_the_original_is_read_in_silence(cli):
     seen = json.loads(done.stdout)
     assert seen["eviction_high_watermark_ratio"] == {"value": "0.9", "source": "file"}
     assert seen["unix_domain_socket_dir"]["value"] == "/home/x/datasystem/uds"
+
+
+def test_every_flag_that_the_original_knew_is_known(cli):
+    """With the values of a file of its release 0.8.1 where those differ from other releases."""
+    text = Path(__file__).with_name("original_flags.txt").read_text(encoding="ascii")
+    names = text.split("\n", 1)[1].split()
+    assert len(names) > 190
+    flags = {name: {"value": "", "description": "d"} for name in names}
+    flags["client_reconnect_wait_s"]["value"] = "5"
+    flags["eviction_thread_num"]["value"] = "1"
+    flags["enable_hash_ring_self_healing"]["value"] = "false"
+    flags["cross_cluster_get_data_from_worker"]["value"] = "true"
+    flags["enable_reconciliation"]["value"] = "true"
+    flags["log_compress"]["value"] = "true"
+    flags["log_rate_limit"]["value"] = "0"
+    flags["urma_mode"]["value"] = "UB"
+    flags["io_thread_nice"]["value"] = "-15"
+    flags["log_dir"]["value"] = "./datasystem/logs"
+    done = cli.run("config", "-f", cli.file(json.dumps(flags)))
+    assert (done.returncode, done.stderr) == (OK, "")
+
+    flags["cluster_name"]["value"] = "blue"
+    flags["oc_thread_num"]["value"] = "33"
+    done = cli.run("config", "-f", cli.file(json.dumps(flags)))
+    assert done.returncode == OK
+    [warning] = done.stderr.splitlines()
+    assert warning.endswith(": cluster_name, oc_thread_num")
+    assert re.search(r"^cluster_name +file +blue +\(ignored: \w", done.stdout, re.MULTILINE)
+
+    done = cli.run("config", "-f", cli.file('{"shared_memory_size": {"value": "1"}}'))
+    assert done.returncode == FAILED
+    assert "unknown flag shared_memory_size; did you mean shared_memory_size_mb?" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -771,3 +804,57 @@ def test_real_worker_goes_on_after_an_upgrade_that_fails(worker):
     assert worker.run("get", "kept").stdout == "value"
     for missing in (worker.dir / "missing", worker.dir):
         assert "Upgrade failed: cannot run" in worker.run("upgrade", "-b", missing).stderr
+
+
+@real
+def test_real_worker_set_has_the_rules_of_the_original(worker):
+    done = worker.run("set", "a/b", "x")
+    assert done.returncode == FAILED and "allowed are 1 to 1024 of a-z" in done.stderr
+    assert worker.run("set", "k" * 1025, "x").returncode == FAILED
+    assert worker.run("set", "--any_key", "a/b", "x").returncode == OK
+    assert worker.run("get", "a/b").stdout == "x"
+    for value in ("", "-"):
+        done = worker.run("set", "nothing", value)
+        assert done.returncode == FAILED and "(--allow_empty takes it)" in done.stderr
+    assert worker.run("exist", "nothing").returncode == FAILED
+    assert worker.run("set", "--allow_empty", "nothing", "").returncode == OK
+    assert worker.run("exist", "nothing").returncode == OK
+
+
+@real
+def test_real_worker_whose_socket_directory_would_be_too_long(worker):
+    assert worker.run("stop", "-w", worker.address).returncode == OK
+    home = worker.dir / ("long" * 30)
+    home.mkdir()
+    config = worker.file('{"unix_domain_socket_dir": {"value": "./datasystem/uds"}}')
+    small = ("-w", "--worker_address", worker.address, "--shared_memory_size_mb", "16")
+    done = worker.run("start", "-d", home, "-f", config, *small)
+    assert done.returncode == OK, done.stderr
+    assert done.stdout.count("unix_domain_socket_dir ./datasystem/uds would be too long") == 1
+    assert worker.run("set", "k", "v", "-w", worker.address).returncode == OK
+    assert list(home.iterdir()) == []
+    assert worker.run("stop", "-w", worker.address).returncode == OK
+    done = worker.run("start", "-d", home, *small, "--unix_domain_socket_dir", "./other")
+    assert done.returncode == FAILED and "at most 80 bytes" in done.stderr
+
+
+@real
+def test_real_start_that_fails_leaves_no_log(cli):
+    cli.env["XDG_RUNTIME_DIR"] = "/tmp/" + os.urandom(6).hex()
+    Path(cli.env["XDG_RUNTIME_DIR"]).mkdir(mode=0o700)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            cli.address = f"127.0.0.1:{taken.getsockname()[1]}"
+            done = cli.start("--shared_memory_size_mb", "16")
+        assert done.returncode == FAILED and "cannot listen on" in last_error(done)
+        assert 'msg="keeper ends"' in done.stderr  # the log's lines
+        assert list(Path(cli.env["XDG_RUNTIME_DIR"]).iterdir()) == []
+    finally:
+        shutil.rmtree(cli.env["XDG_RUNTIME_DIR"])
+
+
+def test_start_names_the_option_of_a_bad_home(cli):
+    for home, cwd in (("/", cli.dir), (".", "/")):
+        done = cli.run("start", "-d", home, "-w", "--worker_address", cli.address, cwd=cwd)
+        assert done.returncode == FAILED and f"-d {home} is refused" in last_error(done)
+        assert "--data_home" not in done.stderr

@@ -35,11 +35,11 @@ public:
     Connection(const Connection &) = delete;
     Connection &operator=(const Connection &) = delete;
 
-    /* A second one is a no-op. */
+    /* A second one is a no-op; in a child made by fork() it opens a session of its own. */
     Status Open()
     {
         std::lock_guard<std::mutex> lock(mutex_);
-        if (session_ != nullptr) {
+        if (session_ != nullptr && !ds_client_forked(session_.get())) {
             return Status::OK();
         }
         struct ds_client *client = nullptr;
@@ -165,11 +165,13 @@ private:
         }
         options.connect_timeout_ms = options_.connectTimeoutMs;
         options.request_timeout_ms = options_.requestTimeoutMs;
-        status = Result(ds_client_open(&options, ret));
-        if (status.IsError() && !options_.host.empty()) {
-            status.AppendMsg(", worker: " + options_.host + ":" + std::to_string(options_.port));
-        }
-        return status;
+        char reason[DS_REASON_SIZE] = "";
+        options.ret_reason = reason;
+        options.reason_size = sizeof(reason);
+        int rc = ds_client_open(&options, ret);
+        return rc >= 0
+                   ? Status()
+                   : Status(static_cast<StatusCode>(-rc), std::string("Cannot connect: ") + reason);
     }
 
     ConnectOptions options_; /* changed by Open() only, under mutex_ */

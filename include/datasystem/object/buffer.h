@@ -95,7 +95,8 @@ public:
         if (buffer_ != nullptr && (data == nullptr || length == 0)) {
             return Status(K_INVALID, detail::kEmptyValue);
         }
-        return Change([&] { return ds_buffer_write(buffer_, data, length); });
+        return Change([&] { return ds_buffer_write(buffer_, data, length); }, DS_EINVAL,
+                      detail::kPublished);
     }
 
     int64_t GetSize() const
@@ -118,26 +119,32 @@ public:
     /* Latches are released with the buffer, too. K_RPC_DEADLINE_EXCEEDED: not within the time. */
     Status WLatch(uint64_t timeoutSec = 60)
     {
-        return timeoutSec == 0 ? NoTimeout() : Change([&] {
-            return ds_buffer_latch_write(buffer_, Milliseconds(timeoutSec));
-        });
+        if (timeoutSec == 0) {
+            return NoTimeout();
+        }
+        return Change([&] { return ds_buffer_latch_write(buffer_, Milliseconds(timeoutSec)); },
+                      DS_ETIMEOUT, detail::kLatchHeld);
     }
 
     Status RLatch(uint64_t timeoutSec = 60)
     {
-        return timeoutSec == 0
-                   ? NoTimeout()
-                   : Read([&] { return ds_buffer_latch_read(buffer_, Milliseconds(timeoutSec)); });
+        if (timeoutSec == 0) {
+            return NoTimeout();
+        }
+        return Read([&] { return ds_buffer_latch_read(buffer_, Milliseconds(timeoutSec)); },
+                    DS_ETIMEOUT, detail::kLatchHeld);
     }
 
     Status UnRLatch()
     {
-        return Read([&] { return ds_buffer_unlatch_read(buffer_); });
+        return Read([&] { return ds_buffer_unlatch_read(buffer_); }, DS_ENOTINUSE,
+                    detail::kLatchNotHeld);
     }
 
     Status UnWLatch()
     {
-        return Change([&] { return ds_buffer_unlatch_write(buffer_); });
+        return Change([&] { return ds_buffer_unlatch_write(buffer_); }, DS_ENOTINUSE,
+                      detail::kLatchNotHeld);
     }
 
     void *MutableData() { return buffer_ != nullptr ? ds_buffer_mutable_data(buffer_) : nullptr; }
@@ -150,7 +157,7 @@ public:
     /* Drops this node's copy, if it is not the only one. */
     Status InvalidateBuffer()
     {
-        return Read([&] { return ds_buffer_invalidate(buffer_); });
+        return Read([&] { return ds_buffer_invalidate(buffer_); }, 0, detail::kNoBuffer);
     }
 
     /* Calls copyFn between RLatch() and UnRLatch(). */
@@ -183,21 +190,23 @@ private:
         return Status(K_INVALID, detail::Literal("The timeout value should be positive."));
     }
 
-    template <typename Call> Status Read(Call call) const
+    /* `text` is what `code` means here. */
+    template <typename Call> Status Read(Call call, int code, detail::Literal text) const
     {
         if (buffer_ != nullptr) {
-            return detail::Result(call());
+            int rc = call();
+            return rc == 0 ? Status() : detail::Result(rc, code, text);
         }
         return value_.Present() ? Status() : Status(K_RUNTIME_ERROR, detail::kNoBuffer);
     }
 
-    template <typename Call> Status Change(Call call) const
+    template <typename Call> Status Change(Call call, int code, detail::Literal text) const
     {
         if (buffer_ == nullptr && value_.Present()) {
             return Status(K_OC_ALREADY_SEALED, detail::Literal("The buffer is of a key's value, "
                                                                "which never changes in place"));
         }
-        return Read(call);
+        return Read(call, code, text);
     }
 
     Status Announce(int (*call)(struct ds_buffer *, const struct ds_bytes *, size_t),
@@ -206,7 +215,8 @@ private:
         detail::NestedKeys nested(nested_keys);
         return nested.Fault().IsError()
                    ? nested.Fault()
-                   : Change([&] { return call(buffer_, nested.Keys(), nested.Size()); });
+                   : Change([&] { return call(buffer_, nested.Keys(), nested.Size()); }, DS_EINVAL,
+                            detail::kNestsItself);
     }
 
     struct ds_buffer *buffer_ = nullptr; /* an object, or */

@@ -75,7 +75,7 @@
     X(K_OC_ALREADY_SEALED, 2000, "Object already sealed")                                          \
     X(K_OC_OBJECT_NOT_IN_USED, 2001, "Object not in use")                                          \
     X(K_OC_REMOTE_GET_NOT_ENOUGH, 2002, "Remote get came back short")                              \
-    X(K_WRITE_BACK_QUEUE_FULL, 2003, "Write-back queue full")                                      \
+    X(K_WRITE_BACK_QUEUE_FULL, 2003, "Write back queue is full")                                   \
     X(K_OC_KEY_ALREADY_EXIST, 2004, "Key already exists")                                          \
     X(K_WORKER_PULL_OBJECT_NOT_FOUND, 2005, "Object gone while it was fetched")                    \
     X(K_BUFFER_DEPRECATED, 2006, "Buffer deprecated")                                              \

@@ -98,8 +98,13 @@ class Connected:
         self._shared = shared
 
     def init(self) -> None:
-        """Connects to the worker. RuntimeError if that fails; a no-op while connected."""
-        if self._connection is None or self._connection.closed:
+        """Connects to the worker. RuntimeError if that fails; a no-op while connected.
+
+        In a child made by fork(), where the parent's session cannot be used, it opens a new one;
+        buffers from before stay readable.
+        """
+        old = self._connection
+        if old is None or old.closed or old.forked:
             self._use(self._endpoint.connect())
 
     def close(self) -> None:

@@ -49,17 +49,19 @@ class DsError(RuntimeError):
     hint    what to do about it
     """
 
-    def __init__(self, code: int, detail: str = "", key: Optional[str] = None) -> None:
-        text, name, hint = _ds.error_info(code)
+    def __init__(
+        self, code: int, detail: str = "", key: Optional[str] = None, hint: Optional[str] = None
+    ) -> None:
+        text, name, usual_hint = _ds.error_info(code)
         super().__init__(f"code: [{text}], msg: [{detail}]")
         self.code = code
         self.name = name
         self.detail = detail
         self.key = key
-        self.hint = hint
+        self.hint = usual_hint if hint is None else hint
 
-    def __reduce__(self) -> Tuple[type, Tuple[int, str, Optional[str]]]:
-        return type(self), (self.code, self.detail, self.key)
+    def __reduce__(self) -> Tuple[type, Tuple[int, str, Optional[str], str]]:
+        return type(self), (self.code, self.detail, self.key, self.hint)
 
 
 class DuplicatedError(DsError):
@@ -131,7 +133,7 @@ class NotSupportedError(DsError):
 
 
 class DeadlineExceededError(DsError):
-    """K_RPC_DEADLINE_EXCEEDED: the time is up; a write may or may not have happened."""
+    """K_RPC_DEADLINE_EXCEEDED: the time is up."""
 
 
 class UnavailableError(DsError):
@@ -186,14 +188,24 @@ K_NOT_READY = 8
 K_NOT_SUPPORTED = 36
 
 
-def from_code(code: int, detail: str, key: Optional[str] = None) -> DsError:
-    """The error of a status number; the C part raises through this."""
-    if code != K_INVALID:  # there the detail says it all
-        detail = f"{detail}. Hint: {_ds.error_info(code)[2]}"
+def from_code(
+    code: int, detail: str, key: Optional[str] = None, hint: Optional[str] = None
+) -> DsError:
+    """The error of a status number; the C part raises through this.
+
+    The hint is that of the code unless one is given; "" where the detail says it all.
+    """
+    if hint is None:
+        hint = _ds.error_info(code)[2]
+        shown = hint if code != K_INVALID else ""
+    else:
+        shown = hint
+    if shown:
+        detail = f"{detail}. Hint: {shown}"
     trace_id = current_trace_id()
     if trace_id:
         detail = f"{detail}, traceId: {trace_id}"
-    return _CLASSES.get(code, DsError)(code, detail, key)
+    return _CLASSES.get(code, DsError)(code, detail, key, hint)
 
 
 def invalid(detail: str) -> DsError:
@@ -203,4 +215,4 @@ def invalid(detail: str) -> DsError:
 
 def not_supported(detail: str) -> DsError:
     """Something of the original API that this version does not have."""
-    return from_code(K_NOT_SUPPORTED, detail)
+    return from_code(K_NOT_SUPPORTED, detail, hint="")

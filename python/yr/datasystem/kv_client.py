@@ -50,6 +50,9 @@ class KVClient(_ds.KV, Connected):
 
     Values may be bytes, bytearray, memoryview, str (stored as UTF-8), numpy arrays, torch tensors
     on the CPU, and anything else that offers a contiguous buffer.
+
+    A key that is not legal (1 to 1024 letters, digits and .-_!@#%^*()+=:;) refuses a whole batch
+    before anything is done, since it is a slip; only mset() goes on if it is not the first.
     """
 
     def __init__(
@@ -148,7 +151,8 @@ class KVClient(_ds.KV, Connected):
     ) -> List[Any]:
         """Stores up to 10000 values; the keys where that failed. RuntimeError if all did.
 
-        Not atomic. Of equal keys the first is written and the others are listed as failed.
+        Not atomic. Of equal keys the first is written and the others are listed as failed, as is
+        a key that is not legal, unless it is the first: that is an InvalidParameterError.
         """
         return self._mset(keys, vals, write_mode, ttl_second, existence_opt, allow_empty, ttl_ms)
 
@@ -163,7 +167,7 @@ class KVClient(_ds.KV, Connected):
         """Was removed from the original: always a RuntimeError."""
         check_type("keys", keys, list)
         check_type("vals", vals, list)
-        raise from_code(K_RUNTIME_ERROR, "msettx is no longer supported: use mset")
+        raise from_code(K_RUNTIME_ERROR, "msettx is no longer supported: use mset", hint="")
 
     def mcreate(
         self,
@@ -193,6 +197,8 @@ class KVClient(_ds.KV, Connected):
         """Whether the worker answers; does not raise."""
         if self._connection is None or self._connection.closed:
             return Status(K_NOT_READY, "The client is not connected")
+        if self._connection.forked:
+            return Status(K_NOT_READY, "This client was made before fork(): call init()")
         code = self._connection.health()
         return Status(code, "The worker does not answer" if code else "")
 

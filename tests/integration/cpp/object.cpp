@@ -17,6 +17,11 @@ static std::string Fetch(ObjectClient &client, const std::string &k)
                          : status.ToString();
 }
 
+static bool Says(const Status &status, StatusCode code, const char *text)
+{
+    return status.GetCode() == code && status.GetMsg().find(text) != std::string::npos;
+}
+
 static void TestPublishAndSeal(ObjectClient &client)
 {
     const std::string k = key("object");
@@ -67,6 +72,11 @@ static void TestLatches(ObjectClient &client)
     CHECK_OK(a[0]->RLatch(1), "the reader reads");
     CHECK_OK(a[0]->UnRLatch(), "and has read");
     CHECK_STATUS(buffer->WLatch(0), K_INVALID, "a latch needs a timeout");
+    CHECK(Says(buffer->UnWLatch(), K_OC_OBJECT_NOT_IN_USED, "take it first"),
+          "a latch that is not held is told so");
+    CHECK_OK(a[0]->RLatch(), "a reader latches");
+    CHECK(Says(buffer->WLatch(1), K_RPC_DEADLINE_EXCEEDED, "longer timeoutSec"),
+          "a latch that somebody holds is told so");
 }
 
 static void TestRefusals(ObjectClient &client)

@@ -105,6 +105,45 @@ static void TestHealthCallback(const ConnectOptions &options)
     CHECK_OK(client.ShutDown(), "ShutDown stops it, too");
 }
 
+/* Runs in a child; its exit status is the number of checks that failed. */
+template <typename Run> void CheckInChild(Run run, const char *what)
+{
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(30);
+        _exit(run() ? 0 : 1);
+    }
+    int exit_status = -1;
+    CHECK(waitpid(child, &exit_status, 0) == child && exit_status == 0, what);
+}
+
+void TestInitInAChild(const ConnectOptions &options)
+{
+    const std::string key = "threads.fork";
+    DsClient client(options);
+    CHECK_OK(client.Init(), "Init");
+    CHECK_OK(client.KV()->Set(key, StringView("value")), "set");
+    Optional<ReadOnlyBuffer> view;
+    CHECK_OK(client.KV()->Get(key, view), "get");
+    CheckInChild(
+        [&] {
+            const Status refused = client.KV()->Set(key, StringView("other"));
+            return refused.GetCode() == K_NOT_READY &&
+                   refused.GetMsg().find("made before fork(): call Init()") != std::string::npos;
+        },
+        "a child cannot use its parent's session, and is told what to do");
+    CheckInChild(
+        [&] {
+            std::string val;
+            std::vector<std::string> failed;
+            return client.Init().IsOk() && client.KV()->Get(key, val).IsOk() && val == "value" &&
+                   client.Object()->GIncreaseRef({key}, failed).IsOk() &&
+                   std::string(static_cast<const char *>(view->ImmutableData()), 5) == "value";
+        },
+        "Init in a child opens a session of its own, and inherited views stay readable");
+    CHECK_OK(client.ShutDown(), "ShutDown");
+}
+
 int main(int argc, char **argv)
 {
     const ConnectOptions options = check::options(argc, argv);
@@ -113,6 +152,7 @@ int main(int argc, char **argv)
         TestManyThreads(client);
         TestShutDownEndsWaiting(options);
         TestHealthCallback(options);
+        TestInitInAChild(options);
     }
     return check::finish();
 }

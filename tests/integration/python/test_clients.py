@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connecting, closing, sharing: constructors, sessions, threads, forks, and the parts not there."""
+"""Connecting, closing, sharing: constructors, sessions, threads, and the parts not there."""
 
-import os
 import threading
 import warnings
 
@@ -284,78 +283,6 @@ def test_a_client_may_be_closed_under_its_users(worker, new_key):
         thread.join(30)
     assert len(outcomes) == 4
     assert all(isinstance(error, DsError) for error in outcomes)
-
-
-def run_in_child(function):
-    """What function() returns in a forked child, as text."""
-    reader, writer = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # other threads exist: intended here
-        pid = os.fork()
-    if pid == 0:
-        try:
-            os.write(writer, str(function()).encode())
-        finally:
-            os._exit(0)  # pylint: disable=protected-access
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        text = pipe.read()
-    os.waitpid(pid, 0)
-    return text
-
-
-def test_a_forked_child_reads_inherited_views(kv, key):
-    value = np.random.default_rng(1).bytes(1 << 20)
-    kv.set(key, value)
-    [view] = kv.get_buffers([key])
-    assert run_in_child(lambda: bytes(view) == value) == "True"
-    assert bytes(view) == value
-
-
-def test_a_forked_child_opens_its_own_client(kv, worker, key):
-    kv.set(key, b"from the parent")
-
-    def child():
-        with KVClient(worker.host, worker.port) as mine:
-            mine.set(key + ".child", b"from the child")
-            return mine.get([key])[0].decode()
-
-    assert run_in_child(child) == "from the parent"
-    assert kv.get([key + ".child"]) == [b"from the child"]
-
-
-def test_a_forked_child_cannot_use_the_parents_client(kv, key):
-    def child():
-        try:
-            kv.set(key, b"v")
-        except NotReadyError:
-            return "refused"
-        return "done"
-
-    assert run_in_child(child) == "refused"
-    assert kv.exist([key]) == [False]
-
-
-def test_what_a_forked_child_drops_stays_the_parents(worker, key):
-    kv = KVClient(worker.host, worker.port)
-    kv.init()
-    kv.set(key, b"value")
-    held = [kv, kv.get_buffers([key])[0], kv.mcreate([key + ".new"], [4])[0]]
-    view, made = held[1:]
-
-    def child():
-        nonlocal kv, view, made
-        held.clear()
-        kv = view = made = None  # the client is closed, the pin and the memory given back
-        return "dropped"
-
-    assert run_in_child(child) == "dropped"
-    kv.delete([key])
-    kv.set(key, b"other")
-    assert bytes(view) == b"value"
-    made.MutableData()[:] = b"made"
-    kv.mset_buffer([made])
-    assert kv.get([key, key + ".new"]) == [b"other", b"made"]
 
 
 # --- what this version does not have ---

@@ -43,10 +43,23 @@ def test_mset_nx_keeps_what_exists_and_does_not_list_it(kv, new_key):
     assert kv.get([old, new]) == [b"old", b"new"]
 
 
+@pytest.mark.parametrize("bad", ["a/b", "", "k" * 1025, "\ud800", b"a b"])
+def test_mset_lists_a_later_key_that_is_not_legal(kv, new_key, bad):
+    first, last = new_key(), new_key()
+    assert kv.mset([first, bad, last, bad], [b"1", b"2", b"3", b"4"]) == [bad, bad]
+    assert kv.get([first, last]) == [b"1", b"3"]
+    kept = kv.mset([first, bad, first], [b"5", b"6", b"7"], existence_opt=ExistenceOpt.NX)
+    assert kept == [bad, first]
+    with pytest.raises(TypeError):
+        kv.mset([first, 1], [b"1", b"2"])
+    with pytest.raises(InvalidParameterError, match="illegal|empty"):
+        kv.get([first, bad])  # to read, such a key is always a slip
+
+
 def test_mset_refuses_before_it_writes(kv, new_key):
     good, bad = new_key(), "a/b"
     with pytest.raises(InvalidParameterError, match="illegal"):
-        kv.mset([good, bad], [b"1", b"2"])
+        kv.mset([bad, good], [b"1", b"2"])
     with pytest.raises(InvalidParameterError, match="bigger than zero") as caught:
         kv.mset([good, new_key()], [b"1", b""])
     assert caught.value.key != good

@@ -2,11 +2,15 @@
 """Gets that wait for a key: other threads run meanwhile, other processes end the wait."""
 
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+import yr.datasystem as ds
 from yr.datasystem.errors import NotFoundError, NotReadyError, ShuttingDownError
 from yr.datasystem.kv_client import KVClient
 
@@ -171,3 +175,41 @@ def test_a_signal_handler_that_returns_does_not_end_a_wait(patient, key, alarm):
     signal.signal(signal.SIGALRM, lambda _number, _frame: patient.set(key, b"by the handler"))
     alarm(0.05)
     assert waiting_get(patient, "get", [key]) == [b"by the handler"]
+
+
+def test_a_signal_ends_a_get_that_waits_in_libds(worker):
+    """In one call, without slices: what makes Ctrl-C act at once."""
+    code = (
+        "import ctypes, signal, sys\n"
+        "lib = ctypes.CDLL(sys.argv[1])\n"
+        "class Options(ctypes.Structure):\n"
+        "    _fields_ = [('size', ctypes.c_size_t), ('host', ctypes.c_char_p),\n"
+        "                ('port', ctypes.c_uint16), ('connect', ctypes.c_int32),\n"
+        "                ('request', ctypes.c_int32), ('tenant', ctypes.c_char_p),\n"
+        "                ('reason', ctypes.c_char_p), ('reason_size', ctypes.c_size_t),\n"
+        "                ('interruptible', ctypes.c_bool)]\n"
+        "def get(interruptible, timeout_ms):\n"
+        "    options, client = Options(), ctypes.c_void_p()\n"
+        "    lib.ds_client_options_init(ctypes.byref(options))\n"
+        "    assert options.size == ctypes.sizeof(options)\n"
+        "    options.host, options.port = sys.argv[2].encode(), int(sys.argv[3])\n"
+        "    options.interruptible, options.request = interruptible, 60000\n"
+        "    assert lib.ds_client_open(ctypes.byref(options), ctypes.byref(client)) == 0\n"
+        "    view = (ctypes.c_uint64 * 16)()\n"
+        "    rc = lib.ds_kv_get(client, b'missing', ctypes.c_size_t(7),\n"
+        "                       ctypes.c_int64(timeout_ms), view)\n"
+        "    lib.ds_client_close(client)\n"
+        "    return rc\n"
+        "signal.signal(signal.SIGALRM, lambda *_: None)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)\n"
+        "print(get(True, 30000), get(False, 300))\n"
+    )
+    library = Path(ds.__file__).parent / "lib" / "libds.so"
+    done = subprocess.run(
+        [sys.executable, "-c", code, library, worker.host, str(worker.port)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("-11 -3\n", "")

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,6 +41,32 @@ DS_TEST(failpoint__fires_at_the_nth_hit_of_its_name)
     CHECK_EQ(ds_failpoint("other"), -EIO);
     ds_failpoint_arm(NULL);
     CHECK_EQ(ds_failpoint("other"), 0);
+}
+
+DS_TEST(failpoint__may_be_meant_for_one_program)
+{
+    ds_failpoint_arm("somebody:here=errno:5;test_base_failpoint:here=errno:12");
+    CHECK_EQ(ds_failpoint("here"), -ENOMEM);
+    ds_failpoint_arm("somebody:here=errno:5");
+    CHECK_EQ(ds_failpoint("here"), 0);
+    ds_failpoint_arm(NULL);
+}
+
+DS_TEST(failpoint__may_fire_in_one_process_only)
+{
+    char log[64];
+    char mark[80];
+
+    (void)snprintf(log, sizeof(log), "/tmp/ds-failpoint-%d", (int)getpid());
+    (void)snprintf(mark, sizeof(mark), "%s.here", log);
+    CHECK_EQ(setenv("DS_FAILPOINTS_LOG", log, 1), 0);
+    CHECK_EQ(child("here=exit:7!"), 7 << 8);
+    CHECK_EQ(child("here=exit:7!"), 3 << 8);
+    (void)unlink(mark);
+    CHECK_EQ(child("here=exit:7!@1"), 7 << 8);
+    (void)unlink(mark);
+    (void)unlink(log);
+    CHECK_EQ(unsetenv("DS_FAILPOINTS_LOG"), 0);
 }
 
 DS_TEST(failpoint__kills_aborts_and_exits)

@@ -401,8 +401,11 @@ DS_TEST(check__refuses_with_the_reason)
                    "single node");
     CHECK_OK(set(o, "etcd_address", ""));
     CHECK_OK(check(o));
-    CHECK_OK(set(o, "l2_cache_type", "obs"));
+    CHECK_OK(set(o, "l2_cache_type", "distributed_disk"));
     CHECK_EQ(check(o), DS_EINVAL);
+    CHECK(strstr(err, "sfs_path") != NULL);
+    CHECK_OK(set(o, "l2_cache_type", "obs"));
+    CHECK_OK(check(o));
     CHECK_OK(set(o, "l2_cache_type", "none"));
     CHECK_OK(set(o, "enable_urma", "true"));
     CHECK_EQ(check(o), DS_EINVAL);
@@ -426,6 +429,36 @@ DS_TEST(check__warns_once_per_ignored_flag_that_differs)
     CHECK_OK(set(o, "cluster_name", "blue"));
     CHECK_OK(ds_options_check(o, count, &warnings, err, sizeof(err)));
     CHECK_EQ(warnings, 2);
+    ds_options_free(o);
+}
+
+static int set_file(struct ds_options *o, const char *name, const char *value)
+{
+    return ds_options_set(o, name, value, DS_ORIGIN_FILE, err, sizeof(err));
+}
+
+static void keep(void *arg, const char *text)
+{
+    CHECK(((char *)arg)[0] == '\0'); /* one line */
+    (void)snprintf(arg, DS_OPTIONS_ERROR_SIZE, "%s", text);
+}
+
+DS_TEST(check__warns_of_a_file_in_one_line)
+{
+    struct ds_options *o = create();
+    char text[DS_OPTIONS_ERROR_SIZE] = "";
+
+    CHECK_OK(set_file(o, "use_brpc", "true"));
+    CHECK_OK(set_file(o, "client_reconnect_wait_s", "5")); /* the default of other releases */
+    CHECK_OK(set_file(o, "enable_reconciliation", "true"));
+    CHECK_OK(set_file(o, "eviction_thread_num", "7")); /* of no effect in the original */
+    CHECK_OK(ds_options_check(o, keep, text, err, sizeof(err)));
+    CHECK_STR(text, "");
+    CHECK_OK(set_file(o, "client_reconnect_wait_s", "6"));
+    CHECK_OK(set_file(o, "cluster_name", "blue"));
+    CHECK_OK(ds_options_check(o, keep, text, err, sizeof(err)));
+    CHECK_STR(text, "ignored in the file (dscli config says why): cluster_name, "
+                       "client_reconnect_wait_s");
     ds_options_free(o);
 }
 

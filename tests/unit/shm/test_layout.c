@@ -14,17 +14,25 @@
 
 DS_TEST(layout__abi_numbers)
 {
-    CHECK_EQ(DS_SHM_ABI, 1u);
+    CHECK_EQ(DS_SHM_ABI, 2u);
     CHECK_EQ(DS_INDEX_MAGIC, UINT64_C(0x3158444e49534458));
     CHECK_EQ(DS_STATE_MAGIC, UINT64_C(0x3145544154534458));
     CHECK_EQ(DS_SESSION_MAGIC, UINT64_C(0x3153534553534458));
     CHECK_EQ(DS_SESSIONS_MAX, 10240u);
     CHECK_EQ(DS_REQUESTS, 64u);
     CHECK_EQ(DS_SUB_MAX, 128u);
-    CHECK_EQ(DS_OP_COUNT_, 21);
+    CHECK_EQ(DS_OP_COUNT_, 23);
     CHECK_EQ(DS_OP_GRANT, 1);
     CHECK_EQ(DS_OP_SYNC, 20);
+    CHECK_EQ(DS_OP_CANCEL, 21);
+    CHECK_EQ(DS_OP_SET, 22);
     CHECK_EQ(DS_RECORD_LATCH, 6);
+    CHECK_EQ(DS_WORD_SEALED, 1u << 8);
+    CHECK_EQ(DS_WORD_SPILLED, 1u << 9);
+    CHECK_EQ(DS_WORD_UPLOADED, 1u << 10);
+    AT(ds_index_header, tiers, 208);
+    AT(ds_state_header, place_offset, 120);
+    AT(ds_state_header, moving, 128);
 }
 
 DS_TEST(layout__index)

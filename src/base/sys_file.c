@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/sys_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/failpoint.h"
+
+int ds_sys_openat(int dir, const char *path, int flags, mode_t mode)
+{
+    int fd = ds_failpoint("sys.openat");
+
+    if (fd < 0) {
+        return fd;
+    }
+    do {
+        fd = openat(dir, path, flags | O_CLOEXEC, mode);
+    } while (fd < 0 && errno == EINTR);
+    return fd < 0 ? -errno : fd;
+}
+
+int ds_sys_mkdirat(int dir, const char *path, mode_t mode)
+{
+    int rc = ds_failpoint("sys.mkdirat");
+
+    return rc < 0 ? rc : mkdirat(dir, path, mode) < 0 ? -errno : 0;
+}
+
+int ds_sys_renameat(int dir, const char *from, const char *to)
+{
+    int rc = ds_failpoint("sys.renameat");
+
+    return rc < 0 ? rc : renameat(dir, from, dir, to) < 0 ? -errno : 0;
+}
+
+int ds_sys_unlinkat(int dir, const char *path)
+{
+    int rc = ds_failpoint("sys.unlinkat");
+
+    return rc < 0 ? rc : unlinkat(dir, path, 0) < 0 ? -errno : 0;
+}
+
+int ds_sys_fstat(int fd, struct stat *ret)
+{
+    int rc = ds_failpoint("sys.fstat");
+
+    return rc < 0 ? rc : fstat(fd, ret) < 0 ? -errno : 0;
+}
+
+int ds_sys_fsync(int fd)
+{
+    int rc = ds_failpoint("sys.fsync");
+
+    if (rc < 0) {
+        return rc;
+    }
+    do {
+        rc = fsync(fd);
+    } while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : 0;
+}
+
+int ds_sys_fdatasync(int fd)
+{
+    int rc = ds_failpoint("sys.fdatasync");
+
+    if (rc < 0) {
+        return rc;
+    }
+    do {
+        rc = fdatasync(fd);
+    } while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : 0;
+}
+
+void ds_sys_start_writeback(int fd)
+{
+    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+static ssize_t pread_once(int fd, void *buf, size_t size, uint64_t offset)
+{
+    ssize_t n = ds_failpoint("sys.pread");
+
+    if (n < 0) {
+        return n;
+    }
+    if (size > 1 && ds_failpoint("sys.pread.short") < 0) {
+        size /= 2;
+    }
+    do {
+        n = pread(fd, buf, size, (off_t)offset);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+ssize_t ds_sys_pread_some(int fd, void *buf, size_t size, uint64_t offset)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t n = pread_once(fd, (uint8_t *)buf + done, size - done, offset + done);
+
+        if (n <= 0) {
+            return n < 0 ? n : (ssize_t)done;
+        }
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+int ds_sys_pread_all(int fd, void *buf, size_t size, uint64_t offset)
+{
+    ssize_t n = ds_sys_pread_some(fd, buf, size, offset);
+
+    return n < 0 ? (int)n : (size_t)n < size ? -EIO : 0;
+}
+
+static ssize_t pwrite_once(int fd, const void *buf, size_t size, uint64_t offset)
+{
+    ssize_t n = ds_failpoint("sys.pwrite");
+
+    if (n < 0) {
+        return n;
+    }
+    if (size > 1 && ds_failpoint("sys.pwrite.short") < 0) {
+        size /= 2;
+    }
+    do {
+        n = pwrite(fd, buf, size, (off_t)offset);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+int ds_sys_pwrite_all(int fd, const void *buf, size_t size, uint64_t offset)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t n = pwrite_once(fd, (const uint8_t *)buf + done, size - done, offset + done);
+
+        if (n <= 0) {
+            return n < 0 ? (int)n : -EIO;
+        }
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+int ds_sys_lock_byte(int fd, uint64_t offset)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    int rc = ds_failpoint("sys.lock_byte");
+
+    if (rc < 0) {
+        return rc;
+    }
+    lock.l_start = (off_t)(offset & INT64_MAX) >> 1; /* l_start + l_len must not wrap */
+    do {
+        rc = fcntl(fd, F_OFD_SETLKW, &lock);
+    } while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : 0;
+}
+
+int ds_sys_try_lock(int fd)
+{
+    int rc = ds_failpoint("sys.try_lock");
+
+    return rc < 0 ? rc : flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+}

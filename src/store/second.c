@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * second.c - keys that second-level storage (L2) holds: write modes, misses, deletes, uploads.
+ *
+ * Of one key at most one piece of work is under way (struct ds_second_op, in a table by key), so
+ * that L2 and memory change in the same order. A request that needs another one waits, and is
+ * executed again when the first is done. A finished op stays in the table until the waiting
+ * requests have looked at it (ds_store_second_sweep), since an answer such as "not found" stands
+ * nowhere else.
+ *
+ *   set, write-through   L2 put of the lent block, then publish
+ *   set, write-back      put into the journal, durable; then publish; then an upload in the
+ *                        background. Nothing is journalled where there is no journal: then as
+ *                        write-through
+ *   get of a missing key L2 get into a new block, then publish as the oldest of all versions
+ *   delete               L2 remove, then unpublish, then done
+ *
+ * In L2 is what has mode DS_WRITE_THROUGH (it is published behind its put), and what has
+ * DS_WORD_UPLOADED. Dirty is a write-back object without that: it may leave memory for the journal,
+ * but is never dropped.
+ *
+ * A plain set over a key of an L2 mode keeps that mode, as write-back: L2 must not keep the older
+ * value for good.
+ */
+#include "base/alloc.h"
+#include "base/failpoint.h"
+#include "store/internal.h"
+
+#define RETRY_NS INT64_C(1000000000)
+#define UPLOADS_AT_ONCE 64u
+
+struct ds_second_op {
+    struct ds_tier_op op; /* first: it is what the tier knows */
+    struct ds_second_op *next;
+    uint64_t hash;
+    uint64_t origin; /* of the request item that it works for; 0: for any */
+    uint64_t record_version;
+    bool done;
+    bool voided; /* JOURNAL: an older copy was buried behind it, and it with that */
+    uint8_t key[];
+};
+
+static bool has_l2(const struct ds_store *s)
+{
+    return s->config.tier != NULL && s->config.l2;
+}
+
+static bool back_mode(uint8_t mode)
+{
+    return mode == DS_WRITE_BACK || mode == DS_WRITE_BACK_EVICT;
+}
+
+bool ds_store_in_l2(const struct ds_store *s, uint32_t id)
+{
+    return s->record[id].mode == DS_WRITE_THROUGH ||
+           (ds_load_relaxed(&s->record[id].word) & DS_WORD_UPLOADED) != 0;
+}
+
+bool ds_store_dirty(const struct ds_store *s, uint32_t id)
+{
+    return back_mode(s->record[id].mode) && !ds_store_in_l2(s, id);
+}
+
+/* --- the table of work under way --- */
+
+static struct ds_second_op **bucket(struct ds_store *s, uint64_t hash)
+{
+    return &s->second[hash % DS_STORE_SECOND_BUCKETS];
+}
+
+static struct ds_second_op *find_op(struct ds_store *s, const void *key, size_t key_size)
+{
+    uint64_t hash = ds_store_key_hash(s, key, key_size);
+    struct ds_second_op *o = *bucket(s, hash);
+
+    while (o != NULL &&
+           (o->hash != hash || o->op.key_size != key_size || memcmp(o->key, key, key_size) != 0)) {
+        o = o->next;
+    }
+    return o;
+}
+
+bool ds_store_second_busy(struct ds_store *s, uint32_t id)
+{
+    return s->second_n > 0 && find_op(s, ds_store_key(s, id), s->record[id].key_size) != NULL;
+}
+
+static void free_op(struct ds_store *s, struct ds_second_op *o)
+{
+    struct ds_second_op **at = bucket(s, o->hash);
+
+    while (*at != o) {
+        at = &(*at)->next;
+    }
+    *at = o->next;
+    s->second_n--;
+    ds_free(o);
+}
+
+static struct ds_second_op *new_op(struct ds_store *s, enum ds_tier_kind kind, const void *key,
+                                   uint32_t key_size, uint64_t origin)
+{
+    struct ds_second_op *o = ds_zalloc(sizeof(*o) + key_size, "second op");
+
+    if (o != NULL) {
+        memcpy(o->key, key, key_size);
+        o->hash = ds_store_key_hash(s, key, key_size);
+        o->origin = origin;
+        o->op.kind = kind;
+        o->op.id = DS_ID_NONE;
+        o->op.key = o->key;
+        o->op.key_size = key_size;
+        o->next = *bucket(s, o->hash);
+        *bucket(s, o->hash) = o;
+        s->second_n++;
+    }
+    return o;
+}
+
+/* 0: it is under way. */
+static int start(struct ds_store *s, struct ds_second_op *o)
+{
+    int rc = s->config.tier->start(s->config.tier_arg, &o->op);
+
+    if (rc != 0) {
+        free_op(s, o);
+    } else if (o->op.id != DS_ID_NONE) {
+        s->flags[o->op.id] |= FLAG_BUSY;
+    }
+    return rc;
+}
+
+/* DS_EAGAIN: the request waits until something is done, this or what the tier has in hand. */
+static int begin(struct ds_store *s, struct ds_second_op *o)
+{
+    int rc = o != NULL ? start(s, o) : DS_EAGAIN;
+
+    return rc == 0 || rc == DS_EQUEUEFULL || rc == DS_ENOMEM ? DS_EAGAIN : rc;
+}
+
+void ds_store_second_void(struct ds_store *s, uint32_t id)
+{
+    struct ds_second_op *o =
+        s->second_n > 0 ? find_op(s, ds_store_key(s, id), s->record[id].key_size) : NULL;
+
+    if (o != NULL && o->op.kind == DS_TIER_JOURNAL) {
+        o->voided = true;
+    }
+}
+
+void ds_store_second_sweep(struct ds_store *s)
+{
+    if (!s->second_done) {
+        return;
+    }
+    s->second_done = false;
+    s->second_done = s->starved;
+    for (unsigned i = 0; i < DS_STORE_SECOND_BUCKETS; i++) {
+        struct ds_second_op *next;
+
+        for (struct ds_second_op *o = s->second[i]; o != NULL; o = next) {
+            next = o->next;
+            if (o->done && (o->op.status != DS_EAGAIN || !s->starved)) {
+                free_op(s, o);
+                s->examine = true; /* whoever waited for its end */
+            }
+        }
+    }
+}
+
+void ds_store_second_fini(struct ds_store *s)
+{
+    for (unsigned i = 0; i < DS_STORE_SECOND_BUCKETS; i++) {
+        while (s->second[i] != NULL) {
+            free_op(s, s->second[i]);
+        }
+    }
+    ds_free(s->uploads);
+}
+
+/* --- reading --- */
+
+static bool asked(const struct session *by, unsigned slot, uint32_t i)
+{
+    return (by->asked[slot][i / 64] >> (i % 64) & 1) != 0;
+}
+
+static void mark_asked(struct session *by, unsigned slot, uint32_t i)
+{
+    by->asked[slot][i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+int ds_store_second_look(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
+                         const uint8_t *key, uint32_t key_size, bool value, uint64_t *ret_size)
+{
+    struct ds_second_op *o;
+
+    if (!has_l2(s) || key_size == 0 || asked(by, slot, i)) {
+        return DS_ENOTFOUND;
+    }
+    o = find_op(s, key, key_size);
+    if (o == NULL) {
+        return begin(s, new_op(s, value ? DS_TIER_LOAD : DS_TIER_LOOKUP, key, key_size, 0));
+    }
+    if (!o->done || (o->op.kind != DS_TIER_LOAD && o->op.kind != DS_TIER_LOOKUP)) {
+        return DS_EAGAIN;
+    }
+    if (o->op.status == 0 && !value) {
+        *ret_size = o->op.size;
+        return 0;
+    }
+    if (o->op.status == DS_ENOTFOUND) {
+        mark_asked(by, slot, i);
+    }
+    return o->op.status == 0 ? DS_EAGAIN : o->op.status;
+}
+
+int ds_store_tier_room(struct ds_store *s, struct ds_tier_op *op, uint64_t size)
+{
+    uint64_t offset;
+    int rc;
+
+    DS_ASSERT(op->kind == DS_TIER_LOAD && !op->room);
+    if (size > s->config.data_size) {
+        return DS_ENOMEM;
+    }
+    rc = ds_store_block_alloc(s, ds_store_block(size), &offset);
+    if (rc != 0) {
+        s->starved = true; /* those who wait look again when there is memory */
+        return rc;
+    }
+    op->offset = offset;
+    op->size = size;
+    op->room = true;
+    s->fetching += ds_store_block(size);
+    s->stats.memory_granted += ds_store_block(size);
+    return 0;
+}
+
+/* The block becomes an object, unless the key was set meanwhile. */
+static int enter_loaded(struct ds_store *s, const struct ds_tier_op *op)
+{
+    uint64_t hash = ds_store_key_hash(s, op->key, op->key_size);
+    uint64_t word = DS_RECORD_LIVE | DS_WORD_UPLOADED;
+    struct ds_record *r;
+    uint32_t id;
+    int rc;
+
+    if (ds_store_find(s, op->key, op->key_size) != DS_ID_NONE ||
+        (op->expiry_ns != 0 && op->expiry_ns <= s->now.boot_ns)) {
+        return DS_EAGAIN;
+    }
+    rc = ds_store_record_alloc(s, &id);
+    if (rc == 0) {
+        rc = ds_store_write_key(s, id, op->key, op->key_size);
+        if (rc != 0) {
+            ds_store_record_free(s, id);
+        }
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    r = &s->record[id];
+    r->offset = op->offset;
+    r->size = op->size;
+    r->version = 0;
+    r->origin = DS_ORIGIN(0, DS_ORIGIN_RING, 0, 0);
+    r->mode = op->mode;
+    r->kind = op->object_kind & DS_KIND_KEPT;
+    ds_store_relaxed(&r->gen, ds_load_relaxed(&r->gen) + 1);
+    ds_store_relaxed(&r->expiry_ns, op->expiry_ns);
+    r->check = ds_store_check_of(s, id);
+    word |= (op->object_kind & DS_KIND_SEALED) != 0 ? DS_WORD_SEALED : 0;
+    ds_store_release(&r->word, word);
+    (void)ds_failpoint("load.live");
+    ds_store_project(s, id, false);
+    ds_index_put(&s->index, ds_index_hash(&s->index, op->key, op->key_size), id, DS_ID_NONE);
+    ds_table_insert(&s->objects, hash, id);
+    s->flags[id] = FLAG_NEWER;
+    ds_list_append(&s->newer, s->link, id);
+    s->stats.memory_live += ds_store_block(op->size);
+    s->stats.objects++;
+    s->stats.l2_loads++;
+    ds_store_renew_expiry(s, id);
+    return 0;
+}
+
+static void loaded(struct ds_store *s, struct ds_second_op *o)
+{
+    struct ds_tier_op *op = &o->op;
+
+    if (!op->room) {
+        return;
+    }
+    s->fetching -= ds_store_block(op->size);
+    s->stats.memory_granted -= ds_store_block(op->size);
+    if (op->status != 0 || enter_loaded(s, op) != 0) {
+        ds_arena_free(s->data, op->offset, ds_store_block(op->size));
+    }
+}
+
+/* --- writing --- */
+
+static bool published(const struct ds_store *s, const struct ds_store_set *set)
+{
+    return set->id < ds_load_relaxed(&s->state->records_used) &&
+           ds_store_state(s, set->id) == DS_RECORD_LIVE && s->record[set->id].origin == set->origin;
+}
+
+static void describe(struct ds_store *s, struct ds_second_op *o, const struct ds_store_set *set)
+{
+    o->op.id = set->id;
+    o->op.offset = s->record[set->id].offset;
+    o->op.size = set->value_size;
+    o->op.mode = set->mode;
+    o->op.object_kind = set->kind & (DS_KIND_CAUSAL | DS_KIND_DISK);
+    if (set->ttl_ms != 0) {
+        o->op.expiry_ns =
+            s->now.boot_ns + (int64_t)ds_min_u64(set->ttl_ms, UINT64_C(1) << 42) * 1000000;
+    }
+}
+
+static int start_set(struct ds_store *s, const struct ds_store_set *set)
+{
+    bool back = back_mode(set->mode) && s->config.journal;
+    struct ds_second_op *o;
+
+    if (back && s->uploads_n + s->uploading >= s->config.upload_max) {
+        return DS_EQUEUEFULL;
+    }
+    if (ds_store_need_place(s, set->id) != 0) {
+        return DS_ENOMEM;
+    }
+    o = new_op(s, back ? DS_TIER_JOURNAL : DS_TIER_STORE, set->key, set->key_size, set->origin);
+    if (o == NULL) {
+        return DS_ENOMEM;
+    }
+    describe(s, o, set);
+    return begin(s, o);
+}
+
+static bool push_upload(struct ds_store *s, uint32_t id)
+{
+    if (s->uploads_n == s->uploads_capacity) {
+        size_t capacity = s->uploads_capacity == 0 ? 1024 : s->uploads_capacity * 2;
+        struct ds_store_upload *grown = ds_zalloc(capacity * sizeof(*grown), "uploads");
+
+        if (grown == NULL) {
+            return false;
+        }
+        for (size_t i = 0; i < s->uploads_n; i++) {
+            grown[i] = s->uploads[(s->uploads_first + i) % s->uploads_capacity];
+        }
+        ds_free(s->uploads);
+        s->uploads = grown;
+        s->uploads_capacity = capacity;
+        s->uploads_first = 0;
+    }
+    s->uploads[(s->uploads_first + s->uploads_n++) % s->uploads_capacity] =
+        (struct ds_store_upload){id, s->record[id].version};
+    return true;
+}
+
+/* L2 or the journal has it: readers may. */
+static int publish(struct ds_store *s, struct session *by, struct ds_store_set *set,
+                   const struct ds_tier_op *op)
+{
+    uint32_t old = ds_store_find(s, set->key, set->key_size);
+
+    set->version = s->now.ticks;
+    if (old != DS_ID_NONE) {
+        set->version = ds_max_u64(set->version, s->record[old].version + 1);
+    }
+    if (op->kind == DS_TIER_JOURNAL) {
+        ds_store_release(&s->place[set->id], op->place); /* before it is LIVE */
+    }
+    ds_store_publish(s, by, set);
+    if (!published(s, set)) {
+        return DS_ENOMEM; /* no room for the key */
+    }
+    if (op->kind == DS_TIER_STORE) {
+        ds_store_release(&s->record[set->id].word,
+                         ds_load_relaxed(&s->record[set->id].word) | DS_WORD_UPLOADED);
+    } else if (!push_upload(s, set->id)) {
+        s->upload_scan = true;
+    }
+    return 0;
+}
+
+int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
+                        struct ds_store_set *set)
+{
+    struct ds_second_op *o;
+    uint64_t size;
+    int rc;
+
+    if (!has_l2(s)) {
+        return DS_ENOTSUPPORTED;
+    }
+    if (published(s, set)) { /* in an earlier execution of this request */
+        return 0;
+    }
+    if (!ds_store_set_valid(s, by, set)) {
+        return by->adopted && set->key_size > 0 ? 0 : DS_EINVAL; /* replaced since */
+    }
+    o = find_op(s, set->key, set->key_size);
+    if (o != NULL && o->done && o->origin == set->origin) {
+        if (o->op.status == 0 && o->voided) {
+            free_op(s, o);
+            return start_set(s, set);
+        }
+        return o->op.status == 0 ? publish(s, by, set, &o->op) : o->op.status;
+    }
+    if ((set->kind & DS_KIND_ABSENT) != 0) {
+        if (ds_store_find(s, set->key, set->key_size) != DS_ID_NONE) {
+            return DS_UNCHANGED;
+        }
+        rc = ds_store_second_look(s, by, slot, i, set->key, set->key_size, false, &size);
+        if (rc != DS_ENOTFOUND) {
+            return rc == 0 ? DS_UNCHANGED : rc;
+        }
+    }
+    return o != NULL ? DS_EAGAIN : start_set(s, set);
+}
+
+int ds_store_second_delete(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
+                           const uint8_t *key, uint32_t key_size, uint64_t origin)
+{
+    struct ds_second_op *o;
+
+    if (!has_l2(s) || key_size == 0) {
+        return 0;
+    }
+    if (asked(by, slot, i)) {
+        return DS_UNCHANGED;
+    }
+    o = find_op(s, key, key_size);
+    if (o == NULL) {
+        return begin(s, new_op(s, DS_TIER_ERASE, key, key_size, origin));
+    }
+    if (!o->done || o->origin != origin) {
+        return DS_EAGAIN;
+    }
+    if (o->op.status == 0) {
+        mark_asked(by, slot, i);
+    }
+    return o->op.status;
+}
+
+int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uint64_t origin)
+{
+    const struct ds_record *r = &s->record[id];
+    const uint8_t *key = ds_store_key(s, id);
+    struct ds_second_op *o;
+
+    if (!has_l2(s) || !(ds_store_in_l2(s, id) || ds_store_dirty(s, id))) {
+        return 0;
+    }
+    if ((s->flags[id] & FLAG_BUSY) != 0) {
+        return DS_EAGAIN;
+    }
+    o = find_op(s, key, r->key_size);
+    if (o == NULL) {
+        struct ds_store_set set = {.key = key,
+                                   .key_size = r->key_size,
+                                   .id = id,
+                                   .value_size = r->size,
+                                   .ttl_ms = ttl_ms,
+                                   .mode = r->mode,
+                                   .kind = r->kind};
+
+        o = new_op(s, DS_TIER_STORE, key, r->key_size, origin);
+        if (o == NULL) {
+            return DS_EAGAIN;
+        }
+        describe(s, o, &set);
+        return begin(s, o);
+    }
+    if (!o->done || o->origin != origin) {
+        return DS_EAGAIN;
+    }
+    if (o->op.status == 0) {
+        ds_store_release(&s->record[id].word, ds_load_relaxed(&r->word) | DS_WORD_UPLOADED);
+    }
+    return o->op.status;
+}
+
+/* --- uploads --- */
+
+static bool is_current(const struct ds_store *s, uint32_t id, uint64_t version)
+{
+    return ds_store_state(s, id) == DS_RECORD_LIVE && s->record[id].version == version &&
+           ds_store_dirty(s, id);
+}
+
+static void uploaded(struct ds_store *s, const struct ds_second_op *o)
+{
+    uint32_t id = o->op.id;
+
+    s->uploading--;
+    if (!is_current(s, id, o->record_version)) {
+        return;
+    }
+    if (o->op.status != 0) {
+        s->stats.tier_errors++;
+        s->upload_next_ns = s->now.boot_ns + RETRY_NS;
+        s->upload_scan = !push_upload(s, id) || s->upload_scan;
+        return;
+    }
+    s->stats.l2_uploads++;
+    ds_store_release(&s->record[id].word, ds_load_relaxed(&s->record[id].word) | DS_WORD_UPLOADED);
+    (void)ds_failpoint("upload.marked");
+    if (ds_store_place(s, id) != 0) {
+        if (s->config.tier->clean(s->config.tier_arg, &o->op, ds_store_place(s, id)) ==
+                DS_UNCHANGED &&
+            !ds_store_spilled(s, id)) {
+            ds_store_forget(s, id, true); /* the journal is no spill: it keeps nothing for long */
+        }
+    }
+    if ((s->flags[id] & FLAG_RANKED) == 0 && !ds_store_spilled(s, id) &&
+        (s->flags[id] & (FLAG_EARLIER | FLAG_NEWER)) == 0) {
+        ds_store_rank(s, id);
+    }
+}
+
+/* False: not now. */
+static bool start_upload(struct ds_store *s, uint32_t id)
+{
+    const struct ds_record *r = &s->record[id];
+    struct ds_second_op *o;
+
+    if (ds_store_spilled(s, id)) {
+        (void)!ds_store_fetch(s, id);
+        return false;
+    }
+    if ((s->flags[id] & FLAG_BUSY) != 0 || find_op(s, ds_store_key(s, id), r->key_size) != NULL) {
+        return false;
+    }
+    o = new_op(s, DS_TIER_UPLOAD, ds_store_key(s, id), r->key_size, 0);
+    if (o == NULL) {
+        return false;
+    }
+    o->op.id = id;
+    o->op.offset = r->offset;
+    o->op.size = r->size;
+    o->op.mode = r->mode;
+    o->op.object_kind = r->kind;
+    o->op.expiry_ns = ds_load_relaxed(&r->expiry_ns);
+    o->record_version = r->version;
+    if (start(s, o) != 0) {
+        return false;
+    }
+    s->uploading++;
+    return true;
+}
+
+static void scan_for_uploads(struct ds_store *s)
+{
+    uint64_t used = ds_load_relaxed(&s->state->records_used);
+
+    s->upload_scan = false;
+    s->uploads_n = 0;
+    for (uint32_t id = 0; id < used; id++) {
+        if (ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_dirty(s, id) &&
+            !push_upload(s, id)) {
+            s->upload_scan = true;
+            return;
+        }
+    }
+}
+
+void ds_store_upload_some(struct ds_store *s)
+{
+    if (!has_l2(s) || s->upload_next_ns > s->now.boot_ns) {
+        return;
+    }
+    if (s->upload_scan && s->uploads_n == 0) {
+        scan_for_uploads(s);
+    }
+    for (size_t left = s->uploads_n; left > 0 && s->uploading < UPLOADS_AT_ONCE; left--) {
+        struct ds_store_upload u = s->uploads[s->uploads_first];
+
+        s->uploads_first = (s->uploads_first + 1) % s->uploads_capacity;
+        s->uploads_n--;
+        if (is_current(s, u.id, u.version) && !start_upload(s, u.id)) {
+            s->uploads[(s->uploads_first + s->uploads_n++) % s->uploads_capacity] = u;
+            s->upload_next_ns = s->now.boot_ns + RETRY_NS / 100;
+        }
+    }
+}
+
+uint64_t ds_store_uploads(const struct ds_store *s)
+{
+    return s->uploads_n + s->uploading;
+}
+
+/* --- answers --- */
+
+void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
+{
+    struct ds_second_op *o = (void *)op;
+
+    if (op->id != DS_ID_NONE) {
+        s->flags[op->id] &= (uint8_t)~FLAG_BUSY;
+    }
+    if (op->kind == DS_TIER_LOAD) {
+        loaded(s, o);
+    } else if (op->kind == DS_TIER_UPLOAD) {
+        uploaded(s, o);
+    }
+    s->stats.tier_errors += op->status != 0 && op->status != DS_ENOTFOUND &&
+                            op->status != DS_EAGAIN && op->kind != DS_TIER_UPLOAD;
+    o->done = true;
+    s->second_done = true;
+    s->examine = true;
+}

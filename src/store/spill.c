@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spill.c - objects whose bytes are on disk.
+ *
+ *              ds_store_spill      tier_done          ds_store_demote
+ *   in memory ---------------> being written ----> in memory, with a copy ----> spilled
+ *       ^                                                                          |
+ *       +------------------------- install <--------- ds_store_fetch --------------+
+ *
+ * A spilled object is a LIVE record with DS_WORD_SPILLED: it keeps its number, its key, its entry
+ * in the index (so that a set over it waits) and what hangs on it (references, nested keys), but
+ * holds no block, and the generation in its descriptor is even: readers miss and ask. exist, size,
+ * expire and delete need no disk. place[id] says where its bytes are; it stays valid after the
+ * object was read back, so that leaving memory again costs no write.
+ *
+ * Giving up the block (docs/concurrency.md, 9):
+ *
+ *   S1 place[id], release       the copy is complete on disk
+ *   S2 generation even in the index; for a whole batch
+ *   S3 full fence
+ *   S4 pin slots of all sessions. Somebody holds it: the same generation again, and it stays.
+ *      (Nothing of the descriptor has changed and the block was not freed: who compares the
+ *      generation sees what he saw before.)
+ *   S5 word | SPILLED, release; generation even in the state; then the block is free
+ *
+ * Taking it back: the record's block and check change while `moving` names the record, so that
+ * recovery does not take the torn check for damage. F1 moving; F2 block, check; F3 generation odd;
+ * F4 word without SPILLED, release; F5 moving = 0; F6 the descriptor.
+ */
+#include "base/alloc.h"
+#include "base/failpoint.h"
+#include "store/internal.h"
+
+uint64_t ds_store_place(const struct ds_store *s, uint32_t id)
+{
+    return s->config.tier != NULL && (id + UINT64_C(1)) * 8 <= s->area_place.ready
+               ? ds_load_relaxed(&s->place[id])
+               : 0;
+}
+
+static void set_place(struct ds_store *s, uint32_t id, uint64_t place)
+{
+    ds_store_release(&s->place[id], place); /* S1 */
+}
+
+int ds_store_need_place(struct ds_store *s, uint32_t id)
+{
+    return ds_area_need(&s->area_place, (id + UINT64_C(1)) * 8);
+}
+
+/* --- leaving memory --- */
+
+static struct ds_tier_op *new_op(const struct ds_store *s, enum ds_tier_kind kind, uint32_t id)
+{
+    const struct ds_record *r = &s->record[id];
+    struct ds_tier_op *op = ds_zalloc(sizeof(*op), "tier op");
+
+    if (op != NULL) {
+        op->kind = kind;
+        op->id = id;
+        op->gen = ds_load_relaxed(&r->gen);
+        op->key = ds_store_key(s, id);
+        op->key_size = r->key_size;
+        op->offset = r->offset;
+        op->size = r->size;
+        op->version = r->version;
+        op->expiry_ns = ds_load_relaxed(&r->expiry_ns);
+        op->mode = r->mode;
+        op->object_kind = r->kind;
+        op->object_kind |= (ds_load_relaxed(&r->word) & DS_WORD_SEALED) != 0 ? DS_KIND_SEALED : 0;
+        op->place = ds_store_place(s, id);
+    }
+    return op;
+}
+
+static int begin(struct ds_store *s, struct ds_tier_op *op)
+{
+    int rc = s->config.tier->start(s->config.tier_arg, op);
+
+    if (rc != 0) {
+        ds_free(op);
+    } else {
+        s->flags[op->id] |= FLAG_BUSY;
+    }
+    return rc;
+}
+
+int ds_store_spill(struct ds_store *s, uint32_t id)
+{
+    struct ds_tier_op *op;
+    int rc;
+
+    if (s->config.tier == NULL || !s->config.spill) {
+        return DS_ENOTSUPPORTED;
+    }
+    if (ds_store_need_place(s, id) != 0) {
+        return DS_EAGAIN;
+    }
+    op = new_op(s, DS_TIER_SPILL, id);
+    if (op == NULL) {
+        return DS_EAGAIN;
+    }
+    rc = begin(s, op);
+    if (rc == 0) {
+        s->leaving += ds_store_block(s->record[id].size);
+    }
+    return rc;
+}
+
+void ds_store_leave(struct ds_store *s, uint32_t id)
+{
+    if (s->leavers_n == DS_STORE_LEAVERS_MAX) {
+        ds_store_demote(s);
+    }
+    s->leavers[s->leavers_n++] = id;
+}
+
+/* S2; false: it has changed since it was chosen. */
+static bool hide(struct ds_store *s, uint32_t id)
+{
+    uint64_t gen = ds_load_relaxed(&s->record[id].gen);
+
+    if (ds_store_state(s, id) != DS_RECORD_LIVE || ds_store_spilled(s, id) ||
+        ds_store_place(s, id) == 0 || (s->flags[id] & FLAG_BUSY) != 0) {
+        return false;
+    }
+    ds_store_unlist(s, id);
+    s->flags[id] &= (uint8_t)~FLAG_PINNED;
+    ds_store_release(&s->index.desc[id].gen, gen + 1);
+    return true;
+}
+
+void ds_store_enter_lower(struct ds_store *s, uint32_t id)
+{
+    ds_list_append(&s->lower, s->link, id);
+    s->flags[id] |= FLAG_LOWER;
+    s->stats.spilled_objects++;
+    s->stats.spilled_bytes += s->record[id].size;
+    s->lower_max = ds_max_u64(s->lower_max, ds_store_block(s->record[id].size));
+}
+
+void ds_store_renew_expiry(struct ds_store *s, uint32_t id)
+{
+    const struct ds_record *r = &s->record[id];
+    int64_t at = ds_load_relaxed(&r->expiry_ns);
+
+    if (at != 0) { /* entries name the generation */
+        (void)!ds_heap_push(&s->expiry, at, id, ds_load_relaxed(&r->gen));
+    }
+}
+
+/* Of the object API and not sealed: its bytes change in place. */
+static bool mutable_object(const struct ds_record *r)
+{
+    return (r->kind & DS_KIND_OBJECT) != 0 && (ds_load_relaxed(&r->word) & DS_WORD_SEALED) == 0;
+}
+
+/* S4, S5 */
+static void give_up_block(struct ds_store *s, uint32_t id)
+{
+    struct ds_record *r = &s->record[id];
+    uint64_t gen = ds_load_relaxed(&r->gen);
+    uint64_t capacity = ds_store_block(r->size);
+
+    if ((s->flags[id] & FLAG_PINNED) != 0) {
+        ds_store_release(&s->index.desc[id].gen, gen);
+        if (mutable_object(r)) { /* whoever holds it may write */
+            ds_store_changed(s, id);
+        }
+        ds_store_rank(s, id);
+        return;
+    }
+    (void)ds_failpoint("demote.before_word");
+    ds_store_release(&r->word, ds_load_relaxed(&r->word) | DS_WORD_SPILLED);
+    (void)ds_failpoint("demote.spilled");
+    ds_store_release(&r->gen, gen + 1);
+    ds_arena_free(s->data, r->offset, capacity);
+    s->stats.memory_live -= capacity;
+    ds_store_enter_lower(s, id);
+    ds_store_renew_expiry(s, id);
+}
+
+void ds_store_demote(struct ds_store *s)
+{
+    size_t n = 0;
+
+    if (s->leavers_n == 0) {
+        return;
+    }
+    for (size_t i = 0; i < s->leavers_n; i++) {
+        if (hide(s, s->leavers[i])) {
+            s->leavers[n++] = s->leavers[i];
+        }
+    }
+    s->leavers_n = 0;
+    ds_fence_full(); /* S3 */
+    ds_store_mark_pinned(s, true);
+    for (size_t i = 0; i < n; i++) {
+        give_up_block(s, s->leavers[i]);
+    }
+    ds_store_mark_pinned(s, false);
+    ds_store_memory_news(s);
+}
+
+/* --- coming back --- */
+
+/* F1 to F6 */
+static void install(struct ds_store *s, uint32_t id, uint64_t offset)
+{
+    struct ds_record *r = &s->record[id];
+    uint64_t gen = ds_load_relaxed(&r->gen);
+
+    ds_store_unlist(s, id);
+    ds_store_release(&s->state->moving, id + UINT64_C(1));
+    (void)ds_failpoint("install.moving");
+    r->offset = offset;
+    (void)ds_failpoint("install.torn");
+    r->check = ds_store_check_of(s, id);
+    ds_store_release(&r->gen, gen + 1);
+    (void)ds_failpoint("install.before_word");
+    ds_store_release(&r->word, ds_load_relaxed(&r->word) & ~DS_WORD_SPILLED);
+    (void)ds_failpoint("install.live");
+    ds_store_release(&s->state->moving, 0);
+    ds_store_project(s, id, true);
+    s->stats.memory_live += ds_store_block(r->size);
+    s->stats.fetches++;
+    ds_store_renew_expiry(s, id);
+    ds_store_rank(s, id);
+    if (mutable_object(r)) {
+        ds_store_changed(s, id);
+    }
+}
+
+int ds_store_fetch(struct ds_store *s, uint32_t id)
+{
+    struct ds_record *r = &s->record[id];
+    struct ds_tier_op *op;
+    uint64_t capacity = ds_store_block(r->size);
+    uint64_t offset;
+    int rc;
+
+    if ((s->flags[id] & FLAG_BUSY) != 0) {
+        return DS_EAGAIN;
+    }
+    if (ds_store_place(s, id) == 0) {
+        return DS_ECORRUPT;
+    }
+    if ((s->flags[id] & FLAG_FAILED) != 0) { /* one reader is told, the next one tries again */
+        s->flags[id] &= (uint8_t)~FLAG_FAILED;
+        return DS_EIO;
+    }
+    rc = ds_store_block_alloc(s, capacity, &offset);
+    if (rc != 0) {
+        s->starved = s->starved || rc == DS_EAGAIN;
+        return rc;
+    }
+    op = new_op(s, DS_TIER_FETCH, id);
+    if (op != NULL) {
+        op->offset = offset;
+    }
+    rc = op == NULL ? DS_ENOMEM : begin(s, op);
+    if (rc != 0) {
+        ds_arena_free(s->data, offset, capacity);
+        s->starved = s->starved || rc == DS_EAGAIN;
+        return rc;
+    }
+    s->fetching += capacity;
+    s->stats.memory_granted += capacity;
+    return DS_EAGAIN;
+}
+
+/* --- answers --- */
+
+static bool current(const struct ds_store *s, const struct ds_tier_op *op)
+{
+    return ds_store_state(s, op->id) == DS_RECORD_LIVE &&
+           ds_load_relaxed(&s->record[op->id].gen) == op->gen;
+}
+
+static void spilled(struct ds_store *s, const struct ds_tier_op *op)
+{
+    s->leaving -= ds_store_block(op->size);
+    if (op->status != 0) {
+        s->stats.tier_errors++;
+        if (current(s, op)) {
+            ds_store_rank(s, op->id);
+        }
+        return;
+    }
+    s->stats.spills++;
+    if ((s->flags[op->id] & FLAG_FAILED) != 0) {
+        s->flags[op->id] &= (uint8_t)~FLAG_FAILED;
+        ds_store_rank(s, op->id);
+        s->buried++;
+        s->config.tier->forget(s->config.tier_arg, op->key, op->key_size, op->place, op->size,
+                               true);
+        return;
+    }
+    if (!current(s, op)) { /* its end was told to the tier already: see ds_store_forget() */
+        s->config.tier->forget(s->config.tier_arg, op->key, op->key_size, op->place, op->size,
+                               false);
+        return;
+    }
+    set_place(s, op->id, op->place);
+    (void)ds_failpoint("spill.placed");
+    ds_store_leave(s, op->id);
+}
+
+static void fetched(struct ds_store *s, const struct ds_tier_op *op)
+{
+    uint64_t capacity = ds_store_block(op->size);
+    bool wanted = current(s, op);
+
+    s->fetching -= capacity;
+    s->stats.memory_granted -= capacity;
+    s->examine = true;
+    if (op->status == 0 && wanted) {
+        install(s, op->id, op->offset);
+        return;
+    }
+    ds_arena_free(s->data, op->offset, capacity);
+    if (op->status == 0 || !wanted) {
+        return;
+    }
+    s->stats.tier_errors++;
+    if (op->status == DS_ECORRUPT) { /* known from now on, until the key is set again */
+        ds_store_forget(s, op->id, true);
+    } else {
+        s->flags[op->id] |= FLAG_FAILED;
+    }
+}
+
+void ds_store_tier_done(struct ds_store *s, struct ds_tier_op *op)
+{
+    if (op->kind >= DS_TIER_JOURNAL) {
+        ds_store_second_done(s, op);
+        return;
+    }
+    DS_ASSERT((s->flags[op->id] & FLAG_BUSY) != 0);
+    s->flags[op->id] &= (uint8_t)~FLAG_BUSY;
+    if (op->kind == DS_TIER_SPILL) {
+        spilled(s, op);
+    } else {
+        fetched(s, op);
+    }
+    ds_free(op);
+    s->examine = true;
+    ds_store_memory_news(s); /* who was told to come again, may */
+}
+
+/* --- copies that are void --- */
+
+void ds_store_forget(struct ds_store *s, uint32_t id, bool bury)
+{
+    uint64_t place = ds_store_place(s, id);
+    bool being_written = (s->flags[id] & FLAG_BUSY) != 0 && !ds_store_spilled(s, id);
+
+    if (s->config.tier == NULL || (place == 0 && !(bury && being_written))) {
+        return;
+    }
+    if (bury) {
+        s->buried++;
+        ds_store_second_void(s, id);
+    }
+    s->config.tier->forget(s->config.tier_arg, ds_store_key(s, id), s->record[id].key_size, place,
+                           s->record[id].size, bury);
+    if (place != 0) {
+        set_place(s, id, 0);
+    }
+}
+
+void ds_store_changed(struct ds_store *s, uint32_t id)
+{
+    if ((s->flags[id] & FLAG_BUSY) != 0) {
+        s->flags[id] |= FLAG_FAILED;
+    } else {
+        ds_store_forget(s, id, true);
+    }
+}
+
+uint64_t ds_store_drop_lower(struct ds_store *s, uint64_t bytes)
+{
+    uint64_t freed = 0;
+    uint32_t next;
+
+    for (uint32_t id = s->lower.first; id != DS_ID_NONE && freed < bytes; id = next) {
+        next = s->link[id].next;
+        if (ds_store_droppable(s, id) && (s->flags[id] & FLAG_BUSY) == 0) {
+            freed += s->record[id].size;
+            s->stats.drops++;
+            ds_store_unpublish(s, id);
+        }
+    }
+    return freed;
+}
+
+void ds_store_set_disk_slack(struct ds_store *s, uint64_t bytes)
+{
+    s->disk_slack = bytes;
+}
+
+void ds_store_mirror(struct ds_store *s, struct session *x)
+{
+    uint64_t to = ds_load_relaxed(&x->state->applied);
+    unsigned met = 0;
+
+    while (met < x->hold_n && x->hold[met].buried <= s->buried_done) {
+        met++;
+    }
+    x->hold_n -= met;
+    memmove(x->hold, x->hold + met, x->hold_n * sizeof(x->hold[0]));
+    ds_store_release(&x->header->applied, x->hold_n > 0 ? x->hold[0].position : to);
+}
+
+void ds_store_buried(struct ds_store *s, uint64_t total)
+{
+    if (total <= s->buried_done) {
+        return;
+    }
+    s->buried_done = total;
+    s->examine = true;
+    for (uint32_t i = 0; i < s->n_active; i++) {
+        if (s->active[i]->hold_n > 0) {
+            ds_store_mirror(s, s->active[i]);
+            s->mirrored = true;
+        }
+    }
+}
+
+/* --- the directory tells --- */
+
+static uint32_t placed(struct ds_store *s, const void *key, size_t key_size, uint64_t place)
+{
+    uint64_t hash = ds_store_key_hash(s, key, key_size);
+    uint32_t id = ds_store_lookup(s, hash, &s->objects, key, key_size, DS_ID_NONE);
+
+    return id != DS_ID_NONE && ds_store_place(s, id) == place ? id : DS_ID_NONE;
+}
+
+bool ds_store_has_place(struct ds_store *s, const void *key, size_t key_size, uint64_t place,
+                        bool *ret_dirty)
+{
+    uint32_t id = placed(s, key, key_size, place);
+
+    *ret_dirty = id != DS_ID_NONE && ds_store_dirty(s, id);
+    return id != DS_ID_NONE;
+}
+
+void ds_store_tier_news(struct ds_store *s)
+{
+    s->examine = true;
+    ds_store_memory_news(s);
+}
+
+bool ds_store_moved(struct ds_store *s, const void *key, size_t key_size, uint64_t from,
+                    uint64_t to, bool *ret_dirty)
+{
+    uint32_t id = placed(s, key, key_size, from);
+
+    *ret_dirty = id != DS_ID_NONE && ds_store_dirty(s, id);
+    if (id != DS_ID_NONE) {
+        set_place(s, id, to);
+    }
+    return id != DS_ID_NONE;
+}
+
+void ds_store_places(const struct ds_store *s,
+                     void (*each)(void *arg, uint64_t place, uint64_t size, size_t key_size),
+                     void *arg)
+{
+    uint64_t used = ds_load_relaxed(&s->state->records_used);
+
+    for (uint32_t id = 0; id < used; id++) {
+        if (ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_place(s, id) != 0) {
+            each(arg, ds_store_place(s, id), s->record[id].size, s->record[id].key_size);
+        }
+    }
+}
+
+int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)
+{
+    struct ds_record *r;
+    uint64_t word = DS_RECORD_LIVE | DS_WORD_SPILLED;
+    uint32_t id;
+    int rc;
+
+    if (f->key_size < 1 || f->key_size > DS_KEY_SIZE_MAX || f->size > s->config.data_size ||
+        ds_store_find(s, f->key, f->key_size) != DS_ID_NONE) {
+        return DS_EINVAL;
+    }
+    rc = ds_store_record_alloc(s, &id);
+    if (rc != 0) {
+        return rc;
+    }
+    r = &s->record[id];
+    r->key_size = 0;
+    rc = ds_store_need_place(s, id);
+    if (rc == 0) {
+        rc = ds_store_write_key(s, id, f->key, (uint32_t)f->key_size);
+    }
+    if (rc != 0) {
+        ds_store_record_free(s, id);
+        return rc;
+    }
+    r->offset = 0;
+    r->size = f->size;
+    r->version = 0; /* clocks of before the restart mean nothing: any set is newer */
+    r->origin = DS_ORIGIN(0, DS_ORIGIN_RING, 0, 0);
+    r->mode = f->mode;
+    r->kind = f->kind & DS_KIND_KEPT;
+    ds_store_relaxed(&r->expiry_ns, f->expiry_ns);
+    r->check = ds_store_check_of(s, id);
+    set_place(s, id, f->place);
+    word |= (f->kind & DS_KIND_SEALED) != 0 ? DS_WORD_SEALED : 0;
+    word |= f->uploaded ? DS_WORD_UPLOADED : 0;
+    s->upload_scan = s->upload_scan || !f->uploaded;
+    ds_store_release(&r->word, word);
+    ds_store_project(s, id, false);
+    ds_index_put(&s->index, ds_index_hash(&s->index, f->key, f->key_size), id, DS_ID_NONE);
+    ds_table_insert(&s->objects, ds_store_key_hash(s, f->key, f->key_size), id);
+    s->flags[id] = 0;
+    s->stats.objects++;
+    ds_store_enter_lower(s, id);
+    ds_store_renew_expiry(s, id);
+    return 0;
+}

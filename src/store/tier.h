@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tier.h - what a store asks of slower tiers: a table of functions, and pieces of work that are
+ * answered later. The store makes no I/O itself; the worker (or a test) puts a tier behind it.
+ *
+ *     store -> tier    start(op)                 the tier reads or writes the data segment by
+ *                                                system call: clients can write it and punch holes
+ *     tier  -> store   ds_store_tier_done(op)    from the loop, between passes; frees the op
+ *
+ * Ownership: an op and its key are the store's and stay valid until it is done; the object's block
+ *            stays in place as long. After ds_store_destroy() no op may be touched.
+ * Threads:   start(), forget() and ds_store_tier_done() are called by the store's thread, and must
+ *            not block.
+ */
+#ifndef DS_STORE_TIER_H
+#define DS_STORE_TIER_H
+
+#include "base/base.h"
+
+enum ds_tier_kind {
+    /* the disk of this node */
+    DS_TIER_SPILL, /* write the object; answer: place */
+    DS_TIER_FETCH, /* read the object at `place` into [offset, offset + size) of the data segment */
+    DS_TIER_JOURNAL, /* as SPILL, but durable before the answer, and found as not uploaded again */
+    /* second-level storage (L2); of one key one at a time */
+    DS_TIER_STORE,  /* put, durable before the answer */
+    DS_TIER_UPLOAD, /* the same in the background */
+    DS_TIER_ERASE,  /* remove; a key that is not there counts as removed */
+    DS_TIER_LOOKUP, /* answer: size, or DS_ENOTFOUND */
+    DS_TIER_LOAD, /* get: when the size is known, ds_store_tier_room() says where to. Answer: size,
+                     expiry_ns, mode, object_kind; DS_ENOTFOUND; DS_EAGAIN or DS_ENOMEM from room */
+    DS_TIER_KINDS_
+};
+
+struct ds_tier_op {
+    enum ds_tier_kind kind;
+    uint32_t id;  /* of the record */
+    uint64_t gen; /* of the record when the work began */
+    const uint8_t *key;
+    uint32_t key_size;
+    uint64_t offset;     /* of the block in the data segment */
+    uint64_t size;       /* of the value */
+    uint64_t version;    /* ticket of the write */
+    int64_t expiry_ns;   /* CLOCK_BOOTTIME; 0 = never */
+    uint8_t mode;        /* enum ds_write_mode */
+    uint8_t object_kind; /* DS_KIND_* */
+    uint64_t place;
+    bool room;  /* LOAD: offset and size are set */
+    int status; /* answer: 0, or DS_EIO, DS_ECORRUPT (fetch), DS_ENOSPACE (spill) */
+};
+
+struct ds_store_tier {
+    /* 0: ds_store_tier_done() will follow, but not from inside this call. DS_EAGAIN: too much is
+     * under way, come again when something is done. DS_ENOSPACE: no room on disk. DS_EQUEUEFULL:
+     * L2's queue is full. */
+    int (*start)(void *arg, struct ds_tier_op *op);
+
+    /* The copy at `place` (0: one that is still being written) is void. With `bury` it must not be
+     * found again when the directory is read after a restart: once that is safe on disk, the count
+     * of buried copies given to ds_store_buried() goes up by one. */
+    void (*forget)(void *arg, const uint8_t *key, uint32_t key_size, uint64_t place, uint64_t size,
+                   bool bury);
+
+    /* L2 has what `op` stored: its copy at `place` need not be uploaded any more. 0: it stays as a
+     * spilled copy; DS_UNCHANGED: there is no spill, the copy may be forgotten. */
+    int (*clean)(void *arg, const struct ds_tier_op *op, uint64_t place);
+};
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* l2_dir_scan.c - walks a directory of L2: list and gc. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/sys.h"
+#include "base/sys_file.h"
+#include "tier/l2_dir.h"
+
+/* Negative: the walk ends. */
+typedef int visit_fn(void *arg, struct ds_l2_call *call, int shard, const char *path,
+                     const char *name);
+
+static int walk_shard(struct ds_l2_dir *l2, struct ds_l2_call *call, unsigned number,
+                      visit_fn *visit, void *arg)
+{
+    const struct dirent *entry;
+    char path[sizeof("xx/") + sizeof(entry->d_name)];
+    DIR *stream;
+    int shard;
+    int fd;
+    int rc = ds_l2_dir_shard(l2, call, (uint8_t)number, false, &shard);
+
+    if (rc < 0) {
+        return rc == DS_ENOTFOUND ? 0 : rc;
+    }
+    fd = ds_sys_openat(shard, ".", O_RDONLY | O_DIRECTORY, 0); /* its own position */
+    stream = fd < 0 ? NULL : fdopendir(fd);
+    if (stream == NULL) {
+        rc = ds_l2_fail(call, DS_EIO, "cannot read directory %02x", number);
+        ds_sys_close(fd);
+        return rc;
+    }
+    while (rc == 0) {
+        errno = 0;
+        entry = readdir(stream);
+        if (entry == NULL) {
+            rc = errno == 0 ? 0 : ds_l2_fail(call, ds_l2_errno(errno), "cannot read directory");
+            break;
+        }
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            strcmp(entry->d_name, ".lock") != 0) {
+            (void)snprintf(path, sizeof(path), "%02x/%s", number, entry->d_name);
+            rc = ds_l2_go_on(call);
+            rc = rc < 0 ? rc : visit(arg, call, shard, path, entry->d_name);
+        }
+    }
+    (void)closedir(stream);
+    return rc;
+}
+
+static int walk(struct ds_l2 *l2, struct ds_l2_call *call, visit_fn *visit, void *arg)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < DS_L2_DIR_SHARDS && rc == 0; i++) {
+        rc = walk_shard((struct ds_l2_dir *)l2, call, i, visit, arg);
+    }
+    return rc;
+}
+
+static bool is_temp(const char *name)
+{
+    return strncmp(name, DS_L2_DIR_TEMP, sizeof(DS_L2_DIR_TEMP) - 1) == 0;
+}
+
+/* 0, or why nothing is to be said of the file: DS_ENOTFOUND (vanished meanwhile). */
+static int stored_size(int shard, const char *name, uint64_t *ret)
+{
+    struct stat st;
+
+    if (fstatat(shard, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        return ds_l2_errno(errno);
+    }
+    *ret = (uint64_t)st.st_size;
+    return S_ISREG(st.st_mode) ? 0 : DS_ENOTFOUND;
+}
+
+/* Its header, and whether it lies where its key says. */
+static int verified_head(struct ds_l2_call *call, int shard, const char *path, const char *name,
+                         struct ds_l2_head *ret)
+{
+    char own[DS_L2_NAME_MAX + 1];
+    char place[4];
+    int rc = ds_l2_dir_head(call, shard, name, NULL, 0, ret);
+
+    if (rc == 0) {
+        (void)ds_l2_name(ret->key, ret->key_size, own);
+        (void)snprintf(place, sizeof(place), "%02x/", ds_l2_shard(ret->key, ret->key_size));
+        rc = strcmp(own, name) == 0 && strncmp(place, path, 3) == 0 ? 0 : DS_ECORRUPT;
+    }
+    return rc;
+}
+
+/* --- list --- */
+
+struct lister {
+    ds_l2_each_fn *each;
+    void *arg;
+};
+
+static int list_one(void *arg, struct ds_l2_call *call, int shard, const char *path,
+                    const char *name)
+{
+    const struct lister *l = arg;
+    struct ds_l2_head h;
+    struct ds_l2_entry e = {.name = path};
+
+    if (is_temp(name) || stored_size(shard, name, &e.stored_size) < 0) {
+        return 0;
+    }
+    e.status = verified_head(call, shard, path, name, &h);
+    if (e.status == DS_ENOTFOUND) {
+        return 0; /* collected meanwhile */
+    }
+    if (e.status < 0 && e.status != DS_ECORRUPT && e.status != DS_EVERSION) {
+        return e.status;
+    }
+    if (e.status == 0) {
+        e.key = h.key;
+        e.key_size = h.key_size;
+        e.meta = h.meta;
+    }
+    return l->each(l->arg, &e);
+}
+
+int ds_l2_dir_list(struct ds_l2 *l2, struct ds_l2_call *call, ds_l2_each_fn *each, void *arg)
+{
+    struct lister l = {each, arg};
+
+    return walk(l2, call, list_one, &l);
+}
+
+/* --- gc --- */
+
+/* A temporary file goes when it is old and nobody has it locked: the writer of a large value may
+ * be at it for long. Its age is told by the file server's clock against ours, hence both. */
+static int collect_temp(struct ds_l2_call *call, int shard, const char *name, struct ds_l2_gc *gc)
+{
+    struct stat st;
+    int fd = ds_sys_openat(shard, name, O_RDONLY | O_NOFOLLOW, 0);
+    int rc = fd < 0 ? fd : ds_sys_fstat(fd, &st);
+
+    if (rc == 0 &&
+        gc->now_unix_ns - ((int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec) <
+            gc->unfinished_age_ns) {
+        rc = -EWOULDBLOCK;
+    }
+    rc = rc < 0 ? rc : ds_sys_try_lock(fd);
+    if (rc == 0) {
+        gc->unfinished++;
+        rc = gc->dry_run ? 0 : ds_sys_unlinkat(shard, name);
+    }
+    ds_sys_close(fd);
+    if (rc < 0 && rc != -EWOULDBLOCK && rc != -ENOENT) {
+        return ds_l2_fail(call, ds_l2_errno(-rc), "cannot remove %s: %s", name, strerror(-rc));
+    }
+    return 0;
+}
+
+static bool is_old(const struct ds_l2_meta *m, const struct ds_l2_gc *gc)
+{
+    int64_t since = (m->flags & DS_L2_TOMBSTONE) != 0 ? m->written_unix_ns : m->expiry_unix_ns;
+
+    return ds_l2_is_gone(m, gc->now_unix_ns) && gc->now_unix_ns - since >= gc->tombstone_age_ns;
+}
+
+/* Under the key's lock and after a second look: a put may have come in between. */
+static int collect_object(struct ds_l2_call *call, int shard, const char *name,
+                          const struct ds_l2_head *seen, struct ds_l2_gc *gc)
+{
+    struct ds_l2_head h;
+    int lock;
+    int rc = gc->dry_run ? 0 : ds_l2_dir_lock(call, shard, seen->key, seen->key_size, &lock);
+
+    if (rc == 0 && !gc->dry_run) {
+        rc = ds_l2_dir_head(call, shard, name, seen->key, seen->key_size, &h);
+        if (rc == 0 && h.meta.version == seen->meta.version) {
+            (void)ds_failpoint("l2.dir.gc.before_unlink");
+            rc = ds_sys_unlinkat(shard, name);
+            rc = rc < 0 ? ds_l2_fail(call, ds_l2_errno(-rc), "cannot remove %s", name) : 0;
+        }
+        ds_sys_close(lock);
+    }
+    if (rc == 0 && (seen->meta.flags & DS_L2_TOMBSTONE) != 0) {
+        gc->tombstones++;
+    } else if (rc == 0) {
+        gc->expired++;
+    }
+    return rc == DS_ENOTFOUND ? 0 : rc;
+}
+
+static int gc_one(void *arg, struct ds_l2_call *call, int shard, const char *path, const char *name)
+{
+    struct ds_l2_gc *gc = arg;
+    struct ds_l2_head h;
+    uint64_t size;
+    int rc;
+
+    if (is_temp(name)) {
+        return collect_temp(call, shard, name, gc);
+    }
+    if (stored_size(shard, name, &size) < 0) {
+        return 0;
+    }
+    rc = verified_head(call, shard, path, name, &h);
+    if (rc == DS_ENOTFOUND) {
+        return 0;
+    }
+    if (rc == 0 && is_old(&h.meta, gc)) {
+        return collect_object(call, shard, name, &h, gc);
+    }
+    if (rc < 0 && rc != DS_ECORRUPT && rc != DS_EVERSION) {
+        return rc;
+    }
+    gc->corrupt += rc == DS_ECORRUPT;
+    gc->objects++;
+    gc->bytes += size;
+    return 0;
+}
+
+int ds_l2_dir_gc(struct ds_l2 *l2, struct ds_l2_call *call, struct ds_l2_gc *gc)
+{
+    return walk(l2, call, gc_one, gc);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * l2_value.h - values between a span and stored chunks; every byte is read once.
+ *
+ * Ownership: none. Threads: any. Errors: as each function says; call->err is written.
+ */
+#ifndef DS_TIER_L2_VALUE_H
+#define DS_TIER_L2_VALUE_H
+
+#include "tier/l2_format.h"
+
+/* Chunk i of a value as it is stored, its CRC behind it: ds_l2_chunk_size() + 4 bytes into buf.
+ * DS_EIO: the span cannot be read. */
+DS_MUST_USE int ds_l2_chunk_make(struct ds_l2_call *call, const struct ds_l2_span *span,
+                                 uint64_t value_size, uint32_t head_crc, uint64_t i, uint8_t *buf);
+
+/* The same back: verified in buf, then written to the span. DS_ECORRUPT, DS_EIO, DS_ENOSPACE. */
+DS_MUST_USE int ds_l2_chunk_take(struct ds_l2_call *call, const struct ds_l2_span *span,
+                                 uint64_t value_size, uint32_t head_crc, uint64_t i,
+                                 const uint8_t *buf);
+
+/* Decodes a header that was read from `name` and compares its key. DS_ENOTFOUND: another key whose
+ * name has the same hash. DS_ECORRUPT, DS_EVERSION. */
+DS_MUST_USE int ds_l2_head_check(struct ds_l2_call *call, const char *name, const void *key,
+                                 uint32_t key_size, const uint8_t *buf, size_t size,
+                                 uint64_t object_size, struct ds_l2_head *ret);
+
+#endif

@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The owner's side. It decides where each record goes before anything is written: so the limit is
+ * kept at every moment, and a request that finds no room is refused at once.
+ *
+ * A place is  | segment number, low 24 bits | slot, 16 bits | offset / 64, 24 bits |
+ */
+#include "tier/slog.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "tier/slog_internal.h"
+#include "tier/slog_ring.h"
+
+#define OPEN_AGAIN_NS 1000000000 /* after the disk was full */
+
+ds_slog_at ds_slog_at_of(uint32_t slot, uint64_t number, uint64_t offset)
+{
+    return (number & 0xffffff) << 40 | (uint64_t)slot << 24 | offset / SLOG_UNIT;
+}
+
+struct slog_segment *ds_slog_find(const struct ds_slog *s, ds_slog_at at, uint32_t *ret_slot,
+                                  uint64_t *ret_offset)
+{
+    uint32_t slot = (uint32_t)(at >> 24) & 0xffff;
+    uint64_t offset = (at & 0xffffff) * SLOG_UNIT;
+    struct slog_segment *g = slot < s->n_slots ? &s->segments[slot] : NULL;
+
+    if (g == NULL || g->state == SEG_FREE || (g->number & 0xffffff) != at >> 40 ||
+        offset < SLOG_BLOCK || offset >= g->end) {
+        return NULL;
+    }
+    *ret_slot = slot;
+    *ret_offset = offset;
+    return g;
+}
+
+struct slog_op *ds_slog_op_new(enum slog_op_type type, const void *key, size_t key_size)
+{
+    struct slog_op *op = ds_zalloc(sizeof(*op) + key_size, "slog operation");
+
+    if (op != NULL) {
+        op->type = type;
+        op->head.key_size = (uint16_t)key_size;
+        if (key_size > 0) {
+            memcpy(op->key, key, key_size);
+        }
+    }
+    return op;
+}
+
+uint64_t ds_slog_value_max(const struct ds_slog *s, size_t key_size)
+{
+    uint64_t fixed = SLOG_BLOCK * 3 + 2 * SLOG_UNIT + slog_summary_size(key_size) +
+                     slog_record_size(key_size, 0) + slog_crcs_size(s->segment_size);
+
+    return s->segment_size > fixed ? s->segment_size - fixed : 0;
+}
+
+static bool fits(const struct ds_slog *s, const struct slog_segment *g, uint64_t size,
+                 uint64_t summary)
+{
+    return ds_align_up(g->end + size, SLOG_BLOCK) + SLOG_BLOCK + g->summary + summary +
+               sizeof(struct slog_trailer) <=
+           s->segment_size;
+}
+
+static void close_stream(struct ds_slog *s, int stream, struct slog_op *op)
+{
+    struct slog_segment *g = &s->segments[s->open[stream]];
+
+    op->stream = (uint8_t)stream;
+    op->slot = (uint32_t)s->open[stream];
+    op->number = g->number;
+    g->state = SEG_SEALED;
+    s->open[stream] = -1;
+    slog_push(&s->to_write, op);
+}
+
+static int open_stream(struct ds_slog *s, int stream, struct slog_op *op)
+{
+    uint32_t slot = 0;
+    struct slog_segment *g;
+
+    while (s->segments[slot].state != SEG_FREE) {
+        slot++;
+    }
+    g = &s->segments[slot];
+    *g = (struct slog_segment){.state = SEG_OPEN,
+                               .number = s->next_number++,
+                               .end = SLOG_BLOCK,
+                               .put_lsn_min = UINT64_MAX,
+                               .lsn_max = s->next_lsn,
+                               .fd = -1};
+    op->stream = (uint8_t)stream;
+    op->slot = slot;
+    op->number = g->number;
+    op->head.lsn = s->next_lsn;
+    s->open[stream] = (int32_t)slot;
+    s->n_used++;
+    slog_push(&s->to_write, op);
+    return 0;
+}
+
+/* A stream with room for the record. */
+static int make_room(struct ds_slog *s, int stream, uint64_t size, uint64_t summary)
+{
+    struct slog_segment *g = s->open[stream] >= 0 ? &s->segments[s->open[stream]] : NULL;
+    struct slog_op *seal;
+    struct slog_op *open;
+
+    if (g != NULL && fits(s, g, size, summary)) {
+        return 0;
+    }
+    if (ds_slog_room(s, stream) == 0 || ds_monotonic_ns() < s->no_open_before_ns) {
+        return DS_ENOSPACE;
+    }
+    seal = ds_slog_op_new(OP_SEAL, NULL, 0);
+    open = ds_slog_op_new(OP_OPEN, NULL, 0);
+    if (seal == NULL || open == NULL) {
+        ds_free(seal);
+        ds_free(open);
+        return DS_ENOMEM;
+    }
+    if (g != NULL) {
+        close_stream(s, stream, seal);
+    } else {
+        ds_free(seal);
+    }
+    return open_stream(s, stream, open);
+}
+
+/* Gives the record its place and queues it. */
+int ds_slog_place(struct ds_slog *s, int stream, struct slog_op *op)
+{
+    uint64_t size = slog_record_size(op->head.key_size, op->head.value_size);
+    uint64_t summary = slog_summary_size(op->head.key_size);
+    struct slog_segment *g;
+    int rc = make_room(s, stream, size, summary);
+
+    if (rc < 0) {
+        return rc;
+    }
+    g = &s->segments[s->open[stream]];
+    op->stream = (uint8_t)stream;
+    op->slot = (uint32_t)s->open[stream];
+    op->number = g->number;
+    op->offset = g->end;
+    g->pending++;
+    g->end += size;
+    g->summary += summary;
+    g->lsn_max = ds_max_u64(g->lsn_max, op->head.lsn);
+    if (op->head.type == SLOG_PUT) {
+        g->live += size;
+        g->put_lsn_min = ds_min_u64(g->put_lsn_min, op->head.lsn);
+    } else {
+        g->keep += size;
+        g->keepers = true;
+    }
+    *(stream == STREAM_GC ? &s->stats.gc_bytes : &s->stats.put_bytes) += size;
+    slog_push(&s->to_write, op);
+    return 0;
+}
+
+static int submit(struct ds_slog *s, struct slog_op *op, enum slog_type type, bool durable,
+                  uint64_t cookie)
+{
+    int rc;
+
+    op->head.type = (uint8_t)type;
+    op->head.lsn = op->head.flags_lsn = s->next_lsn;
+    op->durable = durable;
+    op->cookie = cookie;
+    rc = s->stopped_told ? DS_EIO : ds_slog_place(s, STREAM_PUT, op);
+    if (rc < 0) {
+        ds_free(op);
+        if (!s->polling) { /* not from a callback of the cleaner */
+            ds_slog_gc_step(s);
+            ds_slog_flush(s);
+        }
+        return rc;
+    }
+    s->next_lsn++;
+    s->stats.queued++;
+    return 0;
+}
+
+static bool key_ok(const void *key, size_t key_size)
+{
+    return key != NULL && key_size > 0 && key_size <= DS_SLOG_KEY_MAX;
+}
+
+int ds_slog_put(struct ds_slog *s, const struct ds_slog_item *item, bool durable)
+{
+    struct slog_op *op;
+
+    if (!key_ok(item->key, item->key_size) || item->size > s->config.data_size ||
+        item->offset > s->config.data_size - item->size ||
+        item->size > ds_slog_value_max(s, item->key_size)) {
+        return DS_EINVAL;
+    }
+    op = ds_slog_op_new(OP_PUT, item->key, item->key_size);
+    if (op == NULL) {
+        return DS_ENOMEM;
+    }
+    op->head.version = item->version;
+    op->head.expiry_unix_ns = item->expiry_unix_ns;
+    op->head.value_size = item->size;
+    op->head.flags = item->flags;
+    op->head.mode = item->mode;
+    op->head.kind = item->kind;
+    op->data_offset = item->offset;
+    return submit(s, op, SLOG_PUT, durable, item->cookie);
+}
+
+int ds_slog_tombstone(struct ds_slog *s, const void *key, size_t key_size, bool durable,
+                      uint64_t cookie)
+{
+    struct slog_op *op = key_ok(key, key_size) ? ds_slog_op_new(OP_TOMBSTONE, key, key_size) : NULL;
+
+    return op != NULL              ? submit(s, op, SLOG_TOMBSTONE, durable, cookie)
+           : key_ok(key, key_size) ? DS_ENOMEM
+                                   : DS_EINVAL;
+}
+
+int ds_slog_note(struct ds_slog *s, ds_slog_at at, const void *key, size_t key_size, uint16_t flags,
+                 bool durable, uint64_t cookie)
+{
+    uint32_t slot;
+    uint64_t offset;
+    struct slog_op *op;
+
+    if (!key_ok(key, key_size)) {
+        return DS_EINVAL;
+    }
+    if (ds_slog_find(s, at, &slot, &offset) == NULL) {
+        return DS_ENOTFOUND;
+    }
+    op = ds_slog_op_new(OP_NOTE, key, key_size);
+    if (op == NULL) {
+        return DS_ENOMEM;
+    }
+    op->head.version = at;
+    op->head.flags = flags;
+    return submit(s, op, SLOG_NOTE, durable, cookie);
+}
+
+/* Small ones need no thread. */
+static void begin_get(struct ds_slog *s, struct slog_op *op)
+{
+    uint64_t size = slog_record_size(op->head.key_size, op->head.value_size);
+    uint64_t from = op->offset / SLOG_BLOCK * SLOG_BLOCK;
+    uint64_t to = ds_align_up(op->offset + size, SLOG_BLOCK);
+
+    from = s->direct ? from : op->offset;
+    to = s->direct ? to : op->offset + size;
+    if (s->ring == NULL || size > SLOG_RING_BYTES_MAX || op->offset + size > s->segment_size ||
+        !ds_slog_ring_read(s->ring, op, s->segments[op->slot].fd, from, to - from)) {
+        slog_push(&s->to_read, op);
+    }
+}
+
+/* What the ring has read; a thread tries again where that was not all. */
+static void reap(struct ds_slog *s)
+{
+    struct slog_op *op;
+    uint8_t *bytes;
+    ssize_t n;
+
+    while (s->ring != NULL && (op = ds_slog_ring_reap(s->ring, &bytes, &n)) != NULL) {
+        uint64_t size = slog_record_size(op->head.key_size, op->head.value_size);
+        uint64_t skip = s->direct ? op->offset % SLOG_BLOCK : 0;
+
+        if (n >= 0 && (uint64_t)n >= skip + size) {
+            op->rc = ds_slog_take_record(s, op, bytes + skip, size);
+            s->corrupt_read += op->rc == DS_ECORRUPT;
+            slog_push(&s->ready, op);
+        } else {
+            slog_push(&s->to_read, op);
+        }
+        ds_slog_ring_release(s->ring, op);
+    }
+}
+
+int ds_slog_get(struct ds_slog *s, ds_slog_at at, uint64_t size, const void *key, size_t key_size,
+                uint64_t version, uint64_t offset, uint64_t cookie)
+{
+    uint32_t slot;
+    uint64_t place;
+    struct slog_segment *g = ds_slog_find(s, at, &slot, &place);
+    struct slog_op *op;
+
+    if (!key_ok(key, key_size) || size > s->config.data_size ||
+        offset > s->config.data_size - size) {
+        return DS_EINVAL;
+    }
+    if (g == NULL) {
+        return DS_ENOTFOUND;
+    }
+    op = ds_slog_op_new(OP_GET, key, key_size);
+    if (op == NULL) {
+        return DS_ENOMEM;
+    }
+    op->slot = slot;
+    op->number = g->number;
+    op->offset = place;
+    op->head.type = SLOG_PUT;
+    op->head.value_size = size;
+    op->head.version = version;
+    op->data_offset = offset;
+    op->cookie = cookie;
+    g->reads++;
+    s->stats.queued++;
+    begin_get(s, op);
+    return 0;
+}
+
+void ds_slog_dead(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t size)
+{
+    uint32_t slot;
+    uint64_t offset;
+    struct slog_segment *g = ds_slog_find(s, at, &slot, &offset);
+    uint64_t bytes = slog_record_size(key_size, size);
+
+    if (g != NULL) {
+        uint64_t half = s->segment_size / 2;
+        bool crosses = (g->live > half) != (g->live - bytes > half) || g->live == bytes;
+
+        DS_ASSERT(g->live >= bytes);
+        g->live -= bytes;
+        if (crosses && g->state == SEG_SEALED && !s->gc.active) {
+            ds_slog_wake_at(s, 1); /* it may be worth cleaning */
+        }
+    }
+}
+
+void ds_slog_wake_at(struct ds_slog *s, int64_t ns)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    if (ns <= 1) {
+        ds_slog_signal(s);
+    } else if (s->wake_ns == 0 || ns < s->wake_ns) {
+        s->wake_ns = ns;
+        ds_slog_threads_start(s);
+        (void)pthread_cond_signal(&s->write_work);
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+void ds_slog_flush(struct ds_slog *s)
+{
+    if (s->ring != NULL) {
+        ds_slog_ring_submit(s->ring);
+    }
+    if (s->to_write.first == NULL && s->to_read.first == NULL) {
+        return;
+    }
+    (void)pthread_mutex_lock(&s->lock);
+    slog_append(&s->write_queue, &s->to_write);
+    slog_append(&s->read_queue, &s->to_read);
+    ds_slog_threads_start(s);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+int ds_slog_fd(const struct ds_slog *s)
+{
+    return s->event_fd;
+}
+
+/* A segment could not be made: the next record tries another one, after a while. */
+static void opened(struct ds_slog *s, const struct slog_op *op)
+{
+    struct slog_segment *g = &s->segments[op->slot];
+
+    if (op->rc == 0) {
+        return;
+    }
+    s->no_open_before_ns = ds_monotonic_ns() + OPEN_AGAIN_NS;
+    if (s->open[op->stream] == (int32_t)op->slot && g->number == op->number) {
+        s->open[op->stream] = -1;
+    }
+    g->state = SEG_FREE; /* the operations behind fail one by one */
+    s->n_used--;
+}
+
+/* The record is there; or its space is dead, when it could not be written. */
+static void settle(struct ds_slog *s, const struct slog_op *op)
+{
+    struct slog_segment *g = &s->segments[op->slot];
+    uint64_t size = slog_record_size(op->head.key_size, op->head.value_size);
+
+    if (g->state != SEG_FREE && g->number == op->number) {
+        g->pending--;
+        *(op->head.type == SLOG_PUT ? &g->live : &g->keep) -= op->rc < 0 ? size : 0;
+    }
+}
+
+static enum ds_slog_event_type count(struct ds_slog *s, const struct slog_op *op)
+{
+    switch (op->type) {
+    case OP_PUT:
+        s->stats.puts++;
+        return DS_SLOG_PUT_DONE;
+    case OP_TOMBSTONE:
+        s->stats.tombstones++;
+        return DS_SLOG_TOMBSTONE_DONE;
+    case OP_NOTE:
+        s->stats.notes++;
+        return DS_SLOG_NOTE_DONE;
+    default:
+        s->stats.gets++;
+        s->stats.get_bytes += op->rc == 0 ? op->head.value_size : 0;
+        return DS_SLOG_GET_DONE;
+    }
+}
+
+/* true: *ret is an event for the user. */
+static bool finish(struct ds_slog *s, struct slog_op *op, struct ds_slog_event *ret)
+{
+    switch (op->type) {
+    case OP_OPEN:
+        opened(s, op);
+        return false;
+    case OP_SEAL:
+        return false;
+    case OP_MOVE:
+        settle(s, op);
+        ds_slog_gc_done(s, op);
+        return false;
+    case OP_SUMMARY:
+    case OP_FREE:
+        ds_slog_gc_done(s, op);
+        return false;
+    case OP_GET:
+        s->segments[op->slot].reads--;
+        break;
+    default:
+        settle(s, op);
+        break;
+    }
+    s->stats.queued--;
+    *ret = (struct ds_slog_event){.type = count(s, op),
+                                  .rc = op->rc,
+                                  .cookie = op->cookie,
+                                  .at = op->type == OP_PUT && op->rc == 0
+                                            ? ds_slog_at_of(op->slot, op->number, op->offset)
+                                            : 0};
+    return true;
+}
+
+size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
+{
+    size_t n = 0;
+    uint64_t count_read;
+    bool stopped;
+    struct slog_op *op;
+
+    (void)pthread_mutex_lock(&s->lock);
+    if (s->signalled || s->ring != NULL) {
+        (void)!read(s->event_fd, &count_read, sizeof(count_read));
+        s->signalled = false;
+    }
+    slog_append(&s->ready, &s->done);
+    stopped = s->stopped;
+    (void)pthread_mutex_unlock(&s->lock);
+    if (stopped && !s->stopped_told && n < max) {
+        s->stopped_told = true;
+        ret[n++] = (struct ds_slog_event){.type = DS_SLOG_ERROR, .rc = DS_EIO};
+    }
+    s->polling = true;
+    reap(s);
+    while (n < max && (op = slog_pop(&s->ready)) != NULL) {
+        n += finish(s, op, &ret[n]);
+        ds_free(op);
+    }
+    if (s->ready.first != NULL) {
+        ds_slog_wake_at(s, 1);
+    }
+    ds_slog_gc_step(s);
+    s->polling = false;
+    ds_slog_flush(s);
+    return n;
+}
+
+void ds_slog_stats(const struct ds_slog *s, struct ds_slog_stats *ret)
+{
+    struct ds_slog *t = (struct ds_slog *)(uintptr_t)s; /* the lock is not part of the state */
+
+    *ret = s->stats;
+    ret->size_limit = s->config.size_limit;
+    ret->segment_size = s->segment_size;
+    ret->segments = s->n_used;
+    ret->segments_max = s->segments_max;
+    ret->direct = s->direct;
+    ret->uring = s->ring != NULL;
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        const struct slog_segment *g = &s->segments[i];
+
+        if (g->state != SEG_FREE) {
+            ret->live_bytes += g->live;
+            ret->dead_bytes += g->end - SLOG_BLOCK - g->live;
+        }
+    }
+    (void)pthread_mutex_lock(&t->lock);
+    ret->syncs = s->syncs;
+    ret->io_errors = s->io_errors;
+    ret->corrupt = s->corrupt + s->corrupt_read;
+    ret->stopped = s->stopped;
+    (void)pthread_mutex_unlock(&t->lock);
+}

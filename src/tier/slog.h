@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * slog.h - segment log: a log-structured store of records on a local directory, used as SSD spill
+ * and as write-back journal.
+ *
+ * After Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File System"
+ * (1992): records are appended to segments of one size; a full segment is sealed by a summary of
+ * its records; the cleaner copies what still lives out of the emptiest segments and unlinks them.
+ * The index is the owner's: it keeps the place (ds_slog_at) of each record it cares for.
+ *
+ * Order is by LSN, a counter that goes on after a restart: the newest put of a key counts unless a
+ * tombstone of the key is newer. Bytes are checked by CRC-32C at every read: what was changed on
+ * the disk is DS_ECORRUPT, never wrong bytes.
+ *
+ * Ownership: keys are copied, values are read from and written into `data_fd` by system calls.
+ * Threads: one owner calls everything; calls after ds_slog_open(), _recover() and _adopt() do not
+ * touch the disk. A writer thread and up to `threads` - 1 readers do, started when there is work.
+ * Errors: DS_EINVAL, DS_ENOMEM, DS_ENOSPACE (limit or disk full), DS_EIO, DS_ECORRUPT,
+ * DS_ENOTFOUND (a place that was cleaned), DS_EAGAIN (another process has the directory).
+ */
+#ifndef DS_TIER_SLOG_H
+#define DS_TIER_SLOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/base.h"
+
+typedef uint64_t ds_slog_at; /* the place of a record; 0: none */
+
+#define DS_SLOG_KEY_MAX 4096u
+#define DS_SLOG_SEGMENTS_MIN 8u
+
+struct ds_slog;
+
+struct ds_slog_config {
+    const char *directory; /* made if missing, mode 0700 */
+    uint64_t size_limit;   /* bytes; the files never use more, cleaning included */
+    uint64_t segment_size; /* bytes, a multiple of 4096, at most 1 GiB; 0: chosen from the limit */
+    unsigned threads;      /* 0: 4 */
+    bool try_uring;        /* small gets by io_uring where it works */
+    bool direct;           /* O_DIRECT where it works */
+    int data_fd;           /* where values are; not closed here */
+    uint64_t data_size;    /* bytes of it */
+    uint64_t gc_bytes_per_s; /* what cleaning may copy while there is room; 0: no cap */
+
+    /* Called by ds_slog_poll(). Whether the owner's record of the key is at this place, and the
+     * flags it has now: those are written into the copy. */
+    bool (*is_live)(void *arg, const void *key, size_t key_size, ds_slog_at at, uint16_t *flags);
+
+    /* The record was copied, with `flags`. true: the owner refers to `to` from now on; it repeats
+     * ds_slog_note() if flags have changed meanwhile. false: the record died. to == 0: it could not
+     * be read (it is lost) or written (it stays at `from`, with rc other than DS_ECORRUPT). */
+    bool (*moved)(void *arg, const void *key, size_t key_size, ds_slog_at from, ds_slog_at to,
+                  uint16_t flags, int rc);
+    void *arg;
+};
+
+struct ds_slog_item {
+    const void *key;
+    uint32_t key_size;
+    uint64_t version;
+    int64_t expiry_unix_ns;
+    uint8_t mode, kind;
+    uint16_t flags;
+    uint64_t offset, size; /* the value in data_fd; it must not change before PUT_DONE */
+    uint64_t cookie;
+};
+
+/* What recovery found; valid during the call. */
+struct ds_slog_entry {
+    const void *key;
+    uint32_t key_size;
+    uint8_t mode, kind;
+    uint16_t flags;
+    uint64_t version;
+    int64_t expiry_unix_ns;
+    uint64_t size;
+    uint64_t lsn;
+    ds_slog_at at;
+};
+
+enum ds_slog_event_type {
+    DS_SLOG_PUT_DONE = 1,   /* rc 0: at */
+    DS_SLOG_TOMBSTONE_DONE, /* rc 0: written; durable if that was asked */
+    DS_SLOG_NOTE_DONE,
+    DS_SLOG_GET_DONE, /* rc 0: the value is in data_fd; else nothing unverified was written there */
+    DS_SLOG_ERROR,    /* rc: the disk is not written any more */
+};
+
+struct ds_slog_event {
+    enum ds_slog_event_type type;
+    int rc;
+    uint64_t cookie;
+    ds_slog_at at;
+};
+
+struct ds_slog_stats {
+    uint64_t size_limit, segment_size, segments, segments_max; /* segments * size = bytes used */
+    uint64_t live_bytes, dead_bytes;                           /* of records */
+    uint64_t put_bytes, gc_bytes; /* written; amplification = 1+gc/put */
+    uint64_t puts, tombstones, notes, gets, get_bytes, moves, segments_freed;
+    uint64_t syncs, corrupt, io_errors;
+    uint64_t queued; /* requests without their event */
+    bool stopped;    /* writing has ended after errors */
+    bool uring, direct;
+};
+
+/* `err` gets a sentence that says what to do. */
+DS_MUST_USE int ds_slog_open(const struct ds_slog_config *config, char *err, size_t err_size,
+                             struct ds_slog **ret);
+
+/* Exactly one of the two ways to begin, before anything else:
+ * 1. ds_slog_recover(): calls `each` for the newest record of every key that no tombstone covers.
+ *    The owner calls ds_slog_dead() for those it does not want, after the call.
+ * 2. ds_slog_adopt() for each place that the owner still knows, then ds_slog_adopted(): what is not
+ *    adopted is dead. DS_ENOTFOUND: there is no such place (any more). */
+DS_MUST_USE int ds_slog_recover(struct ds_slog *s,
+                                void (*each)(void *arg, const struct ds_slog_entry *e), void *arg);
+DS_MUST_USE int ds_slog_adopt(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t size);
+void ds_slog_adopted(struct ds_slog *s);
+
+/* The largest value that a record can hold with a key of that size. */
+uint64_t ds_slog_value_max(const struct ds_slog *s, size_t key_size);
+
+/* Requests. 0: an event with the cookie will come. Other: nothing was begun. A durable one is
+ * answered after a sync (many share one); others after the write, and are synced within a second.
+ */
+DS_MUST_USE int ds_slog_put(struct ds_slog *s, const struct ds_slog_item *item, bool durable);
+DS_MUST_USE int ds_slog_tombstone(struct ds_slog *s, const void *key, size_t key_size, bool durable,
+                                  uint64_t cookie);
+
+/* New flags for the key's newest record, which is at `at`; they survive a restart. */
+DS_MUST_USE int ds_slog_note(struct ds_slog *s, ds_slog_at at, const void *key, size_t key_size,
+                             uint16_t flags, bool durable, uint64_t cookie);
+
+/* Reads the value into data_fd at `offset`, after verifying that the record has this key, version
+ * and size. Values over 1 MiB are written there in pieces, each verified first. */
+DS_MUST_USE int ds_slog_get(struct ds_slog *s, ds_slog_at at, uint64_t size, const void *key,
+                            size_t key_size, uint64_t version, uint64_t offset, uint64_t cookie);
+
+/* The owner does not refer to this record any more. O(1). */
+void ds_slog_dead(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t size);
+
+/* Hands what was requested to the threads; ds_slog_poll() does it too. */
+void ds_slog_flush(struct ds_slog *s);
+
+/* Readable when ds_slog_poll() has something to do. */
+int ds_slog_fd(const struct ds_slog *s);
+size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max);
+void ds_slog_stats(const struct ds_slog *s, struct ds_slog_stats *ret);
+
+/* Waits for what is under way (its events are lost). clean: syncs and seals, so that the next open
+ * reads summaries only. NULL is a no-op; returns NULL. */
+struct ds_slog *ds_slog_close(struct ds_slog *s, bool clean);
+
+#endif

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The cleaner, a state machine of the owner: choose a segment, have its summary read, copy what
+ * lives (the writer does), sync, unlink. One segment at a time. The victim is the one with the best
+ * ratio of benefit to cost, (1 - u) * age / (1 + u), where u is the part that lives: Rosenblum and
+ * Ousterhout (1992), section 3.6.
+ *
+ * Copies keep their LSN, so a copy and its original mean the same. A tombstone is copied while a
+ * dead put older than it may still lie in another segment: without it that put would come back.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "tier/slog_internal.h"
+
+#define MOVING_BYTES_MAX (2u << 20) /* queued copies: a put waits for no more than these */
+#define ENTRIES_PER_STEP 256
+#define AGAIN_NS 1000000000 /* after a failure */
+
+/* Segments that a stream may still make: the last one is the cleaner's. */
+uint32_t ds_slog_room(const struct ds_slog *s, int stream)
+{
+    uint32_t reserve = stream == STREAM_GC ? 0 : 1;
+
+    return s->n_used + reserve < s->segments_max ? s->segments_max - reserve - s->n_used : 0;
+}
+
+static bool tight(const struct ds_slog *s)
+{
+    return ds_slog_room(s, STREAM_PUT) <= s->segments_max / 8;
+}
+
+/* Whether a dead put older than this may lie in a segment other than `except`. */
+static bool covers_something(const struct ds_slog *s, uint32_t except, uint64_t lsn)
+{
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        const struct slog_segment *g = &s->segments[i];
+
+        if (g->state != SEG_FREE && i != except && g->put_lsn_min < lsn &&
+            g->end - SLOG_BLOCK > g->live + g->keep) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* About how much of a segment must be copied. */
+static uint64_t stays_of(const struct ds_slog *s, uint32_t slot)
+{
+    const struct slog_segment *g = &s->segments[slot];
+
+    return g->live + (g->keep > 0 && covers_something(s, slot, g->lsn_max) ? g->keep : 0);
+}
+
+static double score(const struct ds_slog *s, uint32_t slot, uint64_t stays)
+{
+    double u = (double)stays / (double)s->segment_size;
+    double age = (double)(s->next_lsn - ds_min_u64(s->segments[slot].lsn_max, s->next_lsn)) + 1;
+
+    return (1 - u) * age / (1 + u);
+}
+
+/* Whether cleaning it is worth the copies (half of it while there is room, an eighth if not), and
+ * the copies have a place. */
+static bool worth(const struct ds_slog *s, uint32_t slot, uint64_t stays)
+{
+    const struct slog_segment *g = &s->segments[slot];
+    const struct slog_segment *to =
+        s->open[STREAM_GC] >= 0 ? &s->segments[s->open[STREAM_GC]] : NULL;
+    bool place =
+        ds_slog_room(s, STREAM_GC) > 0 ||
+        (to != NULL && to->end + to->summary + stays * 2 + 4 * SLOG_BLOCK <= s->segment_size);
+
+    return stays <= (tight(s) ? s->segment_size / 8 * 7 : s->segment_size / 2) &&
+           stays + SLOG_BLOCK < g->end && (place || stays == 0);
+}
+
+static bool pick(const struct ds_slog *s, uint32_t *ret)
+{
+    double best = 0;
+
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        const struct slog_segment *g = &s->segments[i];
+        uint64_t stays;
+
+        if (g->state != SEG_SEALED || g->pending > 0) {
+            continue;
+        }
+        if (g->live == 0 && !g->keepers) {
+            *ret = i; /* nothing to copy */
+            return true;
+        }
+        stays = stays_of(s, i);
+        if (worth(s, i, stays) && score(s, i, stays) > best) {
+            best = score(s, i, stays);
+            *ret = i;
+        }
+    }
+    return best > 0;
+}
+
+static bool queue(struct ds_slog *s, enum slog_op_type type, struct slog_ops *list)
+{
+    struct slog_op *op = ds_slog_op_new(type, NULL, 0);
+
+    if (op == NULL) {
+        return false;
+    }
+    op->slot = s->gc.slot;
+    op->number = s->segments[s->gc.slot].number;
+    slog_push(list, op);
+    return true;
+}
+
+static void give_up(struct ds_slog *s)
+{
+    s->segments[s->gc.slot].state = SEG_SEALED;
+    ds_free(s->gc.summary);
+    s->gc = (struct slog_gc){.not_before_ns = ds_monotonic_ns() + AGAIN_NS,
+                             .tokens = s->gc.tokens,
+                             .refilled_ns = s->gc.refilled_ns};
+    ds_slog_wake_at(s, s->gc.not_before_ns);
+}
+
+static void begin(struct ds_slog *s, uint32_t slot)
+{
+    struct slog_segment *g = &s->segments[slot];
+
+    g->state = SEG_CLEANING;
+    s->gc.active = true;
+    s->gc.freeing = false;
+    s->gc.rc = 0;
+    s->gc.slot = slot;
+    s->gc.summary = NULL;
+    s->gc.summary_size = s->gc.at = 0;
+    s->gc.moving = s->gc.moving_bytes = 0;
+    if (g->live == 0 && !g->keepers) {
+        s->gc.summary = ds_zalloc(1, "slog summary"); /* none is needed */
+        if (s->gc.summary == NULL) {
+            give_up(s);
+        }
+    } else if (queue(s, OP_SUMMARY, &s->to_read)) {
+        g->reads++;
+    } else {
+        give_up(s);
+    }
+}
+
+static bool stays(struct ds_slog *s, struct slog_head *h, const uint8_t *key, ds_slog_at at)
+{
+    uint16_t flags = h->flags;
+    uint32_t slot = 0;
+    uint64_t offset;
+
+    switch (h->type) {
+    case SLOG_PUT:
+        if (!s->config.is_live(s->config.arg, key, h->key_size, at, &flags)) {
+            return false;
+        }
+        h->flags = flags;
+        h->flags_lsn = s->next_lsn - 1;
+        return true;
+    case SLOG_TOMBSTONE:
+        return covers_something(s, s->gc.slot, h->lsn);
+    default: /* a note: its target's copy will have the flags */
+        return ds_slog_find(s, h->version, &slot, &offset) != NULL && slot != s->gc.slot &&
+               s->config.is_live(s->config.arg, key, h->key_size, h->version, &flags);
+    }
+}
+
+static bool copy(struct ds_slog *s, const struct slog_head *h, const uint8_t *key, uint64_t offset)
+{
+    uint64_t size = slog_record_size(h->key_size, h->value_size);
+    struct slog_op *op = ds_slog_op_new(OP_MOVE, key, h->key_size);
+
+    if (op == NULL) {
+        return false;
+    }
+    op->head = *h;
+    op->from_slot = s->gc.slot;
+    op->from_number = s->segments[s->gc.slot].number;
+    op->from_offset = offset;
+    if (ds_slog_place(s, STREAM_GC, op) < 0) {
+        ds_free(op);
+        return false;
+    }
+    s->gc.moving++;
+    s->gc.moving_bytes += size;
+    s->gc.tokens -= (int64_t)size;
+    return true;
+}
+
+/* The cap does not hold when puts wait for room. */
+static bool may_copy(struct ds_slog *s)
+{
+    int64_t now = ds_monotonic_ns();
+    int64_t rate = (int64_t)ds_min_u64(s->config.gc_bytes_per_s, INT64_MAX / 4);
+
+    if (rate == 0 || ds_slog_room(s, STREAM_PUT) == 0) {
+        s->gc.tokens = 0;
+        return true;
+    }
+    s->gc.tokens += (int64_t)((double)(now - s->gc.refilled_ns) * (double)rate / 1e9);
+    s->gc.tokens = s->gc.tokens > rate / 10 ? rate / 10 : s->gc.tokens;
+    s->gc.refilled_ns = now;
+    if (s->gc.tokens >= 0) {
+        return true;
+    }
+    ds_slog_wake_at(s, now + (int64_t)((double)-s->gc.tokens * 1e9 / (double)rate) + 1000000);
+    return false;
+}
+
+static void copy_some(struct ds_slog *s)
+{
+    struct slog_gc *gc = &s->gc;
+    struct slog_segment *g = &s->segments[gc->slot];
+
+    for (int n = 0; gc->at < gc->summary_size && gc->rc == 0; n++) {
+        struct slog_head h;
+        const uint8_t *key;
+        uint64_t offset;
+        uint64_t size =
+            ds_slog_summary_next(gc->summary + gc->at, gc->summary_size - gc->at, g->end, &h, &key);
+
+        if (gc->moving_bytes >= MOVING_BYTES_MAX || !may_copy(s)) {
+            return;
+        }
+        if (n == ENTRIES_PER_STEP) {
+            ds_slog_wake_at(s, 1);
+            return;
+        }
+        if (size == 0) {
+            gc->rc = DS_ECORRUPT;
+            return;
+        }
+        offset = (uint64_t)h.magic * SLOG_UNIT;
+        if (stays(s, &h, key, ds_slog_at_of(gc->slot, g->number, offset)) &&
+            !copy(s, &h, key, offset)) {
+            gc->rc = DS_ENOSPACE;
+            return;
+        }
+        gc->at += size;
+    }
+}
+
+void ds_slog_gc_step(struct ds_slog *s)
+{
+    struct slog_gc *gc = &s->gc;
+    uint32_t slot = 0;
+
+    if (!gc->active) {
+        if (!s->began || s->stopped_told || ds_monotonic_ns() < gc->not_before_ns ||
+            !pick(s, &slot)) {
+            return;
+        }
+        begin(s, slot);
+    }
+    if (!gc->active || gc->summary == NULL || gc->freeing) {
+        return;
+    }
+    copy_some(s);
+    if (gc->moving > 0) {
+        return;
+    }
+    if (gc->rc < 0) {
+        give_up(s);
+    } else if (gc->at == gc->summary_size && s->segments[gc->slot].reads == 0) {
+        gc->freeing = queue(s, OP_FREE, &s->to_write);
+        if (!gc->freeing) {
+            give_up(s);
+        }
+    }
+}
+
+static void moved(struct ds_slog *s, struct slog_op *op)
+{
+    uint64_t size = slog_record_size(op->head.key_size, op->head.value_size);
+    ds_slog_at from = ds_slog_at_of(op->from_slot, op->from_number, op->from_offset);
+    ds_slog_at to = op->rc == 0 ? ds_slog_at_of(op->slot, op->number, op->offset) : 0;
+
+    s->gc.moving--;
+    s->gc.moving_bytes -= size;
+    if (op->rc < 0 && op->rc != DS_ECORRUPT) {
+        s->gc.rc = op->rc; /* the segment stays */
+    }
+    if (op->head.type != SLOG_PUT || (op->rc < 0 && op->rc != DS_ECORRUPT)) {
+        return;
+    }
+    s->stats.moves += op->rc == 0;
+    if (s->config.moved(s->config.arg, op->key, op->head.key_size, from, to, op->head.flags,
+                        op->rc)) {
+        ds_slog_dead(s, from, op->head.key_size, op->head.value_size);
+    } else if (to != 0) {
+        ds_slog_dead(s, to, op->head.key_size, op->head.value_size);
+    }
+}
+
+void ds_slog_gc_done(struct ds_slog *s, struct slog_op *op)
+{
+    struct slog_segment *g = &s->segments[op->slot];
+
+    switch (op->type) {
+    case OP_MOVE:
+        moved(s, op);
+        break;
+    case OP_SUMMARY:
+        g->reads--;
+        s->gc.rc = op->rc;
+        s->gc.summary = op->summary != NULL ? op->summary : ds_zalloc(1, "slog summary");
+        s->gc.summary_size = op->summary_size;
+        s->gc.rc = s->gc.summary == NULL ? DS_ENOMEM : s->gc.rc;
+        if (s->gc.rc < 0) {
+            give_up(s);
+        }
+        break;
+    default: /* OP_FREE */
+        if (op->rc < 0) {
+            give_up(s);
+            break;
+        }
+        ds_free(s->gc.summary);
+        s->gc.summary = NULL;
+        s->gc.active = false;
+        g->state = SEG_FREE;
+        s->n_used--;
+        s->stats.segments_freed++;
+        break;
+    }
+}

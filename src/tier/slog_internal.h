@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * slog_internal.h - what the files of the segment log share.
+ *
+ * The owner decides where each record goes and hands operations to the threads; it alone touches
+ * segments, counters and the cleaner. The writer alone touches its streams. Operations cross under
+ * `lock`, which is also what makes a segment's descriptor visible to readers.
+ */
+#ifndef DS_TIER_SLOG_INTERNAL_H
+#define DS_TIER_SLOG_INTERNAL_H
+
+#include <pthread.h>
+
+#include "tier/slog.h"
+#include "tier/slog_format.h"
+
+#define SLOG_THREADS_MAX 16u
+#define SLOG_BUFFER (SLOG_CHUNK + 4 * SLOG_BLOCK) /* of a reader: a chunk, its head and edges */
+#define SLOG_WRITE (1u << 20)                     /* one write of the writer */
+#define SLOG_WRITE_ERRORS_MAX 8                   /* in a row: then the disk is given up */
+#define SLOG_NAME_MAX 32
+#define SLOG_SIZE_RESERVED (64u << 10) /* of the limit: directory, identity, lock */
+
+enum slog_op_type {
+    OP_PUT,
+    OP_TOMBSTONE,
+    OP_NOTE,
+    OP_MOVE,
+    OP_OPEN,    /* writer: makes the segment of a stream */
+    OP_SEAL,    /* writer: sync, summary */
+    OP_FREE,    /* writer: syncs everything, unlinks a segment */
+    OP_GET,     /* reader */
+    OP_SUMMARY, /* reader */
+};
+
+enum { STREAM_PUT, STREAM_GC, STREAMS };
+
+struct slog_op {
+    struct slog_op *next;
+    enum slog_op_type type;
+    int rc;
+    bool durable;
+    uint8_t stream;
+    uint32_t slot; /* with number and offset: the place of the record */
+    uint64_t number, offset;
+    uint32_t from_slot; /* OP_MOVE */
+    uint64_t from_number, from_offset;
+    uint64_t cookie;
+    uint64_t data_offset;
+    uint32_t buffer;       /* of the ring */
+    struct slog_head head; /* OP_GET: what is expected */
+    uint8_t *summary;      /* OP_SUMMARY: result */
+    uint64_t summary_size, data_end;
+    uint8_t key[];
+};
+
+struct slog_ops {
+    struct slog_op *first, *last;
+};
+
+enum slog_state { SEG_FREE, SEG_OPEN, SEG_SEALED, SEG_CLEANING };
+
+struct slog_segment {
+    enum slog_state state;
+    uint64_t number;
+    uint64_t end;         /* of the records */
+    uint64_t summary;     /* bytes that its summary will have */
+    uint64_t live, keep;  /* bytes of live puts; of tombstones and notes */
+    uint64_t put_lsn_min; /* UINT64_MAX: no puts */
+    uint64_t lsn_max;
+    uint64_t reads;   /* under way */
+    uint64_t pending; /* records placed here whose event was not given yet */
+    bool keepers;     /* may hold tombstones or notes */
+    int fd;           /* set by the writer before the first record is done, closed by it */
+};
+
+struct slog_bytes {
+    uint8_t *data;
+    uint64_t size, room;
+};
+
+/* The writer's end of a segment that is being filled. */
+struct slog_stream {
+    uint32_t slot;
+    uint64_t number;
+    int fd; /* -1: none */
+    int rc; /* why it could not be made */
+    uint8_t *buf;
+    uint64_t base, fill; /* buf[0 .. fill) is at `base` of the file */
+    struct slog_bytes summary;
+    uint64_t lsn_max, put_lsn_min;
+    struct slog_ops window;  /* have bytes in buf */
+    struct slog_ops written; /* durable ones that wait for the sync */
+    int64_t dirty_since_ns;  /* 0: clean */
+};
+
+struct slog_gc {
+    bool active, freeing;
+    int rc; /* a copy failed */
+    uint32_t slot;
+    uint8_t *summary; /* NULL: on its way */
+    uint64_t summary_size, at;
+    uint64_t moving, moving_bytes;
+    int64_t tokens, refilled_ns, not_before_ns;
+};
+
+struct ds_slog {
+    struct ds_slog_config config;
+    uint64_t segment_size;
+    int dir, lock_fd, event_fd;
+    struct slog_anchor anchor; /* number is not used */
+    bool direct;
+    struct slog_ring *ring; /* NULL: small gets go to threads too */
+
+    /* --- owner --- */
+    struct slog_segment *segments;
+    uint32_t n_slots, segments_max, n_used;
+    int32_t open[STREAMS]; /* slots, -1: none */
+    uint64_t next_lsn, next_number;
+    struct slog_ops to_write, to_read; /* not handed over yet */
+    struct slog_ops ready;             /* taken, not returned yet */
+    struct slog_gc gc;
+    int64_t no_open_before_ns; /* the disk was full */
+    bool stopped_told, began, polling;
+    uint64_t corrupt_read;
+    struct ds_slog_stats stats;
+
+    /* --- threads --- */
+    pthread_mutex_t lock; /* guards all below, and the lists' contents */
+    pthread_cond_t write_work, read_work;
+    struct slog_ops write_queue, read_queue, done;
+    int64_t wake_ns; /* when the owner wants to be woken; 0: not */
+    bool stopping, signalled;
+    unsigned readers_max, readers, readers_idle;
+    pthread_t writer, reader[SLOG_THREADS_MAX];
+    bool writer_started, reader_started[SLOG_THREADS_MAX], reader_ended[SLOG_THREADS_MAX];
+    uint64_t syncs, io_errors, corrupt;
+    bool stopped;
+
+    /* --- writer --- */
+    struct slog_stream streams[STREAMS];
+    uint8_t *scratch; /* SLOG_BUFFER */
+    uint32_t crcs[SLOG_SEGMENT_MAX / SLOG_CHUNK + 1];
+    unsigned errors_in_row;
+};
+
+static inline void slog_push(struct slog_ops *list, struct slog_op *op)
+{
+    op->next = NULL;
+    if (list->last != NULL) {
+        list->last->next = op;
+    } else {
+        list->first = op;
+    }
+    list->last = op;
+}
+
+static inline void slog_append(struct slog_ops *list, struct slog_ops *more)
+{
+    if (more->first != NULL) {
+        if (list->last != NULL) {
+            list->last->next = more->first;
+        } else {
+            list->first = more->first;
+        }
+        list->last = more->last;
+        *more = (struct slog_ops){NULL, NULL};
+    }
+}
+
+static inline struct slog_op *slog_pop(struct slog_ops *list)
+{
+    struct slog_op *op = list->first;
+
+    if (op != NULL) {
+        list->first = op->next;
+        list->last = op->next != NULL ? list->last : NULL;
+    }
+    return op;
+}
+
+static inline struct slog_anchor slog_anchor_of(const struct ds_slog *s, uint64_t number)
+{
+    struct slog_anchor a = s->anchor;
+
+    a.number = number;
+    return a;
+}
+
+/* slog.c: the owner's side. */
+struct slog_op *ds_slog_op_new(enum slog_op_type type, const void *key, size_t key_size);
+int ds_slog_place(struct ds_slog *s, int stream, struct slog_op *op);
+ds_slog_at ds_slog_at_of(uint32_t slot, uint64_t number, uint64_t offset);
+struct slog_segment *ds_slog_find(const struct ds_slog *s, ds_slog_at at, uint32_t *ret_slot,
+                                  uint64_t *ret_offset);
+void ds_slog_wake_at(struct ds_slog *s, int64_t ns);
+
+/* slog_gc.c */
+void ds_slog_gc_step(struct ds_slog *s);
+void ds_slog_gc_done(struct ds_slog *s, struct slog_op *op);
+uint32_t ds_slog_room(const struct ds_slog *s, int stream);
+
+/* slog_threads.c */
+int ds_slog_threads_init(struct ds_slog *s);
+void ds_slog_threads_start(struct ds_slog *s); /* with the lock held: what the queues need */
+void ds_slog_threads_stop(struct ds_slog *s);
+void ds_slog_signal(struct ds_slog *s); /* with the lock held */
+void ds_slog_complete(struct ds_slog *s, struct slog_op *op);
+
+/* slog_writer.c */
+void ds_slog_write_batch(struct ds_slog *s, struct slog_ops *ops);
+int ds_slog_sync_streams(struct ds_slog *s);
+bool ds_slog_dirty_since(const struct ds_slog *s, int64_t *ret_ns);
+void ds_slog_writer_fini(struct ds_slog *s);
+int ds_slog_write_summary(struct ds_slog *s, int fd, uint64_t number, struct slog_trailer *t,
+                          const uint8_t *summary, uint8_t *buf);
+
+/* slog_read.c: blocking; `buf` is page-aligned, SLOG_BUFFER bytes. */
+int ds_slog_errno(ssize_t rc); /* a DS_E code for -errno */
+int ds_slog_read_range(struct ds_slog *s, int fd, uint64_t offset, uint64_t size, uint8_t *buf,
+                       uint8_t **ret);
+int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
+                        const struct slog_head *want, const void *key, int out_fd,
+                        uint64_t out_offset, uint8_t *buf);
+/* A record whose bytes are all at p. */
+int ds_slog_take_record(struct ds_slog *s, const struct slog_op *op, const uint8_t *p,
+                        uint64_t size);
+int ds_slog_read_summary(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
+                         struct slog_trailer *ret_trailer, struct slog_bytes *ret);
+int ds_slog_scan(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
+                 struct slog_trailer *ret_trailer, struct slog_bytes *ret);
+int ds_slog_bytes_add(struct slog_bytes *b, const void *data, size_t size);
+int ds_slog_summary_add(struct slog_bytes *b, const struct slog_head *h, const void *key,
+                        uint64_t offset);
+void ds_slog_read(struct ds_slog *s, struct slog_op *op, uint8_t *buf);
+
+/* slog_open.c */
+void ds_slog_segment_name(char *ret, uint32_t slot, uint64_t number);
+
+#endif

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Beginning and end: the directory, its lock and identity, what was there, the last seal. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <dirent.h>
+
+#include "base/alloc.h"
+#include "base/crc32c.h"
+#include "base/failpoint.h"
+#include "base/hash.h"
+#include "base/sys.h"
+#include "base/sys_file.h"
+#include "tier/slog_internal.h"
+#include "tier/slog_ring.h"
+
+#define IDENTITY_MAGIC 0x31444947474f4c53ull
+#define SLOTS_MAX 65536u
+
+/* The file "identity". */
+struct identity {
+    uint64_t magic;
+    uint32_t format;
+    uint32_t crc;
+    uint8_t log_id[16];
+    uint64_t segment_size;
+    uint64_t reserved;
+};
+_Static_assert(sizeof(struct identity) == 48, "on disk");
+
+struct opening {
+    struct ds_slog *s;
+    char *err;
+    size_t err_size;
+};
+
+__attribute__((format(printf, 3, 4))) static int fail(struct opening *o, int rc, const char *format,
+                                                      ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (o->err_size > 0) {
+        (void)vsnprintf(o->err, o->err_size, format, args);
+    }
+    va_end(args);
+    return rc;
+}
+
+void ds_slog_segment_name(char *ret, uint32_t slot, uint64_t number)
+{
+    (void)snprintf(ret, SLOG_NAME_MAX, "%04x-%016llx.seg", slot, (unsigned long long)number);
+}
+
+static bool parse_name(const char *name, uint32_t *ret_slot, uint64_t *ret_number)
+{
+    char again[SLOG_NAME_MAX];
+    char *end;
+
+    if (strlen(name) != 25) {
+        return false;
+    }
+    *ret_slot = (uint32_t)strtoul(name, &end, 16);
+    *ret_number = strtoull(name + 5, &end, 16);
+    ds_slog_segment_name(again, *ret_slot & 0xffff, *ret_number);
+    return strcmp(name, again) == 0 && *ret_number != 0;
+}
+
+static int lock_directory(struct opening *o, const char *path)
+{
+    struct ds_slog *s = o->s;
+    char pid[24] = "";
+    int rc;
+
+    ds_sys_make_parents(path);
+    rc = ds_sys_mkdirat(AT_FDCWD, path, 0700);
+    if (rc < 0 && rc != -EEXIST) {
+        return fail(o, ds_slog_errno(rc), "cannot make the directory %s: %s", path, strerror(-rc));
+    }
+    s->dir = ds_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+    if (s->dir < 0) {
+        return fail(o, ds_slog_errno(s->dir), "cannot open the directory %s: %s", path,
+                    strerror(-s->dir));
+    }
+    s->lock_fd = ds_sys_openat(s->dir, "lock", O_RDWR | O_CREAT, 0600);
+    if (s->lock_fd < 0) {
+        return fail(o, ds_slog_errno(s->lock_fd), "cannot write to the directory %s: %s", path,
+                    strerror(-s->lock_fd));
+    }
+    rc = ds_sys_try_lock(s->lock_fd);
+    if (rc < 0) {
+        (void)!ds_sys_pread_some(s->lock_fd, pid, sizeof(pid) - 1, 0);
+        return fail(o, DS_EAGAIN, "%s is in use by process %s: end it or choose another directory",
+                    path, pid);
+    }
+    (void)snprintf(pid, sizeof(pid), "%-20ld", (long)getpid());
+    (void)!ds_sys_pwrite_all(s->lock_fd, pid, strlen(pid), 0);
+    return 0;
+}
+
+static uint32_t identity_crc(const struct identity *id)
+{
+    struct identity copy = *id;
+
+    copy.crc = 0;
+    return ds_crc32c(0, &copy, sizeof(copy));
+}
+
+static int write_identity(struct ds_slog *s)
+{
+    struct identity id = {
+        .magic = IDENTITY_MAGIC, .format = SLOG_FORMAT, .segment_size = s->segment_size};
+    int rc = ds_sys_random(s->anchor.log_id, sizeof(s->anchor.log_id));
+    int fd = rc < 0 ? rc : ds_sys_openat(s->dir, "identity.new", O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+    if (fd < 0) {
+        return fd;
+    }
+    memcpy(id.log_id, s->anchor.log_id, sizeof(id.log_id));
+    id.crc = identity_crc(&id);
+    rc = ds_sys_pwrite_all(fd, &id, sizeof(id), 0);
+    rc = rc < 0 ? rc : ds_sys_fsync(fd);
+    rc = rc < 0 ? rc : ds_failpoint("slog.identity.before");
+    rc = rc < 0 ? rc : ds_sys_renameat(s->dir, "identity.new", "identity");
+    rc = rc < 0 ? rc : ds_sys_fsync(s->dir);
+    ds_sys_close(fd);
+    return rc;
+}
+
+/* Reads who this log is; makes it for a new directory. */
+static int identify(struct opening *o, bool has_segments)
+{
+    struct ds_slog *s = o->s;
+    struct identity id = {0};
+    int fd = ds_sys_openat(s->dir, "identity", O_RDONLY, 0);
+    int rc;
+
+    if (fd == -ENOENT && !has_segments) {
+        rc = write_identity(s);
+        return rc < 0 ? fail(o, ds_slog_errno(rc), "cannot write to %s: %s", s->config.directory,
+                             strerror(-rc))
+                      : 0;
+    }
+    rc = fd < 0 ? fd : ds_sys_pread_all(fd, &id, sizeof(id), 0);
+    ds_sys_close(fd);
+    if (rc < 0 || id.magic != IDENTITY_MAGIC || id.crc != identity_crc(&id) ||
+        id.segment_size % SLOG_BLOCK != 0 || id.segment_size < 16 * SLOG_BLOCK ||
+        id.segment_size > SLOG_SEGMENT_MAX) {
+        return fail(o, DS_ECORRUPT,
+                    "%s/identity is missing or damaged: the segments there cannot be read; restore "
+                    "it or empty the directory",
+                    s->config.directory);
+    }
+    if (id.format != SLOG_FORMAT) {
+        return fail(o, DS_EVERSION, "%s has format %u, this program reads %u", s->config.directory,
+                    id.format, SLOG_FORMAT);
+    }
+    memcpy(s->anchor.log_id, id.log_id, sizeof(id.log_id));
+    s->segment_size = id.segment_size;
+    return 0;
+}
+
+/* Whether a file system takes O_DIRECT of whole blocks: by trying. */
+static bool direct_works(struct ds_slog *s)
+{
+    uint8_t *buf = ds_sys_map_private(SLOG_BLOCK);
+    int fd = ds_sys_openat(s->dir, "try", O_RDWR | O_CREAT | O_TRUNC | O_DIRECT, 0600);
+    bool works = buf != NULL && fd >= 0 && ds_sys_pwrite_all(fd, buf, SLOG_BLOCK, 0) == 0 &&
+                 ds_sys_pread_all(fd, buf, SLOG_BLOCK, 0) == 0;
+
+    ds_sys_close(fd);
+    (void)ds_sys_unlinkat(s->dir, "try");
+    ds_sys_unmap(buf, SLOG_BLOCK);
+    return works;
+}
+
+/* A segment that a crash left open: what is sound becomes its summary. */
+static int seal_found(struct ds_slog *s, uint32_t slot, uint8_t *buf, struct slog_trailer *t)
+{
+    struct slog_segment *g = &s->segments[slot];
+    struct slog_bytes summary = {NULL, 0, 0};
+    int rc = ds_slog_scan(s, g->fd, g->number, buf, t, &summary);
+
+    t->summary_size = summary.size;
+    if (rc < 0 || summary.size == 0) { /* nothing was ever answered from it */
+        ds_free(summary.data);
+        return rc;
+    }
+    rc = ds_slog_errno(ds_sys_reserve(g->fd, 0, s->segment_size));
+    rc = rc == 0 ? ds_slog_errno(ds_sys_fsync(g->fd)) : rc;
+    if (rc == 0) {
+        (void)ds_failpoint("slog.recover.seal");
+        rc = ds_slog_write_summary(s, g->fd, g->number, t, summary.data, buf);
+        rc = rc == DS_ENOSPACE ? 0 : rc; /* scanned again next time */
+    }
+    ds_free(summary.data);
+    return rc;
+}
+
+static int load_segment(struct opening *o, uint32_t slot, const char *name, uint8_t *buf)
+{
+    struct ds_slog *s = o->s;
+    struct slog_segment *g = &s->segments[slot];
+    struct slog_anchor a = slog_anchor_of(s, g->number);
+    struct slog_trailer t;
+    uint8_t *p;
+    int rc;
+
+    g->fd = ds_sys_openat(s->dir, name, O_RDWR | (s->direct ? O_DIRECT : 0), 0);
+    if (g->fd < 0) {
+        return fail(o, ds_slog_errno(g->fd), "cannot open %s/%s: %s", s->config.directory, name,
+                    strerror(-g->fd));
+    }
+    rc = ds_slog_read_range(s, g->fd, s->segment_size - sizeof(t), sizeof(t), buf, &p);
+    if (rc == 0) {
+        memcpy(&t, p, sizeof(t));
+    }
+    if (rc < 0 || !ds_slog_trailer_check(&a, s->segment_size, &t)) {
+        rc = rc == DS_EIO ? rc : seal_found(s, slot, buf, &t);
+    }
+    if (rc < 0) {
+        return fail(o, rc, "cannot read %s/%s: see the system log for errors of the disk",
+                    s->config.directory, name);
+    }
+    g->state = SEG_SEALED;
+    g->end = t.data_end;
+    g->summary = t.summary_size;
+    g->put_lsn_min = t.put_lsn_min;
+    g->lsn_max = t.lsn_max;
+    g->keepers = true;
+    s->next_lsn = ds_max_u64(s->next_lsn, t.lsn_max + 1);
+    s->next_number = ds_max_u64(s->next_number, g->number + 1);
+    return 0;
+}
+
+static int load_segments(struct opening *o)
+{
+    struct ds_slog *s = o->s;
+    uint8_t *buf = ds_sys_map_private(SLOG_BUFFER);
+    int rc = buf != NULL ? 0 : fail(o, DS_ENOMEM, "out of memory");
+
+    for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
+        char name[SLOG_NAME_MAX];
+
+        if (s->segments[i].number != 0) {
+            ds_slog_segment_name(name, i, s->segments[i].number);
+            rc = load_segment(o, i, name, buf);
+        }
+    }
+    ds_sys_unmap(buf, SLOG_BUFFER);
+    return rc;
+}
+
+/* Which segment files there are. */
+static int list_segments(struct opening *o, bool fill, uint32_t *ret_slots, uint32_t *ret_n)
+{
+    struct ds_slog *s = o->s;
+    int fd = ds_sys_openat(s->dir, ".", O_RDONLY | O_DIRECTORY, 0);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    uint32_t slots = 0;
+    uint32_t n = 0;
+    struct dirent *e;
+
+    if (d == NULL) {
+        ds_sys_close(fd);
+        return fail(o, DS_EIO, "cannot list %s", s->config.directory);
+    }
+    while ((e = readdir(d)) != NULL) {
+        uint32_t slot;
+        uint64_t number;
+
+        if (!parse_name(e->d_name, &slot, &number)) {
+            continue;
+        }
+        slots = slot + 1 > slots ? slot + 1 : slots;
+        n++;
+        if (fill && slot < s->n_slots) {
+            if (number > s->segments[slot].number) {
+                s->segments[slot].number = number;
+            }
+        }
+    }
+    (void)closedir(d);
+    *ret_slots = slots;
+    *ret_n = n;
+    return 0;
+}
+
+static uint64_t choose_segment_size(const struct ds_slog_config *c)
+{
+    uint64_t size = c->size_limit / 64 / SLOG_BLOCK * SLOG_BLOCK;
+
+    return c->segment_size != 0 ? c->segment_size
+                                : ds_min_u64(ds_max_u64(size, 1u << 20), 256u << 20);
+}
+
+static int check_config(struct opening *o)
+{
+    struct ds_slog *s = o->s;
+    const struct ds_slog_config *c = &s->config;
+    uint64_t n;
+
+    if (s->segment_size % SLOG_BLOCK != 0 || s->segment_size < 16 * SLOG_BLOCK ||
+        s->segment_size > SLOG_SEGMENT_MAX) {
+        return fail(o, DS_EINVAL,
+                    "a segment size of %llu bytes: choose a multiple of 4096 from 64 KiB to 1 GiB",
+                    (unsigned long long)s->segment_size);
+    }
+    n = c->size_limit > SLOG_SIZE_RESERVED ? (c->size_limit - SLOG_SIZE_RESERVED) / s->segment_size
+                                           : 0;
+    if (n < DS_SLOG_SEGMENTS_MIN) {
+        return fail(
+            o, DS_EINVAL, "a limit of %llu bytes is too small for %s: give it at least %llu bytes",
+            (unsigned long long)c->size_limit, c->directory,
+            (unsigned long long)(DS_SLOG_SEGMENTS_MIN * s->segment_size + SLOG_SIZE_RESERVED));
+    }
+    s->segments_max = (uint32_t)ds_min_u64(n, SLOTS_MAX);
+    return 0;
+}
+
+static int open_directory(struct opening *o)
+{
+    struct ds_slog *s = o->s;
+    uint32_t slots;
+    uint32_t n;
+    int rc = lock_directory(o, s->config.directory);
+
+    rc = rc < 0 ? rc : list_segments(o, false, &slots, &n);
+    rc = rc < 0 ? rc : n == 0 ? check_config(o) : 0;
+    rc = rc < 0 ? rc : identify(o, n > 0);
+    rc = rc < 0 ? rc : check_config(o); /* with the segment size that the directory has */
+    if (rc < 0) {
+        return rc;
+    }
+    s->n_slots = slots > s->segments_max ? slots : s->segments_max;
+    s->n_used = n;
+    s->segments = ds_zalloc(s->n_slots * sizeof(*s->segments), "slog segments");
+    if (s->segments == NULL) {
+        return fail(o, DS_ENOMEM, "out of memory");
+    }
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        s->segments[i].fd = -1;
+    }
+    s->direct = s->config.direct && direct_works(s);
+    rc = list_segments(o, true, &slots, &n);
+    return rc < 0 ? rc : load_segments(o);
+}
+
+static void destroy(struct ds_slog *s)
+{
+    for (uint32_t i = 0; s->segments != NULL && i < s->n_slots; i++) {
+        ds_sys_close(s->segments[i].fd);
+    }
+    ds_sys_close(s->event_fd);
+    ds_sys_close(s->lock_fd);
+    ds_sys_close(s->dir);
+    ds_free(s->segments);
+    ds_free(s);
+}
+
+int ds_slog_open(const struct ds_slog_config *config, char *err, size_t err_size,
+                 struct ds_slog **ret)
+{
+    struct ds_slog *s = ds_zalloc(sizeof(*s), "slog");
+    struct opening o = {s, err, err_size};
+    int rc;
+
+    if (s == NULL) {
+        return fail(&o, DS_ENOMEM, "out of memory");
+    }
+    s->config = *config;
+    s->segment_size = choose_segment_size(config);
+    s->dir = s->lock_fd = -1;
+    s->next_lsn = s->next_number = 1;
+    s->open[STREAM_PUT] = s->open[STREAM_GC] = -1;
+    s->streams[STREAM_PUT].fd = s->streams[STREAM_GC].fd = -1;
+    s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    rc = s->event_fd < 0 ? fail(&o, DS_ENOMEM, "no descriptors left: raise the limit (ulimit -n)")
+                         : open_directory(&o);
+    rc = rc < 0 ? rc : ds_slog_threads_init(s);
+    if (rc < 0) {
+        destroy(s);
+        return rc;
+    }
+    s->ring = config->try_uring ? ds_slog_ring_open(s->event_fd, s->lock_fd) : NULL;
+    *ret = s;
+    return 0;
+}
+
+static void free_ops(struct slog_ops *ops)
+{
+    struct slog_op *op;
+
+    while ((op = slog_pop(ops)) != NULL) {
+        ds_free(op->summary);
+        ds_free(op);
+    }
+}
+
+struct ds_slog *ds_slog_close(struct ds_slog *s, bool clean)
+{
+    if (s == NULL) {
+        return NULL;
+    }
+    for (int i = 0; clean && i < STREAMS; i++) {
+        struct slog_op *op = s->open[i] >= 0 ? ds_slog_op_new(OP_SEAL, NULL, 0) : NULL;
+
+        if (op != NULL) {
+            op->stream = (uint8_t)i;
+            op->slot = (uint32_t)s->open[i];
+            op->number = s->segments[op->slot].number;
+            slog_push(&s->to_write, op);
+        }
+    }
+    ds_slog_flush(s);
+    ds_slog_ring_close(s->ring, &s->ready);
+    ds_slog_threads_stop(s);
+    free_ops(&s->ready);
+    free_ops(&s->done);
+    free_ops(&s->to_write);
+    free_ops(&s->to_read);
+    free_ops(&s->read_queue);
+    ds_free(s->gc.summary);
+    ds_slog_writer_fini(s);
+    destroy(s);
+    return NULL;
+}

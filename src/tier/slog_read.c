@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading of records, summaries and segments without one; everything is verified here. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/crc32c.h"
+#include "base/sys_file.h"
+#include "tier/slog_internal.h"
+
+int ds_slog_errno(ssize_t rc)
+{
+    return rc >= 0                          ? 0
+           : rc == -ENOSPC || rc == -EDQUOT ? DS_ENOSPACE
+           : rc == -ENOMEM                  ? DS_ENOMEM
+                                            : DS_EIO;
+}
+
+/* The bytes are at *ret, inside buf; their edges are read too, for O_DIRECT. */
+int ds_slog_read_range(struct ds_slog *s, int fd, uint64_t offset, uint64_t size, uint8_t *buf,
+                       uint8_t **ret)
+{
+    uint64_t from = offset / SLOG_BLOCK * SLOG_BLOCK;
+    uint64_t to = s->direct ? ds_align_up(offset + size, SLOG_BLOCK) : offset + size;
+    ssize_t n;
+
+    from = s->direct ? from : offset;
+    DS_ASSERT(to - from <= SLOG_BUFFER);
+    n = ds_sys_pread_some(fd, buf, to - from, from);
+    if (n < 0) {
+        return ds_slog_errno(n);
+    }
+    if ((uint64_t)n < offset + size - from) {
+        return DS_ECORRUPT; /* the file is shorter than it was made */
+    }
+    *ret = buf + (offset - from);
+    return 0;
+}
+
+static bool same(const struct slog_head *h, const struct slog_head *want, const void *key,
+                 const uint8_t *found_key)
+{
+    return h->type == want->type && h->key_size == want->key_size &&
+           h->value_size == want->value_size && h->version == want->version &&
+           memcmp(key, found_key, h->key_size) == 0;
+}
+
+/* The checksums of the chunks; `tail` may lie anywhere. */
+static int check_crcs(const struct slog_head *h, const uint8_t *tail, uint32_t *ret)
+{
+    uint64_t n = slog_chunks(h->value_size);
+    uint32_t seal;
+
+    memcpy(ret, tail, n * 4);
+    memcpy(&seal, tail + n * 4, 4);
+    return seal == ds_slog_crcs_seal(h, ret) ? 0 : DS_ECORRUPT;
+}
+
+/* A chunk: verified, then written out if that is asked. */
+static int take_chunk(const uint8_t *p, size_t n, uint32_t crc, int out_fd, uint64_t out_offset)
+{
+    if (ds_crc32c(0, p, n) != crc) {
+        return DS_ECORRUPT;
+    }
+    return out_fd < 0 ? 0 : ds_slog_errno(ds_sys_pwrite_all(out_fd, p, n, out_offset));
+}
+
+/* A value that does not fit into the buffer with its head. */
+static int read_long(struct ds_slog *s, int fd, uint64_t value_at, const struct slog_head *h,
+                     int out_fd, uint64_t out_offset, uint8_t *buf)
+{
+    uint64_t n = slog_chunks(h->value_size);
+    uint32_t *crcs = ds_zalloc(n * 4, "slog crcs");
+    uint8_t *p;
+    int rc = crcs == NULL ? DS_ENOMEM
+                          : ds_slog_read_range(s, fd, value_at + h->value_size, n * 4 + 4, buf, &p);
+
+    rc = rc == 0 ? check_crcs(h, p, crcs) : rc;
+    for (uint64_t i = 0; rc == 0 && i < n; i++) {
+        uint64_t at = i * SLOG_CHUNK;
+        uint64_t size = ds_min_u64(SLOG_CHUNK, h->value_size - at);
+
+        rc = ds_slog_read_range(s, fd, value_at + at, size, buf, &p);
+        rc = rc == 0 ? take_chunk(p, size, crcs[i], out_fd, out_offset + at) : rc;
+    }
+    ds_free(crcs);
+    return rc;
+}
+
+/* The head and, of a value of one chunk whose bytes are all there, the value. */
+static int take(struct ds_slog *s, uint64_t number, uint64_t offset, const struct slog_head *want,
+                const void *key, const uint8_t *p, uint64_t size, int out_fd, uint64_t out_offset,
+                struct slog_head *ret)
+{
+    struct slog_anchor a = slog_anchor_of(s, number);
+    uint64_t value = sizeof(*ret) + want->key_size;
+    uint32_t crcs[2];
+    int rc;
+
+    if (!ds_slog_head_check(&a, offset, s->segment_size, p, size, ret) ||
+        !same(ret, want, key, p + sizeof(*ret))) {
+        return DS_ECORRUPT;
+    }
+    if (ret->value_size == 0 || ret->value_size > SLOG_CHUNK ||
+        size < slog_record_size(ret->key_size, ret->value_size)) {
+        return 0;
+    }
+    rc = check_crcs(ret, p + value + ret->value_size, crcs);
+    return rc < 0 ? rc : take_chunk(p + value, ret->value_size, crcs[0], out_fd, out_offset);
+}
+
+int ds_slog_take_record(struct ds_slog *s, const struct slog_op *op, const uint8_t *p,
+                        uint64_t size)
+{
+    struct slog_head h;
+
+    return take(s, op->number, op->offset, &op->head, op->key, p, size, s->config.data_fd,
+                op->data_offset, &h);
+}
+
+int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
+                        const struct slog_head *want, const void *key, int out_fd,
+                        uint64_t out_offset, uint8_t *buf)
+{
+    uint64_t size = slog_record_size(want->key_size, want->value_size);
+    uint64_t first = ds_min_u64(size, SLOG_BUFFER - 2 * SLOG_BLOCK);
+    struct slog_head h;
+    uint8_t *p;
+    int rc;
+
+    if (offset > s->segment_size || size > s->segment_size - offset) {
+        return DS_ECORRUPT;
+    }
+    rc = ds_slog_read_range(s, fd, offset, first, buf, &p);
+    rc = rc < 0 ? rc : take(s, number, offset, want, key, p, first, out_fd, out_offset, &h);
+    if (rc == 0 && (first < size || h.value_size > SLOG_CHUNK)) {
+        rc = read_long(s, fd, offset + sizeof(h) + h.key_size, &h, out_fd, out_offset, buf);
+    }
+    return rc;
+}
+
+int ds_slog_bytes_add(struct slog_bytes *b, const void *data, size_t size)
+{
+    if (size > b->room - b->size) {
+        uint64_t room = ds_max_u64(b->room * 2, b->size + size + 4096);
+        uint8_t *p = ds_realloc_array(b->data, room, 1, "slog summary");
+
+        if (p == NULL) {
+            return DS_ENOMEM;
+        }
+        b->data = p;
+        b->room = room;
+    }
+    if (size > 0) {
+        memcpy(b->data + b->size, data, size);
+    }
+    b->size += size;
+    return 0;
+}
+
+int ds_slog_summary_add(struct slog_bytes *b, const struct slog_head *h, const void *key,
+                        uint64_t offset)
+{
+    static const uint8_t zeros[8];
+    struct slog_head entry = *h;
+    uint64_t before = b->size;
+    int rc;
+
+    entry.magic = (uint32_t)(offset / SLOG_UNIT);
+    entry.crc = 0;
+    rc = ds_slog_bytes_add(b, &entry, sizeof(entry));
+    rc = rc == 0 ? ds_slog_bytes_add(b, key, h->key_size) : rc;
+    rc = rc == 0 ? ds_slog_bytes_add(b, zeros,
+                                     slog_summary_size(h->key_size) - sizeof(entry) - h->key_size)
+                 : rc;
+    b->size = rc == 0 ? b->size : before;
+    return rc;
+}
+
+static void note_in_trailer(struct slog_trailer *t, const struct slog_head *h, uint64_t end)
+{
+    t->data_end = ds_max_u64(t->data_end, end);
+    t->lsn_max = ds_max_u64(t->lsn_max, h->lsn);
+    if (h->type == SLOG_PUT) {
+        t->put_lsn_min = ds_min_u64(t->put_lsn_min, h->lsn);
+    }
+}
+
+/*
+ * Finds the sound records of a segment that has no (sound) summary. A place that is not sound does
+ * not end the search: a write before it may be lost while one after it, of another operation, was
+ * acknowledged. *ret_trailer is filled but for its checksums.
+ */
+int ds_slog_scan(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
+                 struct slog_trailer *ret_trailer, struct slog_bytes *ret)
+{
+    struct slog_anchor a = slog_anchor_of(s, number);
+    struct slog_trailer t = {.data_end = SLOG_BLOCK, .put_lsn_min = UINT64_MAX};
+    uint8_t *second = ds_zalloc(SLOG_BUFFER + SLOG_BLOCK, "slog scan");
+    uint8_t *record = (uint8_t *)ds_align_up((uintptr_t)second, SLOG_BLOCK);
+    uint64_t at = SLOG_BLOCK;
+    int rc = second == NULL ? DS_ENOMEM : 0;
+
+    while (rc == 0 && at < s->segment_size) {
+        uint64_t size = ds_min_u64(SLOG_CHUNK, s->segment_size - at);
+        uint64_t next = at + size;
+        uint8_t *p;
+
+        rc = ds_slog_read_range(s, fd, at, size, buf, &p);
+        if (rc == DS_ECORRUPT) {
+            rc = 0; /* the file ends here */
+            break;
+        }
+        for (uint64_t i = 0; rc == 0 && i + SLOG_UNIT <= size;) {
+            struct slog_head h;
+
+            if (size - i < sizeof(h) + DS_SLOG_KEY_MAX && next < s->segment_size) {
+                next = at + i; /* this head may be cut off by the window */
+                break;
+            }
+            if (!ds_slog_head_check(&a, at + i, s->segment_size, p + i, size - i, &h)) {
+                i += SLOG_UNIT;
+                continue;
+            }
+            rc = ds_slog_read_record(s, fd, number, at + i, &h, p + i + sizeof(h), -1, 0, record);
+            if (rc == 0) {
+                rc = ds_slog_summary_add(ret, &h, p + i + sizeof(h), at + i);
+                note_in_trailer(&t, &h, at + i + slog_record_size(h.key_size, h.value_size));
+            }
+            rc = rc == DS_ECORRUPT ? 0 : rc; /* torn: not a record */
+            i += slog_record_size(h.key_size, h.value_size);
+            next = ds_max_u64(next, at + i);
+        }
+        at = next;
+    }
+    ds_free(second);
+    *ret_trailer = t;
+    return rc;
+}
+
+/* The summary of a segment; by a scan where it is not sound. */
+int ds_slog_read_summary(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
+                         struct slog_trailer *ret_trailer, struct slog_bytes *ret)
+{
+    struct slog_anchor a = slog_anchor_of(s, number);
+    struct slog_trailer t;
+    uint64_t start;
+    uint8_t *p;
+    int rc = ds_slog_read_range(s, fd, s->segment_size - sizeof(t), sizeof(t), buf, &p);
+
+    if (rc < 0 && rc != DS_ECORRUPT) {
+        return rc;
+    }
+    if (rc == 0) {
+        memcpy(&t, p, sizeof(t));
+    }
+    if (rc < 0 || !ds_slog_trailer_check(&a, s->segment_size, &t)) {
+        return ds_slog_scan(s, fd, number, buf, ret_trailer, ret);
+    }
+    start = s->segment_size - sizeof(t) - t.summary_size;
+    for (uint64_t at = 0; rc == 0 && at < t.summary_size;) {
+        uint64_t n = ds_min_u64(SLOG_CHUNK, t.summary_size - at);
+
+        rc = ds_slog_read_range(s, fd, start + at, n, buf, &p);
+        rc = rc == 0 ? ds_slog_bytes_add(ret, p, n) : rc;
+        at += n;
+    }
+    if (rc == 0 && ds_crc32c(0, ret->data, ret->size) != t.summary_crc) {
+        ret->size = 0;
+        return ds_slog_scan(s, fd, number, buf, ret_trailer, ret);
+    }
+    *ret_trailer = t;
+    return rc;
+}
+
+void ds_slog_read(struct ds_slog *s, struct slog_op *op, uint8_t *buf)
+{
+    int fd = s->segments[op->slot].fd;
+
+    if (op->type == OP_GET) {
+        op->rc = ds_slog_read_record(s, fd, op->number, op->offset, &op->head, op->key,
+                                     s->config.data_fd, op->data_offset, buf);
+    } else {
+        struct slog_trailer t;
+        struct slog_bytes b = {NULL, 0, 0};
+
+        op->rc = ds_slog_read_summary(s, fd, op->number, buf, &t, &b);
+        op->summary = b.data;
+        op->summary_size = b.size;
+        op->data_end = t.data_end;
+    }
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the directory held. All summaries are read, and a table by key keeps the newest put, the
+ * newest tombstone and the newest note of each. A put counts if no tombstone is newer; a note if it
+ * is newer than the flags that the put carries.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "base/sys.h"
+#include "tier/slog_internal.h"
+
+struct known {
+    struct slog_head put; /* lsn 0: none */
+    const uint8_t *key;
+    uint32_t key_size;
+    uint32_t slot; /* of the put */
+    uint64_t hash;
+    uint64_t tombstone_lsn, note_lsn;
+    uint16_t note_flags;
+};
+
+struct recovery {
+    struct ds_slog *s;
+    struct slog_bytes *summaries; /* one a slot */
+    struct known *known;
+    size_t n, room;
+    uint32_t *table; /* index + 1; 0: empty */
+    size_t buckets;  /* a power of two */
+};
+
+static int grow(struct recovery *r)
+{
+    size_t room = r->room != 0 ? r->room * 2 : 1024;
+    struct known *known = ds_realloc_array(r->known, room, sizeof(*known), "slog recovery");
+    uint32_t *table;
+
+    if (known == NULL) {
+        return DS_ENOMEM;
+    }
+    r->known = known;
+    table = ds_zalloc(room * 2 * sizeof(*table), "slog recovery");
+    if (table == NULL) {
+        return DS_ENOMEM;
+    }
+    ds_free(r->table);
+    r->table = table;
+    r->room = room;
+    r->buckets = room * 2;
+    for (size_t i = 0; i < r->n; i++) {
+        size_t b = known[i].hash & (r->buckets - 1);
+
+        while (table[b] != 0) {
+            b = (b + 1) & (r->buckets - 1);
+        }
+        table[b] = (uint32_t)i + 1;
+    }
+    return 0;
+}
+
+static struct known *find(struct recovery *r, const uint8_t *key, uint32_t key_size)
+{
+    uint64_t hash = ds_hash(key, key_size, 0);
+    size_t b;
+    struct known *k;
+
+    if (r->n == r->room && grow(r) < 0) {
+        return NULL;
+    }
+    for (b = hash & (r->buckets - 1); r->table[b] != 0; b = (b + 1) & (r->buckets - 1)) {
+        k = &r->known[r->table[b] - 1];
+        if (k->hash == hash && k->key_size == key_size && memcmp(k->key, key, key_size) == 0) {
+            return k;
+        }
+    }
+    k = &r->known[r->n++];
+    *k = (struct known){.key = key, .key_size = key_size, .hash = hash};
+    r->table[b] = (uint32_t)r->n;
+    return k;
+}
+
+static int take(struct recovery *r, uint32_t slot, const struct slog_head *h, const uint8_t *key)
+{
+    struct known *k = find(r, key, h->key_size);
+
+    if (k == NULL) {
+        return DS_ENOMEM;
+    }
+    if (h->type == SLOG_TOMBSTONE) {
+        k->tombstone_lsn = ds_max_u64(k->tombstone_lsn, h->lsn);
+    } else if (h->type == SLOG_NOTE) {
+        k->note_flags = h->lsn > k->note_lsn ? h->flags : k->note_flags;
+        k->note_lsn = ds_max_u64(k->note_lsn, h->lsn);
+    } else if (h->lsn > k->put.lsn || (h->lsn == k->put.lsn && h->flags_lsn > k->put.flags_lsn)) {
+        k->put = *h;
+        k->slot = slot;
+    }
+    return 0;
+}
+
+static int load(struct recovery *r, uint32_t slot, uint8_t *buf)
+{
+    struct ds_slog *s = r->s;
+    struct slog_segment *g = &s->segments[slot];
+    struct slog_bytes *b = &r->summaries[slot];
+    struct slog_trailer t;
+    int rc = ds_slog_read_summary(s, g->fd, g->number, buf, &t, b);
+
+    g->keepers = false;
+    for (uint64_t at = 0; rc == 0 && at < b->size;) {
+        struct slog_head h;
+        const uint8_t *key;
+        uint64_t size = ds_slog_summary_next(b->data + at, b->size - at, g->end, &h, &key);
+
+        if (size == 0) {
+            break; /* cannot be: the summary's checksum holds */
+        }
+        if (h.type != SLOG_PUT) {
+            g->keepers = true;
+            g->keep += slog_record_size(h.key_size, h.value_size);
+        }
+        rc = take(r, slot, &h, key);
+        at += size;
+    }
+    return rc;
+}
+
+static void tell(struct recovery *r, void (*each)(void *arg, const struct ds_slog_entry *e),
+                 void *arg)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        const struct known *k = &r->known[i];
+        struct slog_segment *g = &r->s->segments[k->slot];
+        struct ds_slog_entry e;
+
+        if (k->put.lsn <= k->tombstone_lsn || k->put.lsn == 0) {
+            continue;
+        }
+        g->live += slog_record_size(k->key_size, k->put.value_size);
+        e = (struct ds_slog_entry){
+            .key = k->key,
+            .key_size = k->key_size,
+            .mode = k->put.mode,
+            .kind = k->put.kind,
+            .flags = k->note_lsn > k->put.flags_lsn ? k->note_flags : k->put.flags,
+            .version = k->put.version,
+            .expiry_unix_ns = k->put.expiry_unix_ns,
+            .size = k->put.value_size,
+            .lsn = k->put.lsn,
+            .at = ds_slog_at_of(k->slot, g->number, (uint64_t)k->put.magic * SLOG_UNIT)};
+        each(arg, &e);
+    }
+}
+
+int ds_slog_recover(struct ds_slog *s, void (*each)(void *arg, const struct ds_slog_entry *e),
+                    void *arg)
+{
+    struct recovery r = {.s = s};
+    uint8_t *buf = ds_sys_map_private(SLOG_BUFFER);
+    int rc;
+
+    r.summaries = ds_zalloc(s->n_slots * sizeof(*r.summaries), "slog recovery");
+    rc = buf == NULL || r.summaries == NULL ? DS_ENOMEM : 0;
+    for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
+        rc = s->segments[i].state == SEG_SEALED ? load(&r, i, buf) : 0;
+    }
+    if (rc == 0) {
+        s->began = true;
+        tell(&r, each, arg);
+        ds_slog_wake_at(s, 1); /* what is dead can go */
+    }
+    for (uint32_t i = 0; r.summaries != NULL && i < s->n_slots; i++) {
+        ds_free(r.summaries[i].data);
+    }
+    ds_free(r.summaries);
+    ds_free(r.known);
+    ds_free(r.table);
+    ds_sys_unmap(buf, SLOG_BUFFER);
+    return rc;
+}
+
+int ds_slog_adopt(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t size)
+{
+    uint32_t slot;
+    uint64_t offset;
+    struct slog_segment *g = ds_slog_find(s, at, &slot, &offset);
+    uint64_t bytes = slog_record_size(key_size, size);
+
+    if (g == NULL || size > s->segment_size || bytes > g->end - offset ||
+        bytes > g->end - SLOG_BLOCK - g->live) {
+        return DS_ENOTFOUND;
+    }
+    g->live += bytes;
+    return 0;
+}
+
+void ds_slog_adopted(struct ds_slog *s)
+{
+    s->began = true;
+    ds_slog_wake_at(s, 1);
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tiers.h - what is below memory, put behind the store's table (store/tier.h): the segment log on
+ * the node's disk (spill, journal) and second-level storage (L2).
+ *
+ *   store -> start()   -> ds_disk_start() or ds_second_start()             never blocks
+ *   epoll -> ds_tiers_on_disk(), ds_tiers_on_l2() -> ds_store_tier_done()
+ *
+ * Files: tiers.c options, start, end; tiers_disk.c; tiers_l2.c.
+ *
+ * Threads: the loop. Log and pool have threads of their own.
+ */
+#ifndef DS_WORKER_TIERS_H
+#define DS_WORKER_TIERS_H
+
+#include "base/options.h"
+#include "store/store.h"
+#include "tier/slog.h"
+
+struct ds_worker;
+struct ds_late;
+struct ds_l2;
+struct ds_l2_pool;
+
+struct ds_tiers {
+    struct ds_worker *w;
+    struct ds_slog *log;     /* NULL: no disk */
+    struct ds_l2 *l2;        /* NULL: no second level */
+    struct ds_l2_pool *pool; /* of l2 */
+    bool spill;
+    struct ds_slog_config disk_config;
+    struct ds_late *late;   /* tombstones that the log has not taken yet */
+    uint64_t order;         /* of the last put or remove in L2 */
+    uint64_t buried;        /* tombstones that are on disk, or were given up */
+    int64_t real_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME, looked at now and then */
+    int64_t real_look_ns;
+    int64_t complained_ns;
+    uint64_t entered; /* objects that the directory held */
+    uint64_t refused;
+};
+
+/* Opens what the options name and completes the store's configuration. Nothing is named: 0, and no
+ * tier. Errors with the reason in w->trouble. */
+DS_MUST_USE int ds_tiers_open(struct ds_worker *w);
+
+/* After the store was made or recovered, before the first pass: what the directory holds. */
+DS_MUST_USE int ds_tiers_enter(struct ds_worker *w, bool recovered);
+
+void ds_tiers_on_disk(struct ds_worker *w);
+void ds_tiers_on_l2(struct ds_worker *w);
+
+/* After each pass. */
+void ds_tiers_flush(struct ds_worker *w);
+
+/* Finishes uploads, as far as `stop_ns` allows, and closes. The store is still there. */
+void ds_tiers_drain(struct ds_worker *w, int64_t stop_ns);
+
+/* After the store has ended. */
+void ds_tiers_close(struct ds_worker *w);
+
+/* --- clocks: the store counts in CLOCK_BOOTTIME, disks and L2 in CLOCK_REALTIME --- */
+int64_t ds_tiers_real(struct ds_tiers *t, int64_t boot_ns);
+int64_t ds_tiers_boot(struct ds_tiers *t, int64_t real_ns);
+
+/* --- tiers_disk.c --- */
+DS_MUST_USE int ds_disk_open(struct ds_tiers *t);
+DS_MUST_USE int ds_disk_enter(struct ds_tiers *t, bool recovered);
+DS_MUST_USE int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op);
+void ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
+                    uint64_t size, bool bury);
+int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place);
+void ds_disk_poll(struct ds_tiers *t);
+void ds_disk_flush(struct ds_tiers *t);
+int ds_disk_fd(const struct ds_tiers *t);
+void ds_disk_close(struct ds_tiers *t);
+
+/* --- tiers_l2.c --- */
+DS_MUST_USE int ds_second_open(struct ds_tiers *t);
+DS_MUST_USE int ds_second_start(struct ds_tiers *t, struct ds_tier_op *op);
+void ds_second_poll(struct ds_tiers *t);
+int ds_second_fd(const struct ds_tiers *t);
+void ds_second_stop(struct ds_tiers *t, int64_t deadline_ns);
+void ds_second_close(struct ds_tiers *t);
+
+#endif

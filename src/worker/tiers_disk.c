@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tiers_disk.c - the segment log behind the store's table: spill, and journal of write-back.
+ *
+ * A tombstone must not get lost for want of room or memory: until the log takes it, it waits in
+ * `late`, and whoever asked for it waits too.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include <ds/kv.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "shm/layout.h"
+#include "tier/slog.h"
+#include "worker/tiers.h"
+#include "worker/worker.h"
+
+#define DIRTY 1u /* flag of a record: second-level storage does not have it */
+#define EVENTS 64u
+
+/* Cookies of what the log answers: an op of the store, or one of these. */
+#define COOKIE_TOMBSTONE 1u
+#define COOKIE_NOTE 2u
+
+struct ds_late {
+    struct ds_late *next;
+    uint32_t key_size;
+    uint8_t key[];
+};
+
+/* --- callbacks of the log --- */
+
+static bool is_live(void *arg, const void *key, size_t key_size, ds_slog_at at, uint16_t *flags)
+{
+    struct ds_tiers *t = arg;
+    bool dirty = false;
+
+    if (!ds_store_has_place(t->w->store, key, key_size, at, &dirty)) {
+        return false;
+    }
+    *flags = dirty ? DIRTY : 0;
+    return true;
+}
+
+static bool moved(void *arg, const void *key, size_t key_size, ds_slog_at from, ds_slog_at to,
+                  uint16_t flags, int rc)
+{
+    struct ds_tiers *t = arg;
+    bool dirty = false;
+
+    (void)rc;
+    if (to == 0 || !ds_store_moved(t->w->store, key, key_size, from, to, &dirty)) {
+        return false;
+    }
+    if (!dirty && (flags & DIRTY) != 0) {
+        (void)!ds_slog_note(t->log, to, key, key_size, 0, false, COOKIE_NOTE);
+    }
+    return true;
+}
+
+/* --- store -> log --- */
+
+int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
+{
+    struct ds_slog_item item;
+
+    if (t->log == NULL || (op->kind == DS_TIER_SPILL && !t->spill)) {
+        return DS_ENOTSUPPORTED;
+    }
+    if (op->kind == DS_TIER_FETCH) {
+        return ds_slog_get(t->log, op->place, op->size, op->key, op->key_size, 0, op->offset,
+                           (uint64_t)(uintptr_t)op);
+    }
+    if (op->size > ds_slog_value_max(t->log, op->key_size)) {
+        return DS_ENOTSUPPORTED;
+    }
+    item = (struct ds_slog_item){
+        .key = op->key,
+        .key_size = op->key_size,
+        .expiry_unix_ns = ds_tiers_real(t, op->expiry_ns),
+        .mode = op->mode,
+        .kind = op->object_kind,
+        .flags = op->kind == DS_TIER_JOURNAL ? DIRTY : 0,
+        .offset = op->offset,
+        .size = op->size,
+        .cookie = (uint64_t)(uintptr_t)op,
+    };
+    return ds_slog_put(t->log, &item, op->kind == DS_TIER_JOURNAL);
+}
+
+static int bury(struct ds_tiers *t, const uint8_t *key, uint32_t key_size)
+{
+    return ds_slog_tombstone(t->log, key, key_size, t->w->config.l2, COOKIE_TOMBSTONE);
+}
+
+static void bury_late(struct ds_tiers *t)
+{
+    while (t->late != NULL && bury(t, t->late->key, t->late->key_size) == 0) {
+        struct ds_late *l = t->late;
+
+        t->late = l->next;
+        ds_free(l);
+    }
+}
+
+void ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
+                    uint64_t size, bool to_bury)
+{
+    struct ds_late *l;
+
+    if (place != 0) {
+        ds_slog_dead(t->log, place, key_size, size);
+    }
+    if (!to_bury || (t->late == NULL && bury(t, key, key_size) == 0)) {
+        return;
+    }
+    l = ds_zalloc(sizeof(*l) + key_size, "late tombstone");
+    if (l == NULL) { /* nothing is left to note it with: say so, and let nobody wait for ever */
+        ds_log(DS_LOG_ERROR, "no memory for a tombstone: a deleted key may come back from disk "
+                             "after a restart");
+        t->buried++;
+        return;
+    }
+    l->key_size = key_size;
+    memcpy(l->key, key, key_size);
+    l->next = t->late;
+    t->late = l;
+}
+
+int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place)
+{
+    if (!t->spill) {
+        return DS_UNCHANGED;
+    }
+    /* Without the note it is uploaded once more after a restart: no harm. */
+    (void)!ds_slog_note(t->log, place, op->key, op->key_size, 0, false, COOKIE_NOTE);
+    return 0;
+}
+
+/* --- log -> store --- */
+
+static void answer(struct ds_tiers *t, const struct ds_slog_event *e)
+{
+    struct ds_tier_op *op = (void *)(uintptr_t)e->cookie;
+
+    op->status = e->rc == DS_ENOTFOUND ? DS_ECORRUPT : e->rc;
+    op->place = e->type == DS_SLOG_PUT_DONE ? e->at : op->place;
+    if (e->rc != 0 && e->rc != DS_ENOSPACE) {
+        ds_log(DS_LOG_WARNING, "spill_directory: %s of %llu bytes: %s",
+               e->type == DS_SLOG_PUT_DONE ? "write" : "read", (unsigned long long)op->size,
+               ds_error_text(e->rc));
+    }
+    ds_store_tier_done(t->w->store, op);
+}
+
+static void tombstone_done(struct ds_tiers *t, const struct ds_slog_event *e)
+{
+    if (e->rc != 0) {
+        ds_log(DS_LOG_ERROR,
+               "a tombstone was not written (%s): a deleted key may come back from "
+               "disk after a restart",
+               ds_error_text(e->rc));
+    }
+    t->buried++;
+}
+
+void ds_disk_poll(struct ds_tiers *t)
+{
+    struct ds_slog_event events[EVENTS];
+    uint64_t buried = t->buried;
+    size_t n;
+
+    do {
+        n = ds_slog_poll(t->log, events, EVENTS);
+        for (size_t i = 0; i < n; i++) {
+            switch (events[i].type) {
+            case DS_SLOG_PUT_DONE:
+            case DS_SLOG_GET_DONE:
+                answer(t, &events[i]);
+                break;
+            case DS_SLOG_TOMBSTONE_DONE:
+                tombstone_done(t, &events[i]);
+                break;
+            case DS_SLOG_NOTE_DONE:
+                break;
+            case DS_SLOG_ERROR:
+                ds_log(DS_LOG_ERROR, "spill_directory is not written any more after errors: %s",
+                       ds_error_text(events[i].rc));
+                break;
+            }
+        }
+    } while (n == EVENTS);
+    bury_late(t);
+    if (t->buried != buried) {
+        ds_store_buried(t->w->store, t->buried);
+    }
+    ds_store_tier_news(t->w->store);
+}
+
+void ds_disk_flush(struct ds_tiers *t)
+{
+    ds_slog_flush(t->log);
+}
+
+int ds_disk_fd(const struct ds_tiers *t)
+{
+    return ds_slog_fd(t->log);
+}
+
+/* --- start and end --- */
+
+/* What 0 means: nearly all that is free, and what the files take already. */
+static uint64_t size_limit(const struct ds_tiers *t, const char *directory)
+{
+    uint64_t limit = (uint64_t)ds_options_int(t->w->options, DS_OPT_spill_size_limit);
+    struct statvfs fs;
+
+    if (limit == 0 && statvfs(directory, &fs) == 0) {
+        limit = (uint64_t)fs.f_bavail * fs.f_frsize / 100 * 95;
+    }
+    return limit;
+}
+
+int ds_disk_open(struct ds_tiers *t)
+{
+    const struct ds_options *o = t->w->options;
+    const char *directory =
+        ds_options_str(o, t->spill ? DS_OPT_spill_directory : DS_OPT_write_back_directory);
+    struct ds_slog_config config = {
+        .directory = directory,
+        .segment_size = (uint64_t)ds_options_int(o, DS_OPT_spill_file_max_size_mb),
+        .threads = (unsigned)ds_options_int(o, DS_OPT_spill_thread_num),
+        .try_uring = true,
+        .data_size = t->w->config.data_size,
+        .gc_bytes_per_s = UINT64_C(64) << 20,
+        .is_live = is_live,
+        .moved = moved,
+        .arg = t,
+    };
+    char probe[4096];
+
+    (void)snprintf(probe, sizeof(probe), "%s/x", directory);
+    ds_sys_make_parents(probe);
+    config.size_limit = size_limit(t, directory);
+    t->disk_config = config;
+    return 0;
+}
+
+static void enter(void *arg, const struct ds_slog_entry *e)
+{
+    struct ds_tiers *t = arg;
+    struct ds_store_found f = {
+        .key = e->key,
+        .key_size = e->key_size,
+        .size = e->size,
+        .place = e->at,
+        .expiry_ns = ds_tiers_boot(t, e->expiry_unix_ns),
+        .mode = e->mode,
+        .kind = e->kind,
+        .uploaded = (e->flags & DIRTY) == 0,
+    };
+    int rc = ds_store_enter_spilled(t->w->store, &f);
+
+    t->entered += rc == 0;
+    t->refused += rc != 0;
+}
+
+static void adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
+{
+    struct ds_tiers *t = arg;
+    int rc = ds_slog_adopt(t->log, place, key_size, size);
+
+    t->entered += rc == 0;
+    t->refused += rc != 0;
+}
+
+int ds_disk_enter(struct ds_tiers *t, bool recovered)
+{
+    int rc;
+
+    t->disk_config.data_fd = t->w->data_fd;
+    t->disk_config.data_size = t->w->config.data_size;
+    rc = ds_slog_open(&t->disk_config, t->w->trouble, sizeof(t->w->trouble), &t->log);
+    if (rc != 0) {
+        return rc;
+    }
+    if (recovered) {
+        ds_store_places(t->w->store, adopt, t);
+        ds_slog_adopted(t->log);
+    } else {
+        rc = ds_slog_recover(t->log, enter, t);
+    }
+    ds_store_set_disk_slack(t->w->store, ds_slog_value_max(t->log, 1) * 4);
+    if (t->entered + t->refused > 0) {
+        ds_log(DS_LOG_INFO, "%llu objects are on disk, %llu others there are not wanted",
+               (unsigned long long)t->entered, (unsigned long long)t->refused);
+    }
+    return rc;
+}
+
+void ds_disk_close(struct ds_tiers *t)
+{
+    t->log = ds_slog_close(t->log, true);
+    while (t->late != NULL) {
+        struct ds_late *l = t->late;
+
+        t->late = l->next;
+        ds_free(l);
+    }
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tiers_l2.c - second-level storage behind the store's table. */
+#include <string.h>
+#include <time.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sys_file.h"
+#include "shm/layout.h"
+#include "tier/l2_options.h"
+#include "tier/l2_pool.h"
+#include "worker/tiers.h"
+#include "worker/worker.h"
+
+#define EVENTS 64u
+#define DEADLINE_NS INT64_C(60000000000)
+#define COMPLAIN_NS INT64_C(10000000000)
+
+/* Greater than any before, also of a worker before this one, as long as the clock is not set back
+ * by more than that was away. */
+static uint64_t next_order(struct ds_tiers *t)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_REALTIME, &ts);
+    t->order = ds_max_u64(t->order + 1, (uint64_t)(ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec));
+    return t->order;
+}
+
+static void fill_put(struct ds_tiers *t, const struct ds_tier_op *op, struct ds_l2_request *r)
+{
+    r->op = DS_L2_POOL_PUT;
+    r->background = op->kind == DS_TIER_UPLOAD;
+    r->meta = (struct ds_l2_meta){
+        .version = next_order(t),
+        .expiry_unix_ns = ds_tiers_real(t, op->expiry_ns),
+        .size = op->size,
+        .flags = (op->object_kind & DS_KIND_SEALED) != 0 ? DS_L2_SEALED : 0,
+        .mode = op->mode,
+        .kind = (uint8_t)(op->object_kind & DS_KIND_KEPT),
+    };
+    r->value = (struct ds_l2_span){t->w->data_fd, op->offset, NULL};
+}
+
+static int submit(struct ds_tiers *t, const struct ds_tier_op *op)
+{
+    struct ds_l2_request r = {
+        .key = op->key,
+        .key_size = op->key_size,
+        .deadline_ns = ds_monotonic_ns() + DEADLINE_NS,
+        .value = {.fd = -1},
+        .cookie = (uint64_t)(uintptr_t)op,
+    };
+
+    switch (op->kind) {
+    case DS_TIER_STORE:
+    case DS_TIER_UPLOAD:
+        fill_put(t, op, &r);
+        break;
+    case DS_TIER_ERASE:
+        r.op = DS_L2_POOL_REMOVE;
+        r.meta.version = next_order(t);
+        break;
+    case DS_TIER_LOOKUP:
+        r.op = DS_L2_POOL_HEAD;
+        break;
+    default:
+        r.op = DS_L2_POOL_GET;
+        if (op->room) {
+            r.meta.size = op->size;
+            r.value = (struct ds_l2_span){t->w->data_fd, op->offset, NULL};
+        }
+    }
+    return ds_l2_pool_submit(t->pool, &r);
+}
+
+int ds_second_start(struct ds_tiers *t, struct ds_tier_op *op)
+{
+    return t->pool == NULL ? DS_ENOTSUPPORTED : submit(t, op);
+}
+
+/* A GET whose size the pool did not know: small values come along, for others there is room to be
+ * made first. True: it goes on. */
+static bool place(struct ds_tiers *t, struct ds_tier_op *op, const struct ds_l2_event *e, int *rc)
+{
+    if (op->room || (e->rc != 0 && e->rc != DS_ERANGE)) {
+        return false;
+    }
+    *rc = ds_store_tier_room(t->w->store, op, e->meta.size);
+    if (*rc != 0) {
+        return false;
+    }
+    if (e->rc == DS_ERANGE) {
+        *rc = submit(t, op);
+        return *rc == 0;
+    }
+    if (e->meta.size > 0) {
+        *rc = ds_sys_pwrite_all(t->w->data_fd, e->data, e->meta.size, op->offset) < 0 ? DS_EIO : 0;
+    }
+    return false;
+}
+
+static void complain(struct ds_tiers *t, const struct ds_l2_event *e)
+{
+    int64_t now = ds_monotonic_ns();
+
+    if (now - t->complained_ns > COMPLAIN_NS) {
+        t->complained_ns = now;
+        ds_log(DS_LOG_WARNING, "second-level storage: %s", e->err);
+    }
+}
+
+static void done(struct ds_tiers *t, struct ds_l2_event *e)
+{
+    struct ds_tier_op *op = (void *)(uintptr_t)e->cookie;
+    int rc = e->rc;
+
+    if (op->kind == DS_TIER_LOAD && place(t, op, e, &rc)) {
+        ds_free(e->data);
+        return;
+    }
+    ds_free(e->data);
+    if (op->kind == DS_TIER_LOAD || op->kind == DS_TIER_LOOKUP) {
+        op->expiry_ns = ds_tiers_boot(t, e->meta.expiry_unix_ns);
+        op->mode = e->meta.mode;
+        op->object_kind = e->meta.kind;
+        op->object_kind |= (e->meta.flags & DS_L2_SEALED) != 0 ? DS_KIND_SEALED : 0;
+        op->size = op->room ? op->size : e->meta.size;
+        if (rc == DS_ERANGE) { /* it was replaced by one of another size meanwhile */
+            rc = DS_EAGAIN;
+        }
+    }
+    if (rc != 0 && rc != DS_ENOTFOUND && rc != DS_EAGAIN && rc != DS_ENOMEM) {
+        complain(t, e);
+    }
+    op->status = rc;
+    ds_store_tier_done(t->w->store, op);
+}
+
+void ds_second_poll(struct ds_tiers *t)
+{
+    struct ds_l2_event events[EVENTS];
+    size_t n;
+
+    do {
+        n = ds_l2_pool_poll(t->pool, events, EVENTS);
+        for (size_t i = 0; i < n; i++) {
+            done(t, &events[i]);
+        }
+    } while (n == EVENTS);
+}
+
+int ds_second_fd(const struct ds_tiers *t)
+{
+    return ds_l2_pool_fd(t->pool);
+}
+
+int ds_second_open(struct ds_tiers *t)
+{
+    const struct ds_options *o = t->w->options;
+    struct ds_l2_config config = {0};
+    struct ds_l2_pool_config pool = {0};
+    int rc;
+
+    if (!ds_l2_config_from(o, &config)) {
+        return 0;
+    }
+    rc = ds_l2_open(&config, t->w->trouble, sizeof(t->w->trouble), &t->l2);
+    if (rc != 0) {
+        return rc;
+    }
+    pool.l2 = t->l2;
+    pool.background_rate = (uint64_t)ds_options_int(o, DS_OPT_l2_cache_async_write_rate_limit_mb)
+                           << 20;
+    rc = ds_l2_pool_create(&pool, &t->pool);
+    return rc;
+}
+
+void ds_second_close(struct ds_tiers *t)
+{
+    t->pool = ds_l2_pool_close(t->pool);
+    t->l2 = ds_l2_close(t->l2);
+}

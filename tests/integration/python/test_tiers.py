@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Below memory: spill to a local disk, write modes with a second level in a directory."""
+
+import hashlib
+import os
+import signal
+import threading
+
+import pytest
+
+from yr.datasystem.errors import DsError, OutOfMemoryError
+from yr.datasystem.kv_client import KVClient, SetParam
+from yr.datasystem.object_client import ObjectClient, WriteMode
+
+MIB = 1 << 20
+NONE = WriteMode.NONE_L2_CACHE
+THROUGH = WriteMode.WRITE_THROUGH_L2_CACHE
+BACK = WriteMode.WRITE_BACK_L2_CACHE
+
+
+def value(key, size=MIB):
+    return (hashlib.sha256(key.encode()).digest() * (size // 32 + 1))[:size]
+
+
+def used(folder):
+    total = 0
+    for entry in os.scandir(folder):
+        total += entry.stat().st_blocks * 512
+    return total
+
+
+def client(worker):
+    kv = KVClient(worker.host, worker.port)
+    kv.init()
+    return kv
+
+
+def start_again(start_worker, worker, **flags):
+    """A new node, with nothing of the old one but what its flags name."""
+    worker.kill()
+    return start_worker(**flags)
+
+
+@pytest.fixture(name="spill")
+def spill_fixture(tmp_path):
+    return {
+        "shared_memory_size_mb": 64,
+        "spill_directory": tmp_path / "spill",
+        "spill_size_limit": 1 << 29,
+    }
+
+
+@pytest.fixture(name="second")
+def second_fixture(tmp_path):
+    return {"shared_memory_size_mb": 64, "l2_cache_type": "sfs", "sfs_path": tmp_path / "l2"}
+
+
+def test_four_times_the_memory_comes_back_from_disk(start_worker, spill):
+    worker = start_worker(**spill)
+    keys = [f"k{i}" for i in range(256)]
+    highest = 0
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key))
+            highest = max(highest, used(spill["spill_directory"]))
+        assert kv.exist(keys) == [True] * len(keys)
+        for key in keys:
+            assert kv.get([key]) == [value(key)]
+        stats = kv.worker_stats()
+        assert stats["objects"] == 256
+        assert stats["spilled_objects"] >= 192
+        assert stats["evictions"] == 0
+    assert 128 * MIB < highest <= spill["spill_size_limit"]
+
+
+def test_a_full_disk_refuses_what_may_not_be_dropped(start_worker, spill):
+    spill["spill_size_limit"] = 128 * MIB
+    worker = start_worker(**spill)
+    with client(worker) as kv:
+        written = []
+        with pytest.raises(OutOfMemoryError):
+            for i in range(400):
+                kv.set(f"k{i}", value(f"k{i}"))
+                written.append(f"k{i}")
+        assert len(written) > 100
+        for key in written:
+            assert kv.get([key]) == [value(key)]
+        kv.delete(written)
+    assert used(spill["spill_directory"]) <= spill["spill_size_limit"]
+
+
+def test_evictable_values_push_the_oldest_off_the_disk(start_worker, spill):
+    spill["spill_size_limit"] = 128 * MIB
+    worker = start_worker(**spill)
+    with client(worker) as kv:
+        for i in range(400):
+            kv.set(f"k{i}", value(f"k{i}"), WriteMode.NONE_L2_CACHE_EVICT)
+        assert kv.get(["k399"]) == [value("k399")]
+        assert kv.exist(["k0"]) == [False]
+        assert kv.worker_stats()["drops"] > 100
+
+
+def test_views_stay_while_their_objects_leave_memory(start_worker, spill):
+    worker = start_worker(**spill)
+    with client(worker) as kv:
+        kv.set("held", value("held"))
+        [view] = kv.get_buffers(["held"])
+        for i in range(128):
+            kv.set(f"k{i}", value(f"k{i}"))
+        assert bytes(view) == value("held")
+        assert kv.get(["held"]) == [value("held")]
+
+
+def test_what_was_spilled_is_there_after_the_end_of_everything(start_worker, spill):
+    worker = start_worker(**spill)
+    keys = [f"k{i}" for i in range(128)]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key))
+        there = kv.worker_stats()["spilled_objects"]
+        kv.delete(["k0", "k1"])
+        kv.set("k2", b"newer")
+    worker = start_again(start_worker, worker, **spill)
+    with client(worker) as kv:
+        found = [key for key, is_there in zip(keys, kv.exist(keys)) if is_there]
+        assert len(found) >= there - 3
+        assert not {"k0", "k1", "k2"} & set(found)
+        for key in found:
+            assert kv.get([key]) == [value(key)]
+
+
+def test_spilled_values_survive_a_killed_worker(start_worker, spill, eventually):
+    worker = start_worker(**spill)
+    keys = [f"k{i}" for i in range(128)]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key))
+        before = kv.worker_stats()
+        os.kill(before["worker_pid"], signal.SIGKILL)
+        eventually(lambda: kv.worker_stats()["worker_pid"] != before["worker_pid"])
+        for key in keys:
+            assert kv.get([key]) == [value(key)]
+
+
+def test_time_to_live_holds_on_disk(start_worker, spill, eventually):
+    worker = start_worker(**spill)
+    with client(worker) as kv:
+        kv.set("short", value("short"), ttl_second=2)
+        kv.set("changed", value("changed"))
+        for i in range(128):
+            kv.set(f"k{i}", value(f"k{i}"))
+        assert kv.exist(["short", "changed"]) == [True, True]
+        assert kv.expire(["changed"], 2) == []
+        eventually(lambda: kv.exist(["short", "changed"]) == [False, False])
+
+
+def test_a_disk_object_leaves_memory_at_once(start_worker, spill, eventually):
+    worker = start_worker(**spill)
+    with client(worker) as kv:
+        assert SetParam().cache_type is not None
+    with ObjectClient(worker.host, worker.port) as objects:
+        objects.put("o", value("o"))
+        assert bytes(objects.get(["o"], 1000)[0].immutable_data()) == value("o")
+
+
+def test_many_clients_read_spilled_values_at_a_time(start_worker, spill):
+    worker = start_worker(**spill)
+    keys = [f"k{i}" for i in range(192)]
+    wrong = []
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key, 300000))
+        for key in keys:
+            kv.set(key + "x", value(key + "x", 300000))
+
+        def read(part):
+            with client(worker) as own:
+                for key in keys[part::4] + keys[::7]:
+                    if own.get([key]) != [value(key, 300000)]:
+                        wrong.append(key)
+
+        threads = [threading.Thread(target=read, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+def test_modes_of_the_second_level_need_one(start_worker):
+    worker = start_worker(shared_memory_size_mb=64)
+    with client(worker) as kv:
+        for mode in (THROUGH, BACK, WriteMode.WRITE_BACK_L2_CACHE_EVICT):
+            with pytest.raises(DsError, match="L2_cache_type is set to none"):
+                kv.set("k", b"v", mode)
+
+
+def test_write_through_survives_the_end_of_everything(start_worker, second):
+    worker = start_worker(**second)
+    keys = [f"k{i}" for i in range(40)]
+    with client(worker) as kv:
+        for key in keys[:20]:
+            kv.set(key, value(key, 5000), THROUGH)
+        assert kv.mset(keys[20:], [value(k, 5000) for k in keys[20:]], THROUGH) == []
+        kv.set("big", value("big", 9 * MIB), THROUGH)
+        kv.set(keys[3], value("newer", 4000), THROUGH)
+        kv.delete([keys[4]])
+    worker = start_again(start_worker, worker, **second)
+    with client(worker) as kv:
+        assert kv.exist(["big", keys[3], keys[4], "other"]) == [True, True, False, False]
+        assert kv.get(["big"]) == [value("big", 9 * MIB)]
+        assert kv.get([keys[3]]) == [value("newer", 4000)]
+        assert kv.get([keys[4], keys[5]]) == [None, value(keys[5], 5000)]
+        for key in keys[5:]:
+            assert kv.get([key]) == [value(key, 5000)]
+
+
+def test_write_back_survives_a_kill_before_its_upload(start_worker, second, tmp_path):
+    second["write_back_directory"] = tmp_path / "journal"
+    second["l2_cache_async_write_rate_limit_mb"] = 1
+    worker = start_worker(**second)
+    keys = [f"k{i}" for i in range(30)]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key), BACK)
+        assert kv.worker_stats()["l2_waiting"] > 0
+    second["l2_cache_async_write_rate_limit_mb"] = 0
+    worker = start_again(start_worker, worker, **second)
+    with client(worker) as kv:
+        for key in keys:
+            assert kv.get([key]) == [value(key)]
+
+
+def test_write_back_reaches_the_second_level(start_worker, second, tmp_path, eventually):
+    second["write_back_directory"] = tmp_path / "journal"
+    worker = start_worker(**second)
+    keys = [f"k{i}" for i in range(20)]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key), BACK)
+        eventually(lambda: kv.worker_stats()["l2_waiting"] == 0)
+    del second["write_back_directory"]
+    worker = start_again(start_worker, worker, **second)
+    with client(worker) as kv:
+        for key in keys:
+            assert kv.get([key]) == [value(key)]
+
+
+def test_more_than_memory_is_read_from_the_second_level(start_worker, second):
+    worker = start_worker(**second)
+    keys = [f"k{i}" for i in range(128)]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key), THROUGH)
+        for key in keys:
+            assert kv.get([key]) == [value(key)]
+        stats = kv.worker_stats()
+        assert stats["evictions"] > 60
+        assert stats["l2_loads"] > 60
+
+
+def test_deleted_and_expired_values_stay_away(start_worker, second, eventually):
+    worker = start_worker(**second)
+    with client(worker) as kv:
+        kv.set("d", b"deleted", THROUGH)
+        kv.set("e", b"expired", THROUGH, 1)
+        kv.set("x", b"expires later", THROUGH)
+        assert kv.expire(["x"], 1) == []
+        assert kv.delete(["d"]) == []
+        eventually(lambda: kv.exist(["d", "e", "x"]) == [False, False, False])
+    worker = start_again(start_worker, worker, **second)
+    with client(worker) as kv:
+        assert kv.exist(["d", "e", "x"]) == [False, False, False]
+
+
+def test_insert_if_absent_sees_the_second_level(start_worker, second):
+    from yr.datasystem.kv_client import ExistenceOpt
+
+    worker = start_worker(**second)
+    with client(worker) as kv:
+        kv.set("k", b"first", THROUGH)
+    worker = start_again(start_worker, worker, **second)
+    with client(worker) as kv:
+        assert kv.mset(["k", "l"], [b"second", b"other"], THROUGH, 0, ExistenceOpt.NX) == []
+        assert kv.get(["k", "l"]) == [b"first", b"other"]
+
+
+def test_a_waiting_get_finds_what_is_set_later(start_worker, second):
+    worker = start_worker(**second)
+    with client(worker) as kv:
+        timer = threading.Timer(0.2, lambda: kv.set("late", b"value", THROUGH))
+        timer.start()
+        assert kv.get(["late"], False, 10000) == [b"value"]
+        timer.join()

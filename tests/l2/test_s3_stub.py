@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The S3 implementation against a store that checks every byte and fails in every way."""
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from s3_stub import ACCESS, BUCKET, REGION, SECRET, Stub
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = Path(os.environ.get("DS_BUILD_DIR", ROOT / "build/dev")).resolve() / "bin/l2_tool"
+MIB = 1 << 20
+NOTFOUND, IO, DENIED, INVAL, CORRUPT, TIMEOUT, UNAVAILABLE, STALE = 3, 7, 9, 2, 20, 1001, 1002, 2006
+pytestmark = pytest.mark.skipif(not TOOL.exists(), reason=f"{TOOL} is not built")
+
+
+@pytest.fixture(name="stub")
+def stub_fixture():
+    with Stub() as stub:
+        yield stub
+
+
+def run(stub, *commands, env=None, **options):
+    given = {"endpoint": stub.endpoint, "bucket": BUCKET, "region": REGION, "access": ACCESS, "secret": SECRET}
+    given.update(options)
+    args = [f"{k}={v}" for k, v in given.items() if v is not None]
+    words = []
+    for command in commands:
+        words += ["--"] * bool(words) + [str(w) for w in command]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") and "proxy" not in k.lower()}
+    done = subprocess.run(
+        [TOOL, *args, *words], capture_output=True, text=True, timeout=120, check=False, env={**clean, **(env or {})}
+    )
+    assert done.returncode in (0, 1), done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def codes(answers):
+    return [a["rc"] for a in answers]
+
+
+def value(seed, size):
+    out = bytearray(size)
+    for i in range(size):
+        seed = (seed * 6364136223846793005 + 1442695040888963407) % 2**64
+        out[i] = (seed >> 33) & 255
+    return bytes(out)
+
+
+def test_put_get_remove(stub, tmp_path):
+    got = tmp_path / "got"
+    answers = run(
+        stub,
+        ("put", "a/../b c+d%&?=#", 5, 1000, 7),
+        ("get", "a/../b c+d%&?=#", got),
+        ("head", "a/../b c+d%&?=#"),
+        ("remove", "a/../b c+d%&?=#", 6),
+        ("get", "a/../b c+d%&?=#", "-"),
+        ("head", "nobody"),
+        prefix="some folder/x+y",
+    )
+    assert codes(answers) == [0, 0, 0, 0, NOTFOUND, NOTFOUND]
+    assert got.read_bytes() == value(7, 1000)
+    assert answers[2]["size"] == 1000 and answers[2]["version"] == 5
+    assert len(stub.objects) == 1  # the tombstone
+    assert all(key.startswith("some folder/x+y/dsl2/k-a_2F.._2Fb") for key in stub.objects)
+
+
+@pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 5 * MIB + 77])
+def test_sizes_whole_and_in_parts(stub, tmp_path, size):
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(size))
+    got = tmp_path / "got"
+    assert codes(run(stub, ("putfile", "k", 1, source), ("get", "k", got), part=MIB)) == [0, 0]
+    assert got.read_bytes() == source.read_bytes()
+    assert not stub.uploads
+    assert any("partNumber" in q for _, q in stub.requests) == (size > 2 * MIB)
+
+
+def test_the_greatest_version_wins(stub, tmp_path):
+    got = tmp_path / "got"
+    answers = run(
+        stub,
+        ("put", "k", 2, 10, 2), ("put", "k", 1, 11, 1), ("get", "k", got),
+        ("remove", "k", 3), ("put", "k", 2, 10, 2), ("get", "k", "-"), ("put", "k", 4, 12, 4), ("get", "k", got),
+    )  # fmt: skip
+    assert codes(answers) == [0, STALE, 0, 0, STALE, NOTFOUND, 0, 0]
+    assert answers[2]["version"] == 2 and answers[7]["version"] == 4
+    assert len(stub.objects) == 1
+
+
+def test_versions_left_behind_never_surface(stub):
+    """A worker that dies between its put and the clean-up leaves older versions."""
+    run(stub, ("put", "k", 1, 10, 1))
+    old = dict(stub.objects)
+    run(stub, ("put", "k", 5, 10, 5))
+    stub.objects.update(old)
+    assert run(stub, ("head", "k"))[0]["version"] == 5
+    run(stub, ("remove", "k", 6))
+    stub.objects.update(old)  # a put of version 1 that was under way all the time
+    answers = run(stub, ("get", "k", "-"), ("gc", 3600), ("get", "k", "-"))
+    assert codes(answers) == [NOTFOUND, 0, NOTFOUND]
+    assert answers[1]["superseded"] == 1 and answers[1]["objects"] == 1
+    assert run(stub, ("gc", 0))[0]["tombstones"] == 1
+    assert not stub.objects
+
+
+def test_expiry(stub):
+    answers = run(stub, ("expire", "k", 1, 1000), ("get", "k", "-"), ("expire", "j", 1, 2**62), ("get", "j", "-"), ("gc", 1))
+    assert codes(answers) == [0, NOTFOUND, 0, 0, 0]
+    assert answers[4]["expired"] == 1 and answers[4]["objects"] == 1
+
+
+def test_list_pages(stub):
+    commands = [("put", f"key-{i}", 1, i, i) for i in range(7)] + [("put", "x" * 500, 3, 5, 5), ("list",)]
+    answers = run(stub, *commands)
+    listed = {a["key"]: a["size"] for a in answers if "key" in a}
+    assert listed == {**{f"key-{i}": i for i in range(7)}, "x" * 500: 5}
+
+
+# --- faults ---
+
+
+@pytest.mark.parametrize("fault", [
+    ("status", (500, "InternalError")), ("status", (503, "SlowDown")), ("status", (502, "BadGateway")),
+    ("status", (429, "TooMany")), ("status", (400, "RequestTimeout")), ("cut", None),
+])  # fmt: skip
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_passing_faults_are_survived(stub, fault, method, tmp_path):
+    run(stub, ("put", "k", 1, 10, 1))
+    stub.fault(fault[0], method, times=2, value=fault[1])
+    answers = run(stub, ("put", "k", 2, 100, 2), ("get", "k", tmp_path / "got"))
+    assert codes(answers) == [0, 0]
+    assert (tmp_path / "got").read_bytes() == value(2, 100)
+
+
+def test_a_store_that_stays_down_is_not_called_a_success(stub):
+    stub.fault("status", "PUT", times=100, value=(503, "SlowDown"))
+    answers = run(stub, ("put", "k", 1, 10, 1), attempts=3)
+    assert codes(answers) == [UNAVAILABLE]
+    assert answers[0]["retries"] == 2 and "SlowDown" in answers[0]["err"] and "STUB0001" in answers[0]["err"]
+    assert sum(m == "PUT" for m, _ in stub.requests) == 3
+
+
+def test_the_retry_budget_bounds_what_all_calls_send(stub):
+    stub.fault("status", "PUT", times=1000, value=(500, "InternalError"))
+    answers = run(stub, *[("put", f"k{i}", 1, 10, 1) for i in range(12)], attempts=4)
+    assert set(codes(answers)) == {UNAVAILABLE}
+    assert sum(m == "PUT" for m, _ in stub.requests) <= 12 + 21
+    assert "too many retries" in answers[-1]["err"]
+
+
+def test_deadlines_hold(stub):
+    stub.fault("hang", "PUT", times=10, value=5)
+    begin = time.monotonic()
+    answers = run(stub, ("put", "k", 1, 10, 1), deadline_ms=400)
+    assert codes(answers) in ([TIMEOUT], [UNAVAILABLE])
+    assert time.monotonic() - begin < 3
+
+
+def test_a_hanging_request_is_given_up_and_repeated(stub):
+    stub.fault("hang", "PUT", value=20)
+    assert codes(run(stub, ("put", "k", 1, 10, 1), timeout_ms=200)) == [0]
+
+
+def test_stored_but_the_answer_is_lost(stub, tmp_path):
+    stub.fault("cut after", "PUT", times=2)
+    assert codes(run(stub, ("put", "k", 1, 10, 3), ("get", "k", tmp_path / "got"))) == [0, 0]
+    stub.fault("cut after", "POST", "uploadId")
+    answers = run(stub, ("put", "big", 1, 4 * MIB, 3), ("head", "big"), part=MIB)
+    assert codes(answers) == [0, 0] and answers[1]["size"] == 4 * MIB
+    assert not stub.uploads
+
+
+@pytest.mark.parametrize("fault", ["short body", "short answer"])
+def test_short_bodies(stub, fault, tmp_path):
+    run(stub, ("put", "k", 1, 5000, 1))
+    get = next(iter(stub.objects))
+    assert get
+    stub.fault(fault, "GET", times=4)  # the listings are served as they are
+    answers = run(stub, ("get", "k", tmp_path / "got"))
+    assert codes(answers) == [0] and (tmp_path / "got").read_bytes() == value(1, 5000)
+
+
+def test_a_wrong_etag_is_not_believed(stub):
+    stub.fault("wrong etag", "PUT")
+    answers = run(stub, ("put", "k", 1, 10, 1))
+    assert codes(answers) == [0] and answers[0]["retries"] == 1
+    stub.fault("wrong etag", "PUT", times=100)
+    answers = run(stub, ("put", "k", 2, 10, 1), attempts=2)
+    assert codes(answers) == [UNAVAILABLE] and "ETag" in answers[0]["err"]
+
+
+def test_no_flipped_byte_is_returned(stub, tmp_path):
+    run(stub, ("put", "k", 1, 40, 1))
+    key, (data, when) = next(iter(stub.objects.items()))
+    for at in range(len(data)):
+        bad = bytearray(data)
+        bad[at] ^= 0x10
+        stub.objects[key] = (bytes(bad), when)
+        assert codes(run(stub, ("get", "k", "-")))[0] in (CORRUPT, 28)
+    stub.objects[key] = (data, when)
+    stub.fault("flip", "GET", times=2, value=70)  # the listing takes one; on the wire, not in the store
+    answers = run(stub, ("get", "k", tmp_path / "got"))
+    assert codes(answers) == [0] and (tmp_path / "got").read_bytes() == value(1, 40)
+    stub.objects[key] = (data + b"x", when)
+    assert codes(run(stub, ("get", "k", "-"))) == [CORRUPT]
+
+
+def test_a_store_that_ignores_ranges(stub):
+    run(stub, ("put", "k", 1, 4 * MIB, 1), part=MIB)
+    stub.fault("ignore range", "GET", times=100)
+    assert codes(run(stub, ("get", "k", "-"), part=MIB)) == [IO]
+
+
+def test_part_failures_leave_nothing(stub):
+    stub.fault("status", "PUT", "partNumber=3", times=100, value=(500, "InternalError"))
+    assert codes(run(stub, ("put", "k", 1, 5 * MIB, 1), ("get", "k", "-"), part=MIB, attempts=2)) == [UNAVAILABLE, NOTFOUND]
+    assert not stub.uploads and not stub.objects
+
+
+def test_complete_answers_200_with_an_error(stub):
+    stub.fault("error in 200", "POST", "uploadId")
+    answers = run(stub, ("put", "k", 1, 4 * MIB, 1), ("head", "k"), part=MIB)
+    assert codes(answers) == [0, 0] and answers[0]["retries"] == 1
+    stub.fault("error in 200", "POST", "uploadId", times=100)
+    answers = run(stub, ("put", "j", 1, 4 * MIB, 1), ("get", "j", "-"), part=MIB, attempts=2)
+    assert codes(answers) == [UNAVAILABLE, NOTFOUND] and not stub.uploads
+
+
+def test_stale_uploads_are_aborted_by_age(stub):
+    stub.uploads["old"] = ["dsl2/k-x/y", "2020-01-01T00:00:00.000Z", {}]
+    stub.uploads["foreign"] = ["other/x", "2020-01-01T00:00:00.000Z", {}]
+    stub.uploads["young"] = ["dsl2/k-x/z", "2999-01-01T00:00:00.000Z", {}]
+    run(stub, ("head", "k"))
+    assert set(stub.uploads) == {"foreign", "young"}
+
+
+# --- credentials ---
+
+
+def test_wrong_secret_and_bucket(stub):
+    assert codes(run(stub, ("head", "k"), secret="wrong")) == [DENIED]
+    answers = run(stub, ("head", "k"), bucket="other")
+    assert codes(answers) == [INVAL] and "bucket" in answers[0]["err"]
+    answers = run(stub, ("head", "k"), access=None, secret=None)
+    assert codes(answers) == [DENIED] and "s3_credentials_file" in answers[0]["err"]
+
+
+def test_environment(stub):
+    env = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
+    assert codes(run(stub, ("put", "k", 1, 1, 1), access=None, secret=None, env=env)) == [0]
+
+
+def test_expired_credentials_are_read_again(stub, tmp_path):
+    credentials = tmp_path / "credentials"
+    text = f"[other]\naws_access_key_id = no\n[default]\naws_access_key_id = {ACCESS}\naws_secret_access_key={SECRET}\n"
+    credentials.write_text(text + "aws_session_token = one\n")
+    stub.token = "one"
+    assert codes(run(stub, ("put", "k", 1, 1, 1), access=None, secret=None, credentials=credentials)) == [0]
+    # Renewed while it runs: a fifo gives the old token first, then the new one.
+    os.remove(credentials)
+    os.mkfifo(credentials)
+    stub.token = "two"
+    with subprocess.Popen(["sh", "-c", 'printf "%s" "$1" >"$3"; printf "%s" "$2" >"$3"', "sh",
+                           text + "aws_session_token = one\n", text + "aws_session_token = two\n", credentials]):  # fmt: skip
+        assert codes(run(stub, ("put", "k", 2, 1, 1), access=None, secret=None, credentials=credentials)) == [0]
+    credentials.unlink()
+    credentials.write_text(text + "aws_session_token = one\n")
+    answers = run(stub, ("put", "k", 3, 1, 1), access=None, secret=None, credentials=credentials)
+    assert codes(answers) == [DENIED] and "expired" in answers[0]["err"]
+
+
+def test_a_wrong_clock_is_called_so(stub):
+    stub.fault("status", "PUT", value=(403, "RequestTimeTooSkewed", "The difference is too large."))
+    answers = run(stub, ("put", "k", 1, 1, 1))
+    assert codes(answers) == [DENIED] and "clock" in answers[0]["err"]
+
+
+def test_virtual_host_style(stub):
+    host = f"localhost:{stub.server_address[1]}"
+    assert codes(run(stub, ("put", "k", 1, 10, 1), ("get", "k", "-"), endpoint=f"http://{host}", style="virtual")) == [0, 0]
+
+
+def test_a_store_that_is_away_does_not_keep_one_from_starting(stub):
+    endpoint = stub.endpoint
+    stub.shutdown()
+    stub.server_close()
+    answers = run(stub, ("head", "k"), endpoint=endpoint, attempts=2)
+    assert [a["command"] for a in answers] == ["head"] and codes(answers) == [UNAVAILABLE]
+
+
+@pytest.mark.parametrize("point", ["l2.s3.before_put", "l2.s3.after_put", "l2.s3.part", "l2.s3.before_complete",
+                                   "l2.s3.after_complete", "l2.s3.before_delete"])  # fmt: skip
+def test_kill_anywhere_leaves_old_or_new(stub, point):
+    for size in (100, 4 * MIB):
+        key = f"k{size}"
+        run(stub, ("put", key, 1, 50, 1))
+        env = {**os.environ, "DS_FAILPOINTS": f"{point}=kill"}
+        args = [f"endpoint={stub.endpoint}", f"bucket={BUCKET}", f"region={REGION}", f"access={ACCESS}", f"secret={SECRET}"]
+        subprocess.run([TOOL, *args, f"part={MIB}", "put", key, "2", str(size), "2"], env=env, check=False, capture_output=True)
+        answers = run(stub, ("head", key), ("get", key, "-"))
+        assert codes(answers) == [0, 0]
+        assert (answers[0]["version"], answers[0]["size"]) in ((1, 50), (2, size))
+        assert answers[0]["version"] == answers[1]["version"]

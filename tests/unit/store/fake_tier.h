@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fake_tier.h - a disk and a second level of a few shared pages: they outlive the process that
+ * plays the worker, what is queued does not. Work is done when the test says so, in order.
+ */
+#ifndef DS_UNIT_STORE_FAKE_TIER_H
+#define DS_UNIT_STORE_FAKE_TIER_H
+
+#include <sys/mman.h>
+
+#include "driver.h"
+
+#define FAKE_COPIES 512u
+#define FAKE_VALUE_MAX (64 * KIB)
+#define FAKE_QUEUE 256u
+#define FAKE_L2 128u
+
+struct fake_copy {
+    uint64_t number; /* of the write, from 1; 0: empty */
+    char key[80];
+    uint64_t size;
+    int64_t expiry_ns;
+    uint8_t mode;
+    uint8_t kind;
+    bool uploaded;
+    bool dead;   /* may be reused */
+    bool buried; /* is not found after a restart */
+    uint8_t value[FAKE_VALUE_MAX];
+};
+
+struct fake_object {
+    char key[80]; /* "": empty */
+    uint64_t size;
+    int64_t expiry_ns;
+    uint8_t mode;
+    uint8_t kind;
+    uint8_t value[FAKE_VALUE_MAX];
+};
+
+struct fake_disk {
+    uint64_t numbers;
+    struct fake_copy copy[FAKE_COPIES];
+    struct fake_object l2[FAKE_L2];
+};
+
+struct fake_tier {
+    struct world *w;
+    struct fake_disk *disk;
+    struct ds_tier_op *queue[FAKE_QUEUE];
+    uint64_t queued_number[FAKE_QUEUE];
+    unsigned n;
+    unsigned limit;    /* ops that may be queued */
+    uint64_t capacity; /* copies that the disk holds */
+    uint64_t bury_asked;
+    bool hold_burials; /* tombstones stay unwritten */
+    int fail;          /* status of what is done next */
+    int fail_l2;
+    unsigned writes;
+    unsigned reads;
+    unsigned stores;
+    unsigned loads;
+    unsigned lookups;
+    struct {
+        char key[80];
+        uint64_t number;
+    } bury[FAKE_COPIES];
+    unsigned bury_n;
+};
+
+static inline struct fake_disk *fake_disk_make(void)
+{
+    void *p = mmap(NULL, sizeof(struct fake_disk), PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(p != MAP_FAILED);
+    return p;
+}
+
+static inline uint64_t fake_used(const struct fake_tier *t)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < FAKE_COPIES; i++) {
+        n += t->disk->copy[i].number != 0 && !t->disk->copy[i].dead;
+    }
+    for (unsigned i = 0; i < t->n; i++) {
+        n += t->queue[i]->kind == DS_TIER_SPILL;
+    }
+    return n;
+}
+
+static inline int fake_start(void *arg, struct ds_tier_op *op)
+{
+    struct fake_tier *t = arg;
+
+    CHECK_LE(op->size, FAKE_VALUE_MAX);
+    CHECK(op->key_size < 80);
+    if (t->n == t->limit) {
+        return DS_EAGAIN;
+    }
+    if (op->kind == DS_TIER_SPILL && fake_used(t) >= t->capacity) {
+        return DS_ENOSPACE;
+    }
+    for (unsigned i = 0; i < t->n && op->kind >= DS_TIER_JOURNAL; i++) { /* one of a key */
+        CHECK(t->queue[i]->kind < DS_TIER_JOURNAL || t->queue[i]->key_size != op->key_size ||
+              memcmp(t->queue[i]->key, op->key, op->key_size) != 0);
+    }
+    t->queued_number[t->n] = ++t->disk->numbers;
+    t->queue[t->n++] = op;
+    return 0;
+}
+
+static inline struct fake_copy *fake_at(struct fake_tier *t, uint64_t place)
+{
+    for (unsigned i = 0; i < FAKE_COPIES; i++) {
+        if (t->disk->copy[i].number == place) {
+            return &t->disk->copy[i];
+        }
+    }
+    return NULL;
+}
+
+static inline void fake_forget(void *arg, const uint8_t *key, uint32_t key_size, uint64_t place,
+                               uint64_t size, bool bury)
+{
+    struct fake_tier *t = arg;
+    struct fake_copy *c = place != 0 ? fake_at(t, place) : NULL;
+
+    (void)size;
+    if (place != 0) {
+        CHECK(c != NULL && !c->dead);
+        CHECK(strlen(c->key) == key_size && memcmp(c->key, key, key_size) == 0);
+        c->dead = true;
+    }
+    if (bury) {
+        t->bury_asked++;
+        CHECK(t->bury_n < FAKE_COPIES);
+        memset(t->bury[t->bury_n].key, 0, 80);
+        memcpy(t->bury[t->bury_n].key, key, key_size);
+        t->bury[t->bury_n++].number = t->disk->numbers;
+    }
+}
+
+static inline int fake_clean(void *arg, const struct ds_tier_op *op, uint64_t place)
+{
+    struct fake_tier *t = arg;
+    struct fake_copy *c = fake_at(t, place);
+
+    CHECK(c != NULL && !c->dead && strlen(c->key) == op->key_size);
+    c->uploaded = true;
+    return t->w->config.spill ? 0 : DS_UNCHANGED;
+}
+
+static const struct ds_store_tier fake_ops = {fake_start, fake_forget, fake_clean};
+
+static inline void fake_write(struct fake_tier *t, struct ds_tier_op *op, uint64_t number)
+{
+    struct fake_copy *c = NULL;
+
+    for (unsigned i = 0; i < FAKE_COPIES && c == NULL; i++) {
+        if (t->disk->copy[i].number == 0 || (t->disk->copy[i].dead && t->disk->copy[i].buried)) {
+            c = &t->disk->copy[i];
+        }
+    }
+    CHECK(c != NULL);
+    memset(c, 0, offsetof(struct fake_copy, value));
+    memcpy(c->key, op->key, op->key_size);
+    memcpy(c->value, t->w->data.base + op->offset, op->size);
+    c->size = op->size;
+    c->expiry_ns = op->expiry_ns;
+    c->mode = op->mode;
+    c->kind = op->object_kind;
+    c->uploaded = op->kind != DS_TIER_JOURNAL;
+    c->number = number;
+    op->place = number;
+    t->writes++;
+}
+
+static inline void fake_read(struct fake_tier *t, struct ds_tier_op *op)
+{
+    struct fake_copy *c = fake_at(t, op->place);
+
+    CHECK(c != NULL);
+    CHECK(strlen(c->key) == op->key_size && memcmp(c->key, op->key, op->key_size) == 0);
+    CHECK_EQ(c->size, op->size);
+    memcpy(t->w->data.base + op->offset, c->value, op->size);
+    t->reads++;
+}
+
+/* The object of a key; NULL: there is none. With `make` an empty one. */
+static inline struct fake_object *fake_l2(struct fake_tier *t, const void *key, size_t key_size,
+                                          bool make)
+{
+    struct fake_object *o = NULL;
+
+    for (unsigned i = 0; i < FAKE_L2; i++) {
+        struct fake_object *x = &t->disk->l2[i];
+
+        if (strlen(x->key) == key_size && memcmp(x->key, key, key_size) == 0) {
+            return x;
+        }
+        if (make && o == NULL && x->key[0] == '\0') {
+            o = x;
+        }
+    }
+    CHECK(!make || o != NULL);
+    return o;
+}
+
+static inline int fake_second(struct fake_tier *t, struct ds_tier_op *op)
+{
+    bool put = op->kind == DS_TIER_STORE || op->kind == DS_TIER_UPLOAD;
+    struct fake_object *o = fake_l2(t, op->key, op->key_size, put);
+    int rc;
+
+    t->stores += put;
+    t->loads += op->kind == DS_TIER_LOAD;
+    t->lookups += op->kind == DS_TIER_LOOKUP;
+    if (put) {
+        memset(o, 0, sizeof(*o));
+        memcpy(o->key, op->key, op->key_size);
+        memcpy(o->value, t->w->data.base + op->offset, op->size);
+        o->size = op->size;
+        o->expiry_ns = op->expiry_ns;
+        o->mode = op->mode;
+        o->kind = op->object_kind;
+        return 0;
+    }
+    if (op->kind == DS_TIER_ERASE) {
+        if (o != NULL) {
+            memset(o, 0, sizeof(*o));
+        }
+        return 0;
+    }
+    if (o == NULL || (o->expiry_ns != 0 && o->expiry_ns <= t->w->now.boot_ns)) {
+        return DS_ENOTFOUND;
+    }
+    op->expiry_ns = o->expiry_ns;
+    op->mode = o->mode;
+    op->object_kind = o->kind;
+    if (op->kind == DS_TIER_LOOKUP) {
+        op->size = o->size;
+        return 0;
+    }
+    rc = ds_store_tier_room(t->w->s, op, o->size);
+    if (rc == 0) {
+        memcpy(t->w->data.base + op->offset, o->value, o->size);
+    }
+    return rc;
+}
+
+static inline void fake_bury(struct fake_tier *t)
+{
+    for (unsigned i = 0; i < t->bury_n; i++) {
+        for (unsigned k = 0; k < FAKE_COPIES; k++) {
+            struct fake_copy *c = &t->disk->copy[k];
+
+            if (c->number != 0 && c->number <= t->bury[i].number &&
+                strcmp(c->key, t->bury[i].key) == 0) {
+                c->buried = true;
+            }
+        }
+    }
+    t->bury_n = 0;
+    ds_store_buried(t->w->s, t->bury_asked);
+}
+
+/* Does everything that is queued. True if there was something. */
+static inline bool fake_work(struct fake_tier *t)
+{
+    unsigned n = t->n;
+    struct ds_tier_op *op[FAKE_QUEUE];
+    uint64_t number[FAKE_QUEUE];
+
+    memcpy(op, t->queue, sizeof(op));
+    memcpy(number, t->queued_number, sizeof(number));
+    t->n = 0;
+    for (unsigned i = 0; i < n; i++) {
+        op[i]->status = op[i]->kind > DS_TIER_JOURNAL ? t->fail_l2 : t->fail;
+        if (op[i]->status != 0) {
+        } else if (op[i]->kind == DS_TIER_FETCH) {
+            fake_read(t, op[i]);
+        } else if (op[i]->kind > DS_TIER_JOURNAL) {
+            op[i]->status = fake_second(t, op[i]);
+        } else {
+            fake_write(t, op[i], number[i]);
+        }
+        ds_store_tier_done(t->w->s, op[i]);
+    }
+    if (t->bury_n > 0 && !t->hold_burials) {
+        fake_bury(t);
+        return true;
+    }
+    return n > 0;
+}
+
+static inline void fake_attach(struct fake_tier *t, struct world *w, struct fake_disk *disk)
+{
+    *t = (struct fake_tier){.w = w, .disk = disk, .limit = FAKE_QUEUE, .capacity = FAKE_COPIES / 2};
+    w->config.tier = &fake_ops;
+    w->config.tier_arg = t;
+    w->config.spill = true;
+}
+
+static inline void fake_attach_l2(struct fake_tier *t, struct world *w, struct fake_disk *disk)
+{
+    fake_attach(t, w, disk);
+    w->config.l2 = true;
+    w->config.journal = true;
+    w->config.upload_max = 100;
+}
+
+/* Passes and work until both rest. */
+static inline void settle_tiers(struct world *w, struct fake_tier *t)
+{
+    do {
+        settle(w);
+    } while (fake_work(t));
+}
+
+#endif

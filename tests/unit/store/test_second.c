@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_second.c - write modes and misses with second-level storage that does what the test says. */
+#include "base/alloc.h"
+#include "fake_tier.h"
+
+struct scene {
+    struct world w;
+    struct fake_tier t;
+    struct peer *p;
+};
+
+static void scene_init(struct scene *c, uint64_t data_size)
+{
+    world_make(&c->w, data_size);
+    fake_attach_l2(&c->t, &c->w, fake_disk_make());
+    world_start(&c->w);
+    c->p = peer_open(&c->w, 0);
+}
+
+static void scene_end(struct scene *c)
+{
+    settle_tiers(&c->w, &c->t);
+    world_end(&c->w);
+    CHECK_OK(munmap(c->t.disk, sizeof(*c->t.disk)));
+}
+
+static void work_until_done(struct scene *c, unsigned slot)
+{
+    for (int i = 0; i < 50 && !req_done(c->p, slot); i++) {
+        settle(&c->w);
+        (void)fake_work(&c->t);
+    }
+    CHECK(req_done(c->p, slot));
+}
+
+static int ask_l2(struct scene *c, enum ds_op op, const char *key, uint64_t value)
+{
+    req_begin(c->p, 0, op, value);
+    req_key(c->p, 0, key);
+    req_post(c->p, 0);
+    work_until_done(c, 0);
+    return req_result(c->p, 0, 0)->status;
+}
+
+static void post(struct scene *c, unsigned slot, enum ds_op op, const char *key)
+{
+    req_begin(c->p, slot, op, 0);
+    req_key(c->p, slot, key);
+    req_post(c->p, slot);
+}
+
+static void post_set(struct scene *c, unsigned slot, const char *key, uint64_t size,
+                     enum ds_write_mode mode, uint8_t kind, uint64_t ttl_ms)
+{
+    struct lent g;
+
+    CHECK_OK(grant(&c->w, c->p, size, &g));
+    value_fill(&c->w, g.offset, size, size);
+    req_begin(c->p, slot, DS_OP_SET, 0);
+    req_add(
+        c->p, slot,
+        (struct ds_request_item){
+            .id = g.id, .value_size = size, .mode = (uint8_t)mode, .kind = kind, .ttl_ms = ttl_ms},
+        key);
+    req_post(c->p, slot);
+}
+
+static int set_l2(struct scene *c, const char *key, uint64_t size, enum ds_write_mode mode)
+{
+    post_set(c, 1, key, size, mode, 0, 0);
+    work_until_done(c, 1);
+    return req_result(c->p, 1, 0)->status;
+}
+
+static uint32_t id_of(struct scene *c, const char *key)
+{
+    return ds_store_find(c->w.s, key, strlen(key));
+}
+
+static uint64_t in_l2(struct scene *c, const char *key)
+{
+    const struct fake_object *o = fake_l2(&c->t, key, strlen(key), false);
+
+    if (o == NULL) {
+        return 0;
+    }
+    for (uint64_t i = 0; i < o->size; i++) {
+        CHECK_EQ(o->value[i], value_byte(o->size, i));
+    }
+    return o->size;
+}
+
+/* Everything leaves memory that may. */
+static void squeeze(struct scene *c)
+{
+    settle_tiers(&c->w, &c->t);
+    while (ds_store_make_room(c->w.s, c->w.config.data_size) == DS_ROOM_MADE) {
+    }
+    settle_tiers(&c->w, &c->t);
+}
+
+/* The object is in second-level storage alone. */
+static void only_in_l2(struct scene *c, const char *key, uint64_t size)
+{
+    CHECK_OK(set_l2(c, key, size, DS_WRITE_THROUGH));
+    squeeze(c);
+    CHECK_EQ(id_of(c, key), DS_ID_NONE);
+    CHECK_EQ(in_l2(c, key), size);
+}
+
+DS_TEST(second__write_through_shows_nothing_before_it_is_stored)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    post_set(&c, 1, "a", 1000, DS_WRITE_THROUGH, 0, 0);
+    settle(&c.w);
+    CHECK(!req_done(c.p, 1));
+    CHECK_EQ(ask(&c.w, c.p, DS_OP_REF_COUNT, "a", 0), 0);
+    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    work_until_done(&c, 1);
+    CHECK_OK(req_result(c.p, 1, 0)->status);
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    settle(&c.w);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    CHECK_EQ(c.t.writes, 0);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_failed_store_is_told_and_changes_nothing)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_THROUGH));
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_EQ(set_l2(&c, "a", 2000, DS_WRITE_THROUGH), DS_EUNAVAILABLE);
+    settle(&c.w);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    reclaim(&c.w);
+    CHECK_EQ(world_stats(&c.w).memory_granted, 0);
+    CHECK_EQ(world_stats(&c.w).memory_doomed, 0);
+    CHECK_EQ(ask_l2(&c, DS_OP_DELETE, "a", 0), DS_EUNAVAILABLE);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    squeeze(&c);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_EUNAVAILABLE); /* and not: not found */
+    c.t.fail_l2 = 0;
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    scene_end(&c);
+}
+
+DS_TEST(second__write_back_is_in_the_journal_and_uploaded_later)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.w.config.spill = false;
+    c.w.s->config.spill = false;
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    CHECK_EQ(c.t.writes, 1);
+    CHECK_EQ(fake_used(&c.t), 1);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 0);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 1);
+    while (ds_store_make_room(c.w.s, MIB) == DS_ROOM_MADE) { /* to the journal, not to nowhere */
+    }
+    CHECK(ds_store_spilled(c.w.s, id_of(&c, "a")));
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    c.t.fail_l2 = 0;
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    CHECK_EQ(fake_used(&c.t), 0); /* the journal keeps nothing that L2 has */
+    squeeze(&c);
+    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    CHECK_EQ(c.t.loads, 1);
+    scene_end(&c);
+}
+
+DS_TEST(second__overwrites_are_uploaded_once)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    for (unsigned i = 0; i < 10; i++) {
+        CHECK_OK(set_l2(&c, "a", 1000 + i, DS_WRITE_BACK));
+        (void)fake_work(&c.t);
+        CHECK(!fake_at(&c.t, ds_store_place(c.w.s, id_of(&c, "a")))->buried);
+    }
+    c.t.fail_l2 = 0;
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(c.t.stores, 1);
+    CHECK_EQ(in_l2(&c, "a"), 1009);
+    CHECK_EQ(fake_used(&c.t), 1);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_full_queue_of_uploads_refuses)
+{
+    struct scene c;
+    char key[32];
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    for (unsigned i = 0; i < 100; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(set_l2(&c, key, 1000, DS_WRITE_BACK));
+    }
+    CHECK_EQ(set_l2(&c, "one more", 1000, DS_WRITE_BACK), DS_EQUEUEFULL);
+    c.t.fail_l2 = 0;
+    for (unsigned i = 0; i < 5; i++) {
+        c.w.now.boot_ns += 2000 * MS;
+        settle_tiers(&c.w, &c.t);
+    }
+    CHECK_EQ(c.t.stores, 100);
+    CHECK_OK(set_l2(&c, "one more", 1000, DS_WRITE_BACK));
+    scene_end(&c);
+}
+
+DS_TEST(second__a_miss_is_read_once_for_all)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    only_in_l2(&c, "a", 1000);
+    for (unsigned i = 0; i < 10; i++) {
+        post(&c, i, DS_OP_GET, "a");
+    }
+    settle(&c.w);
+    CHECK(!req_done(c.p, 0));
+    for (unsigned i = 0; i < 10; i++) {
+        work_until_done(&c, i);
+        CHECK_OK(req_result(c.p, i, 0)->status);
+    }
+    CHECK_EQ(c.t.loads, 1);
+    settle(&c.w);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    scene_end(&c);
+}
+
+DS_TEST(second__exist_and_size_look_without_loading)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    only_in_l2(&c, "a", 1000);
+    CHECK_OK(ask_l2(&c, DS_OP_EXIST, "a", 0));
+    CHECK_EQ(req_result(c.p, 0, 0)->value, 1000);
+    CHECK_EQ(c.t.lookups, 1);
+    CHECK_EQ(c.t.loads, 0);
+    CHECK_EQ(ask_l2(&c, DS_OP_EXIST, "b", 0), DS_ENOTFOUND);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "b", 0), DS_ENOTFOUND);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_waiting_get_asks_once_and_goes_on_waiting)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    req_begin(c.p, 5, DS_OP_GET, 0);
+    c.p->slot[5].header.timeout_ms = 60000;
+    req_key(c.p, 5, "a");
+    req_post(c.p, 5);
+    settle_tiers(&c.w, &c.t);
+    settle_tiers(&c.w, &c.t);
+    CHECK(!req_done(c.p, 5));
+    CHECK_EQ(c.t.loads, 1);
+    (void)set(&c.w, c.p, "a", 500);
+    CHECK(req_done(c.p, 5));
+    CHECK_OK(req_result(c.p, 5, 0)->status);
+    CHECK_EQ(c.t.loads, 1);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_delete_reaches_l2_first_and_nothing_comes_back)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_THROUGH));
+    post(&c, 2, DS_OP_DELETE, "a");
+    settle(&c.w);
+    CHECK(!req_done(c.p, 2));
+    CHECK(id_of(&c, "a") != DS_ID_NONE); /* in memory until L2 has forgotten it */
+    work_until_done(&c, 2);
+    CHECK_EQ(in_l2(&c, "a"), 0);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+
+    only_in_l2(&c, "a", 1100);
+    post(&c, 3, DS_OP_GET, "a"); /* a load is under way ... */
+    settle(&c.w);
+    post(&c, 2, DS_OP_DELETE, "a"); /* ... when it is deleted */
+    settle(&c.w);
+    work_until_done(&c, 2);
+    work_until_done(&c, 3);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_set_while_it_is_loaded_wins)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    only_in_l2(&c, "a", 1000);
+    post(&c, 3, DS_OP_GET, "a");
+    settle(&c.w);
+    (void)set(&c.w, c.p, "a", 600);
+    work_until_done(&c, 3);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 600);
+    CHECK_EQ(world_stats(&c.w).memory_granted, 0);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_plain_set_over_a_key_of_l2_is_uploaded)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_THROUGH));
+    settle(&c.w);
+    (void)set(&c.w, c.p, "a", 600);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 600);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 600);
+    scene_end(&c);
+}
+
+DS_TEST(second__insert_if_absent_asks_l2)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    only_in_l2(&c, "a", 1000);
+    post_set(&c, 1, "a", 2000, DS_WRITE_THROUGH, DS_KIND_ABSENT, 0);
+    work_until_done(&c, 1);
+    CHECK_EQ(req_result(c.p, 1, 0)->status, DS_UNCHANGED);
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    post_set(&c, 1, "b", 2000, DS_WRITE_THROUGH, DS_KIND_ABSENT, 0);
+    work_until_done(&c, 1);
+    CHECK_OK(req_result(c.p, 1, 0)->status);
+    CHECK_EQ(in_l2(&c, "b"), 2000);
+    for (unsigned i = 0; i < 2; i++) { /* both in one request: it is executed several times */
+        struct lent g;
+
+        CHECK_OK(grant(&c.w, c.p, 3000, &g));
+        value_fill(&c.w, g.offset, 3000, 3000);
+        if (i == 0) {
+            req_begin(c.p, 1, DS_OP_SET, 0);
+        }
+        req_add(
+            c.p, 1,
+            (struct ds_request_item){
+                .id = g.id, .value_size = 3000, .mode = DS_WRITE_THROUGH, .kind = DS_KIND_ABSENT},
+            i == 0 ? "a" : "c");
+    }
+    squeeze(&c);
+    req_post(c.p, 1);
+    work_until_done(&c, 1);
+    CHECK_EQ(req_result(c.p, 1, 0)->status, DS_UNCHANGED);
+    CHECK_OK(req_result(c.p, 1, 1)->status);
+    CHECK_EQ(in_l2(&c, "c"), 3000);
+    reclaim(&c.w);
+    CHECK_EQ(world_stats(&c.w).memory_granted, 0);
+    scene_end(&c);
+}
+
+DS_TEST(second__times_to_live_reach_l2)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    post_set(&c, 1, "a", 1000, DS_WRITE_THROUGH, 0, 1000);
+    work_until_done(&c, 1);
+    CHECK_OK(set_l2(&c, "b", 1000, DS_WRITE_BACK));
+    CHECK_OK(ask_l2(&c, DS_OP_EXPIRE, "b", 2000));
+    CHECK(fake_l2(&c.t, "b", 1, false)->expiry_ns > c.w.now.boot_ns);
+    squeeze(&c);
+    c.w.now.boot_ns += 1100 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    CHECK_OK(ask_l2(&c, DS_OP_EXPIRE, "b", 4000)); /* not in memory: comes for it */
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "b", 0));
+    squeeze(&c);
+    c.w.now.boot_ns += 2100 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "b", 0), DS_ENOTFOUND);
+    CHECK_EQ(ask_l2(&c, DS_OP_EXPIRE, "b", 4000), DS_ENOTFOUND);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_load_waits_for_memory_or_is_refused)
+{
+    struct scene c;
+    struct lent g[16];
+
+    scene_init(&c, MIB);
+    only_in_l2(&c, "a", 60 * KIB);
+    for (unsigned i = 0; i < 15; i++) {
+        CHECK_OK(grant(&c.w, c.p, 64 * KIB, &g[i]));
+    }
+    CHECK_OK(set_l2(&c, "b", 60 * KIB, DS_WRITE_THROUGH));
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0)); /* "b" goes for it */
+    CHECK_EQ(id_of(&c, "b"), DS_ID_NONE);
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "b", 0));
+    squeeze(&c);
+    CHECK_OK(grant(&c.w, c.p, 64 * KIB, &g[15]));
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOMEM);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_client_that_dies_leaves_its_block_to_the_store_under_way)
+{
+    struct scene c;
+    struct peer *q;
+
+    scene_init(&c, MIB);
+    q = peer_open(&c.w, 1);
+    post_set(&c, 1, "a", 1000, DS_WRITE_THROUGH, 0, 0);
+    settle(&c.w);
+    CHECK_EQ(c.t.n, 1);
+    peer_close(&c.w, c.p);
+    reclaim(&c.w);
+    CHECK_EQ(world_stats(&c.w).memory_doomed, 1024);
+    settle_tiers(&c.w, &c.t);
+    reclaim(&c.w);
+    CHECK_EQ(world_stats(&c.w).memory_doomed, 0);
+    c.p = q;
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0)); /* durable, though nobody was told */
+    scene_end(&c);
+}
+
+/* A tombstone for the old value, written behind the journal's record of the new one, would take
+ * that along at a power loss. */
+DS_TEST(second__a_journal_record_that_was_buried_is_written_again)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    (void)set(&c.w, c.p, "a", 600);
+    squeeze(&c);
+    CHECK(ds_store_spilled(c.w.s, id_of(&c, "a")));
+    CHECK_EQ(c.t.writes, 1);
+    post_set(&c, 1, "a", 1000, DS_WRITE_BACK, 0, 0);
+    settle(&c.w);
+    CHECK_EQ(c.t.n, 1);
+    (void)set(&c.w, c.p, "a", 700); /* buries the copy of 600 */
+    work_until_done(&c, 1);
+    CHECK_OK(req_result(c.p, 1, 0)->status);
+    CHECK_EQ(c.t.writes, 3);
+    settle(&c.w);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    CHECK(!fake_at(&c.t, ds_store_place(c.w.s, id_of(&c, "a")))->buried);
+    scene_end(&c);
+}
+
+DS_TEST(second__survives_the_worker_and_the_memory)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    settle_tiers(&c.w, &c.t);
+    c.t.fail_l2 = 0;
+    post_set(&c, 2, "b", 1100, DS_WRITE_THROUGH, 0, 0);
+    settle(&c.w);
+    CHECK_EQ(c.t.n, 1); /* the kill comes while "b" is being stored */
+    fake_attach_l2(&c.t, &c.w, c.t.disk);
+    world_restart(&c.w);
+    settle_tiers(&c.w, &c.t);
+    work_until_done(&c, 2);
+    CHECK_OK(req_result(c.p, 2, 0)->status);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 1000); /* uploads resume */
+    CHECK_EQ(in_l2(&c, "b"), 1100);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    CHECK_EQ(hit(&c.w, c.p, "b"), 1100);
+    scene_end(&c);
+}

@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_spill.c - objects whose bytes are on disk, over a disk that does what the test says. */
+#include "base/alloc.h"
+#include "fake_tier.h"
+
+struct scene {
+    struct world w;
+    struct fake_tier t;
+    struct peer *p;
+};
+
+static void scene_init(struct scene *c, uint64_t data_size)
+{
+    world_make(&c->w, data_size);
+    fake_attach(&c->t, &c->w, fake_disk_make());
+    world_start(&c->w);
+    c->p = peer_open(&c->w, 0);
+}
+
+static void scene_end(struct scene *c)
+{
+    c->t.hold_burials = false;
+    settle_tiers(&c->w, &c->t);
+    world_end(&c->w);
+    CHECK_OK(munmap(c->t.disk, sizeof(*c->t.disk)));
+}
+
+/* A request that may have to wait for the disk. */
+static int ask_disk(struct scene *c, enum ds_op op, const char *key, uint64_t value)
+{
+    req_begin(c->p, 0, op, value);
+    req_key(c->p, 0, key);
+    req_post(c->p, 0);
+    for (int i = 0; i < 20 && !req_done(c->p, 0); i++) {
+        settle_tiers(&c->w, &c->t);
+        c->w.now.boot_ns += MS;
+    }
+    CHECK(req_done(c->p, 0));
+    return req_result(c->p, 0, 0)->status;
+}
+
+static int grant_disk(struct scene *c, uint64_t size, struct lent *ret)
+{
+    req_begin(c->p, 63, DS_OP_GRANT, size);
+    c->p->slot[63].header.n = 1;
+    c->p->slot[63].header.timeout_ms = 1000;
+    req_post(c->p, 63);
+    for (int i = 0; i < 20 && !req_done(c->p, 63); i++) {
+        settle_tiers(&c->w, &c->t);
+    }
+    CHECK(req_done(c->p, 63));
+    *ret = (struct lent){req_result(c->p, 63, 0)->id, req_result(c->p, 63, 0)->value};
+    return req_result(c->p, 63, 0)->status;
+}
+
+static int set_mode(struct scene *c, const char *key, uint64_t size, enum ds_write_mode mode,
+                    uint64_t ttl_ms)
+{
+    struct post a = {
+        .key = key, .size = size, .mode = mode, .ttl_ms = ttl_ms, .ticket = c->w.now.ticks};
+    int rc = grant_disk(c, size, &a.grant);
+
+    if (rc == 0) {
+        value_fill(&c->w, a.grant.offset, size, size);
+        a.ticket = c->w.now.ticks;
+        (void)ring_post(c->p, DS_RING_SET, &a);
+        settle(&c->w);
+    }
+    return rc;
+}
+
+static int set_none(struct scene *c, const char *key, uint64_t size)
+{
+    return set_mode(c, key, size, DS_WRITE_NONE, 0);
+}
+
+static uint32_t id_of(struct scene *c, const char *key)
+{
+    return ds_store_find(c->w.s, key, strlen(key));
+}
+
+static bool spilled(struct scene *c, const char *key)
+{
+    uint32_t id = id_of(c, key);
+
+    return id != DS_ID_NONE && ds_store_spilled(c->w.s, id);
+}
+
+/* Everything that may leaves memory. */
+static void squeeze(struct scene *c)
+{
+    while (ds_store_make_room(c->w.s, c->w.config.data_size) == DS_ROOM_MADE) {
+    }
+    settle_tiers(&c->w, &c->t);
+}
+
+DS_TEST(spill__four_times_the_memory_comes_back_whole)
+{
+    struct scene c;
+    char key[32];
+
+    scene_init(&c, MIB);
+    for (unsigned i = 0; i < 128; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(set_none(&c, key, 32 * KIB - i));
+    }
+    CHECK_EQ(world_stats(&c.w).objects, 128);
+    CHECK(world_stats(&c.w).spilled_objects >= 96);
+    for (unsigned i = 0; i < 128; i++) {
+        struct ds_found f;
+
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(ask_disk(&c, DS_OP_GET, key, 0));
+        CHECK(look(&c.w, c.p, key, 40, &f));
+        CHECK_EQ(f.size, 32 * KIB - i);
+        CHECK(value_is(&c.w, f.offset, f.size, f.size));
+        unpin(c.p, 40);
+        world_check(&c.w);
+    }
+    scene_end(&c);
+}
+
+DS_TEST(spill__a_spilled_key_is_there_for_all_but_readers)
+{
+    struct scene c;
+    struct ds_found f;
+    uint64_t hash;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    squeeze(&c);
+    CHECK(spilled(&c, "a"));
+    CHECK_EQ(world_stats(&c.w).memory_live, 0);
+    hash = ds_index_hash(&c.w.s->index, "a", 1);
+    CHECK(ds_index_maybe_present(&c.w.map, hash));
+    CHECK(!look(&c.w, c.p, "a", 40, &f));
+    CHECK_OK(ask(&c.w, c.p, DS_OP_EXIST, "a", 0));
+    CHECK_EQ(req_result(c.p, 0, 0)->value, 1000);
+    CHECK_EQ(c.t.reads, 0);
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
+    CHECK_EQ(c.t.reads, 1);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    scene_end(&c);
+}
+
+DS_TEST(spill__many_readers_of_one_object_cost_one_read)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    squeeze(&c);
+    for (unsigned i = 0; i < 10; i++) {
+        req_begin(c.p, i, DS_OP_GET, 0);
+        req_key(c.p, i, "a");
+        req_post(c.p, i);
+    }
+    settle(&c.w);
+    CHECK(!req_done(c.p, 0)); /* though none of them may wait for a key that is missing */
+    c.w.now.boot_ns += 60 * 1000 * MS;
+    settle(&c.w);
+    CHECK(!req_done(c.p, 0));
+    settle_tiers(&c.w, &c.t);
+    for (unsigned i = 0; i < 10; i++) {
+        CHECK(req_done(c.p, i));
+        CHECK_OK(req_result(c.p, i, 0)->status);
+    }
+    CHECK_EQ(c.t.reads, 1);
+    scene_end(&c);
+}
+
+DS_TEST(spill__leaving_again_costs_no_write)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    for (unsigned i = 0; i < 3; i++) {
+        squeeze(&c);
+        CHECK(spilled(&c, "a"));
+        CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
+    }
+    CHECK_EQ(c.t.writes, 1);
+    CHECK_EQ(c.t.reads, 3);
+    scene_end(&c);
+}
+
+DS_TEST(spill__what_is_pinned_meanwhile_stays_in_memory)
+{
+    struct scene c;
+    struct ds_found f;
+    struct ds_found again;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    (void)ds_store_make_room(c.w.s, MIB);
+    CHECK_EQ(c.t.n, 1);
+    CHECK(look(&c.w, c.p, "a", 3, &f)); /* a hit while it is being written */
+    settle_tiers(&c.w, &c.t);
+    CHECK(!spilled(&c, "a"));
+    CHECK(look(&c.w, c.p, "a", 4, &again));
+    CHECK_EQ(again.gen, f.gen);
+    CHECK(value_is(&c.w, f.offset, f.size, 1000));
+    unpin(c.p, 3);
+    unpin(c.p, 4);
+    squeeze(&c);
+    CHECK(spilled(&c, "a"));
+    CHECK_EQ(c.t.writes, 1);
+    scene_end(&c);
+}
+
+DS_TEST(spill__a_delete_while_it_is_written_or_read_wins)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    (void)ds_store_make_room(c.w.s, MIB);
+    req_begin(c.p, 1, DS_OP_DELETE, 0);
+    req_key(c.p, 1, "a");
+    req_post(c.p, 1);
+    settle(&c.w);
+    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    CHECK(!req_done(c.p, 1)); /* a copy is on its way to disk: to be buried first */
+    reclaim(&c.w);
+    CHECK_EQ(c.t.queue[0]->size, 1000); /* the block is still there for the writer */
+    settle_tiers(&c.w, &c.t);
+    CHECK(req_done(c.p, 1));
+    CHECK_EQ(fake_used(&c.t), 0);
+
+    CHECK_OK(set_none(&c, "a", 2000));
+    squeeze(&c);
+    req_begin(c.p, 2, DS_OP_GET, 0);
+    req_key(c.p, 2, "a");
+    req_post(c.p, 2);
+    settle(&c.w);
+    req_begin(c.p, 1, DS_OP_DELETE, 0);
+    req_key(c.p, 1, "a");
+    req_post(c.p, 1);
+    settle_tiers(&c.w, &c.t);
+    CHECK(req_done(c.p, 1));
+    CHECK(req_done(c.p, 2));
+    CHECK_EQ(req_result(c.p, 2, 0)->status, DS_ENOTFOUND);
+    reclaim(&c.w);
+    CHECK_EQ(world_stats(&c.w).memory_doomed, 0);
+    scene_end(&c);
+}
+
+DS_TEST(spill__a_delete_and_a_set_are_done_when_the_copy_is_buried)
+{
+    struct scene c;
+    uint64_t before;
+    uint64_t end;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    CHECK_OK(set_none(&c, "b", 1100));
+    squeeze(&c);
+    c.t.hold_burials = true;
+    req_begin(c.p, 1, DS_OP_DELETE, 0);
+    req_key(c.p, 1, "a");
+    req_post(c.p, 1);
+    settle_tiers(&c.w, &c.t);
+    CHECK(!req_done(c.p, 1));
+    before = ds_load_relaxed(&c.p->h->applied);
+    CHECK_OK(set_none(&c, "b", 1200));
+    end = c.p->tail;
+    CHECK_EQ(ds_load_relaxed(&c.p->h->applied), before); /* the mirror waits ... */
+    CHECK_EQ(ds_load_relaxed(&c.w.s->session[c.p->number]->state->applied), end); /* it is done */
+    CHECK_EQ(hit(&c.w, c.p, "b"), 1200);
+    c.t.hold_burials = false;
+    settle_tiers(&c.w, &c.t);
+    CHECK(req_done(c.p, 1));
+    CHECK_OK(req_result(c.p, 1, 0)->status);
+    CHECK_EQ(ds_load_relaxed(&c.p->h->applied), end);
+    scene_end(&c);
+}
+
+DS_TEST(spill__the_mirror_keeps_its_place_over_many_buried_copies)
+{
+    struct scene c;
+    char key[32];
+
+    scene_init(&c, MIB);
+    for (unsigned i = 0; i < 3 * DS_STORE_MIRROR_HOLDS; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(set_none(&c, key, 500));
+    }
+    squeeze(&c);
+    c.t.hold_burials = true;
+    for (unsigned i = 0; i < 3 * DS_STORE_MIRROR_HOLDS; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(set_none(&c, key, 600));
+    }
+    ds_store_buried(c.w.s, 1);
+    settle(&c.w);
+    CHECK(ds_load_relaxed(&c.p->h->applied) < c.p->tail);
+    c.t.hold_burials = false;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(ds_load_relaxed(&c.p->h->applied), c.p->tail);
+    scene_end(&c);
+}
+
+DS_TEST(spill__a_failed_read_is_told_once_damage_for_good)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    squeeze(&c);
+    c.t.fail = DS_EIO;
+    CHECK_EQ(ask_disk(&c, DS_OP_GET, "a", 0), DS_EIO);
+    c.t.fail = 0;
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
+    squeeze(&c);
+    c.t.fail = DS_ECORRUPT;
+    CHECK_EQ(ask_disk(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
+    c.t.fail = 0;
+    CHECK_EQ(ask_disk(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
+    CHECK_EQ(world_stats(&c.w).tier_errors, 2);
+    CHECK_OK(set_none(&c, "a", 1200));
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1200);
+    scene_end(&c);
+}
+
+DS_TEST(spill__a_failed_write_leaves_the_object_in_memory)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    c.t.fail = DS_EIO;
+    squeeze(&c);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    c.t.fail = 0;
+    squeeze(&c);
+    CHECK(spilled(&c, "a"));
+    scene_end(&c);
+}
+
+DS_TEST(spill__a_full_disk_refuses_or_drops_what_may_go)
+{
+    struct scene c;
+    struct lent g;
+    char key[32];
+    int rc = 0;
+
+    scene_init(&c, MIB);
+    c.t.capacity = 8;
+    for (unsigned i = 0; rc == 0; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        rc = set_none(&c, key, 60 * KIB);
+        CHECK(i < 40);
+    }
+    CHECK_EQ(rc, DS_ENOMEM);
+    CHECK_EQ(world_stats(&c.w).spilled_objects, 8);
+    CHECK_EQ(world_stats(&c.w).evictions + world_stats(&c.w).drops, 0);
+    for (unsigned i = 0; i < world_stats(&c.w).objects; i++) { /* and all can still be read */
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(ask_disk(&c, DS_OP_GET, key, 0));
+        CHECK_EQ(hit(&c.w, c.p, key), 60 * KIB);
+    }
+    (void)snprintf(key, sizeof(key), "k%u", 0);
+    CHECK_OK(ask_disk(&c, DS_OP_DELETE, "k0", 0)); /* spilled: room on disk */
+    CHECK_OK(grant_disk(&c, 60 * KIB, &g));
+    scene_end(&c);
+
+    scene_init(&c, MIB);
+    c.t.capacity = 8;
+    for (unsigned i = 0; i < 100; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(set_mode(&c, key, 60 * KIB, DS_WRITE_NONE_EVICT, 0));
+    }
+    CHECK(world_stats(&c.w).drops > 60);
+    CHECK_EQ(hit(&c.w, c.p, "k99"), 60 * KIB);
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "k80", 0)); /* among the newest 16 + 8 */
+    CHECK_EQ(ask_disk(&c, DS_OP_GET, "k60", 0), DS_ENOTFOUND);
+    scene_end(&c);
+}
+
+DS_TEST(spill__a_busy_disk_makes_writers_wait_not_fail)
+{
+    struct scene c;
+    char key[32];
+
+    scene_init(&c, MIB);
+    c.t.limit = 1;
+    for (unsigned i = 0; i < 60; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(set_none(&c, key, 60 * KIB));
+    }
+    scene_end(&c);
+}
+
+DS_TEST(spill__spilled_objects_expire)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_mode(&c, "a", 1000, DS_WRITE_NONE, 1000));
+    CHECK_OK(set_mode(&c, "b", 1000, DS_WRITE_NONE, 0));
+    squeeze(&c);
+    CHECK(spilled(&c, "a"));
+    CHECK_OK(ask_disk(&c, DS_OP_EXPIRE, "b", 2000)); /* its copy would not know: comes back */
+    CHECK(!spilled(&c, "b"));
+    squeeze(&c);
+    CHECK(spilled(&c, "b"));
+    CHECK_EQ(c.t.writes, 3);
+    c.w.now.boot_ns += 1100 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(world_stats(&c.w).objects, 1);
+    CHECK_EQ(fake_used(&c.t), 1);
+    c.w.now.boot_ns += 1000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(world_stats(&c.w).objects, 0);
+    CHECK_EQ(world_stats(&c.w).spilled_bytes, 0);
+    CHECK_EQ(fake_used(&c.t), 0);
+    scene_end(&c);
+}
+
+static void each_place(void *arg, uint64_t place, uint64_t size, size_t key_size)
+{
+    unsigned *n = arg;
+
+    CHECK(place != 0 && size >= 1000 && key_size == 1);
+    (*n)++;
+}
+
+DS_TEST(spill__survives_the_worker)
+{
+    struct scene c;
+    unsigned places = 0;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    squeeze(&c);
+    CHECK_OK(set_none(&c, "b", 1100));
+    (void)ds_store_make_room(c.w.s, MIB); /* the kill comes while "b" is being written */
+    CHECK_EQ(c.t.n, 1);
+    ds_free(c.t.queue[0]);
+    fake_attach(&c.t, &c.w, c.t.disk);
+    world_restart(&c.w);
+    settle_tiers(&c.w, &c.t);
+    world_check(&c.w);
+    CHECK(spilled(&c, "a"));
+    CHECK_EQ(hit(&c.w, c.p, "b"), 1100);
+    ds_store_places(c.w.s, each_place, &places);
+    CHECK_EQ(places, 1);
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    squeeze(&c);
+
+    c.w.config.tier = NULL; /* the next worker is not given the disk */
+    world_restart(&c.w);
+    settle(&c.w);
+    CHECK_EQ(world_stats(&c.w).objects, 0);
+    CHECK_EQ(ask(&c.w, c.p, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    world_end(&c.w);
+    CHECK_OK(munmap(c.t.disk, sizeof(*c.t.disk)));
+}
+
+DS_TEST(spill__a_directory_fills_a_new_store)
+{
+    struct scene c;
+    struct ds_store_found f = {.key = "a",
+                               .key_size = 1,
+                               .size = 1000,
+                               .place = 1,
+                               .version = UINT64_MAX,
+                               .mode = DS_WRITE_NONE};
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    CHECK_OK(set_none(&c, "b", 1100));
+    squeeze(&c);
+    c.w.s = ds_store_destroy(c.w.s);
+    for (unsigned i = 0; i < PEERS; i++) {
+        ds_segment_close(&c.w.peer[i].seg);
+    }
+    ds_segment_close(&c.w.index);
+    ds_segment_close(&c.w.state);
+    ds_segment_close(&c.w.data);
+    world_make(&c.w, MIB); /* power loss: nothing but the disk is left */
+    fake_attach(&c.t, &c.w, c.t.disk);
+    world_start(&c.w);
+    CHECK_OK(ds_store_enter_spilled(c.w.s, &f));
+    CHECK_EQ(ds_store_enter_spilled(c.w.s, &f), DS_EINVAL); /* twice */
+    f.key = "c";
+    f.size = 2 * MIB;
+    CHECK_EQ(ds_store_enter_spilled(c.w.s, &f), DS_EINVAL); /* never fits */
+    f.key_size = 0;
+    CHECK_EQ(ds_store_enter_spilled(c.w.s, &f), DS_EINVAL);
+    c.p = peer_open(&c.w, 0);
+    settle(&c.w);
+    world_check(&c.w);
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    squeeze(&c);
+    CHECK_OK(set_none(&c, "a", 1200)); /* whatever the clocks of before said */
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1200);
+    scene_end(&c);
+}
+
+DS_TEST(spill__a_copy_may_be_moved_on_disk)
+{
+    struct scene c;
+    struct fake_copy *to;
+    bool dirty;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    squeeze(&c);
+    to = &c.t.disk->copy[7];
+    *to = *fake_at(&c.t, 1);
+    to->number = 77;
+    CHECK(ds_store_has_place(c.w.s, "a", 1, 1, &dirty));
+    CHECK(!ds_store_has_place(c.w.s, "b", 1, 1, &dirty));
+    CHECK(!ds_store_moved(c.w.s, "a", 1, 2, 78, &dirty));
+    CHECK(ds_store_moved(c.w.s, "a", 1, 1, 77, &dirty));
+    CHECK(!ds_store_moved(c.w.s, "a", 1, 1, 78, &dirty));
+    fake_at(&c.t, 1)->number = 0;
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    scene_end(&c);
+}
+
+/* Objects of the object API change in place: a copy of before must not come back. */
+DS_TEST(spill__a_changed_object_leaves_its_copy)
+{
+    struct scene c;
+    struct ds_found f;
+    struct lent g;
+
+    scene_init(&c, MIB);
+    CHECK_OK(grant_disk(&c, 1000, &g));
+    value_fill(&c.w, g.offset, 1000, 1);
+    req_begin(c.p, 0, DS_OP_PUT, 0);
+    req_add(c.p, 0,
+            (struct ds_request_item){.id = g.id, .value_size = 1000, .kind = DS_KIND_OBJECT}, "a");
+    req_post(c.p, 0);
+    req_wait(&c.w, c.p, 0);
+    settle(&c.w);
+    (void)ds_store_make_room(c.w.s, MIB); /* being written ... */
+    CHECK(look(&c.w, c.p, "a", 3, &f));
+    req_begin(c.p, 1, DS_OP_LATCH_WRITE, 0);
+    req_add(c.p, 1, (struct ds_request_item){.id = f.id, .value_size = f.gen}, NULL);
+    req_post(c.p, 1);
+    req_wait(&c.w, c.p, 1);
+    value_fill(&c.w, f.offset, 1000, 1000); /* ... and changed meanwhile */
+    req_begin(c.p, 2, DS_OP_UNLATCH_WRITE, 0);
+    req_add(c.p, 2, (struct ds_request_item){.id = f.id, .value_size = f.gen}, NULL);
+    req_post(c.p, 2);
+    req_wait(&c.w, c.p, 2);
+    unpin(c.p, 3);
+    settle_tiers(&c.w, &c.t);
+    CHECK(!spilled(&c, "a"));
+    squeeze(&c);
+    CHECK(spilled(&c, "a"));
+    CHECK_EQ(c.t.writes, 2);
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    CHECK_EQ(ds_store_place(c.w.s, id_of(&c, "a")), 0); /* may be changed again at any time */
+    scene_end(&c);
+}

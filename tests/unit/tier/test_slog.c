@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tier/slog.h"
+
+#include "base/failpoint.h"
+#include "slog_owner.h"
+
+#define MIB (1u << 20)
+
+static const uint64_t sizes[] = {0,       1,   63,      64,          4096,        100000,
+                                 MIB - 1, MIB, MIB + 1, MIB + 12288, 2 * MIB - 7, 3 * MIB + 5};
+
+static void round_trip(bool direct)
+{
+    struct owner o;
+
+    owner_init(&o, 100 * MIB, 8 * MIB, direct);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    CHECK_EQ(o.recovered, 0u);
+    for (unsigned i = 0; i < DS_ARRAY_SIZE(sizes); i++) {
+        CHECK_OK(put(&o, i, sizes[i], i % 2 == 0));
+        CHECK_OK(get(&o, i));
+    }
+    for (int way = 0; way < 3; way++) { /* as it is, after a clean end, after another one */
+        for (unsigned i = 0; i < DS_ARRAY_SIZE(sizes); i++) {
+            CHECK_OK(get(&o, i));
+        }
+        owner_reopen(&o, way == 0);
+        CHECK_EQ(o.recovered, DS_ARRAY_SIZE(sizes));
+        CHECK_OK(put(&o, 100 + (unsigned)way, 5000, false));
+        CHECK_OK(del(&o, 100 + (unsigned)way, false));
+    }
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog__gives_back_what_was_put)
+{
+    round_trip(false);
+}
+
+DS_TEST(slog__gives_back_what_was_put_with_direct_io)
+{
+    round_trip(true);
+}
+
+DS_TEST(slog__forgets_what_was_deleted_and_knows_the_newest)
+{
+    struct owner o;
+
+    owner_init(&o, 16 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    for (unsigned i = 0; i < 50; i++) {
+        CHECK_OK(put(&o, i, 1000, false));
+        CHECK_OK(put(&o, i, 2000, false));
+        if (i % 2 == 0) {
+            CHECK_OK(del(&o, i, true));
+        }
+        if (i % 4 == 0) {
+            CHECK_OK(put(&o, i, 3000, false));
+        }
+    }
+    for (int clean = 0; clean < 2; clean++) {
+        owner_reopen(&o, clean);
+        for (unsigned i = 0; i < 50; i++) {
+            CHECK_EQ(o.recs[i].size, i % 4 == 0 ? 3000 : i % 2 == 0 ? 0 : 2000);
+            CHECK(o.recs[i].at == 0 || get(&o, i) == 0);
+        }
+    }
+    owner_fini(&o, false);
+}
+
+DS_TEST(slog__keeps_notes)
+{
+    struct owner o;
+    char key[32];
+
+    owner_init(&o, 16 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    CHECK_OK(put(&o, 1, 1000, true));
+    CHECK_OK(put(&o, 2, 1000, true));
+    CHECK_OK(ds_slog_note(o.s, o.recs[1].at, key, key_of(1, key), 9, true, 1));
+    CHECK_OK(ds_slog_note(o.s, o.recs[2].at, key, key_of(2, key), 8, true, 2));
+    owner_wait(&o, o.events + 2);
+    CHECK_OK(put(&o, 2, 1000, true)); /* a new record: the note was of the old one */
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recs[1].flags, 9);
+    CHECK_EQ(o.recs[2].flags, 0);
+    CHECK_EQ(ds_slog_note(o.s, 12345, key, key_of(1, key), 9, true, 1), DS_ENOTFOUND);
+    owner_fini(&o, false);
+}
+
+/* Random puts and deletes, many times what fits: all that lives stays right, the limit holds. */
+static void churn(bool direct)
+{
+    enum { LIMIT = 12 * MIB, ROUNDS = 12000 };
+    struct owner o;
+    uint64_t x = ds_test_seed() | 1;
+    struct rec before[KEYS];
+    struct ds_slog_stats st;
+
+    owner_init(&o, LIMIT, MIB, direct);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    for (int i = 0; i < ROUNDS; i++) {
+        unsigned k;
+        int rc;
+
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        k = (unsigned)(x >> 33) % 400;
+        if ((x >> 20) % 8 == 0) {
+            rc = del(&o, k, (x >> 50) % 16 == 0);
+        } else {
+            rc = put(&o, k, (x >> 40) % 16384, (x >> 50) % 16 == 0);
+        }
+        CHECK(rc == 0 || rc == DS_ENOSPACE);
+        if (rc == DS_ENOSPACE) { /* what an owner does: wait for the cleaner */
+            struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
+            struct ds_slog_event e;
+
+            CHECK_EQ(poll(&p, 1, 30000), 1);
+            CHECK_EQ(ds_slog_poll(o.s, &e, 1), 0u);
+        }
+        if (i % 50 == 0) {
+            CHECK_LE(disk_use(&o), LIMIT);
+        }
+        k = (unsigned)(x >> 23) % 400;
+        if (i % 4 == 0 && o.recs[k].at != 0) {
+            CHECK_OK(get(&o, k));
+        }
+    }
+    st = stats_of(&o);
+    CHECK_GT(st.segments_freed, 20u);
+    CHECK_GT(st.moves, 100u);
+    CHECK_EQ(st.corrupt, 0u);
+    memcpy(before, o.recs, sizeof(before));
+    for (int clean = 0; clean < 2; clean++) {
+        owner_reopen(&o, clean);
+        for (unsigned k = 0; k < KEYS; k++) {
+            CHECK_EQ(o.recs[k].at != 0, before[k].at != 0);
+            if (before[k].at != 0) {
+                CHECK_EQ(o.recs[k].version, before[k].version);
+                CHECK_OK(get(&o, k));
+            }
+        }
+    }
+    CHECK_LE(disk_use(&o), LIMIT);
+    owner_fini(&o, true);
+}
+
+DS_TEST_TIMEOUT(slog__lives_within_its_limit, 300)
+{
+    churn(false);
+}
+
+DS_TEST_TIMEOUT(slog__lives_within_its_limit_with_direct_io, 300)
+{
+    churn(true);
+}
+
+DS_TEST(slog__refuses_when_everything_lives)
+{
+    struct owner o;
+    unsigned k = 0;
+    int rc;
+
+    owner_init(&o, 9 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    while ((rc = put(&o, k, 200000, false)) == 0) {
+        k++;
+    }
+    CHECK_EQ(rc, DS_ENOSPACE);
+    CHECK_GE(k, 25u);
+    for (unsigned i = 0; i < k; i++) {
+        CHECK_OK(get(&o, i));
+    }
+    for (unsigned i = 0; i < 5; i++) { /* a segment dies: room again, once it is gone */
+        CHECK_EQ(o.recs[i].size, 200000u);
+        ds_slog_dead(o.s, o.recs[i].at, 5, 200000);
+        o.recs[i].at = 0;
+    }
+    while ((rc = put(&o, 1, 200000, false)) == DS_ENOSPACE) {
+        struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
+        struct ds_slog_event e;
+
+        CHECK_EQ(poll(&p, 1, 30000), 1);
+        CHECK_EQ(ds_slog_poll(o.s, &e, 1), 0u);
+    }
+    CHECK_OK(rc);
+    owner_fini(&o, false);
+}
+
+DS_TEST(slog__refuses_bad_requests)
+{
+    struct owner o;
+    char key[32] = "key-1";
+    char err[256] = "";
+    struct ds_slog_item item = {.key = key, .key_size = 5, .offset = DATA_SIZE, .size = 1};
+    struct ds_slog_config c;
+    struct ds_slog *again = NULL;
+
+    owner_init(&o, 16 * MIB, MIB, false);
+    c = o.config;
+    CHECK_EQ(ds_slog_open(&c, err, sizeof(err), &again), DS_EAGAIN);
+    (void)snprintf(key, sizeof(key), "process %ld", (long)getpid());
+    CHECK(strstr(err, key) != NULL);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    CHECK_EQ(ds_slog_put(o.s, &item, false), DS_EINVAL);
+    item.offset = 0;
+    item.size = MIB;
+    CHECK_EQ(ds_slog_put(o.s, &item, false), DS_EINVAL); /* larger than a segment takes */
+    item.size = ds_slog_value_max(o.s, 5);
+    CHECK_OK(ds_slog_put(o.s, &item, false));
+    owner_wait(&o, 1);
+    CHECK_OK(o.last.rc);
+    item.key_size = 0;
+    CHECK_EQ(ds_slog_put(o.s, &item, false), DS_EINVAL);
+    CHECK_EQ(ds_slog_tombstone(o.s, key, DS_SLOG_KEY_MAX + 1, false, 0), DS_EINVAL);
+    CHECK_EQ(ds_slog_get(o.s, 99, 1, key, 5, 1, 0, 0), DS_ENOTFOUND);
+    CHECK_EQ(ds_slog_get(o.s, 99, 1, key, 5, 1, DATA_SIZE, 0), DS_EINVAL);
+    o.s = ds_slog_close(o.s, true);
+    c.size_limit = 4 * MIB;
+    CHECK_EQ(ds_slog_open(&c, err, sizeof(err), &again), DS_EINVAL);
+    CHECK(strstr(err, "too small") != NULL);
+    c.size_limit = 100 * MIB;
+    c.segment_size = 4097;
+    CHECK_OK(ds_slog_open(&c, err, sizeof(err), &again)); /* the directory knows its size */
+    again = ds_slog_close(again, true);
+    owner_fini(&o, false);
+}
+
+DS_TEST(slog__adopts_what_the_owner_remembers)
+{
+    struct owner o;
+    struct rec before[KEYS];
+    char key[32];
+
+    owner_init(&o, 16 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    for (unsigned i = 0; i < 100; i++) {
+        CHECK_OK(put(&o, i, 50000, false));
+    }
+    memcpy(before, o.recs, sizeof(before));
+    o.s = ds_slog_close(o.s, false);
+    owner_open(&o);
+    memset(o.recs, 0, 50 * sizeof(o.recs[0]));
+    for (unsigned i = 50; i < 100; i++) {
+        CHECK_OK(ds_slog_adopt(o.s, before[i].at, key_of(i, key), before[i].size));
+    }
+    CHECK_EQ(ds_slog_adopt(o.s, 1, 5, 1000), DS_ENOTFOUND);
+    CHECK_EQ(ds_slog_adopt(o.s, before[60].at, 5, UINT64_MAX), DS_ENOTFOUND);
+    ds_slog_adopted(o.s);
+    for (unsigned i = 50; i < 100; i++) {
+        CHECK_OK(get(&o, i));
+    }
+    CHECK_LT(stats_of(&o).live_bytes, 51 * 51000u);
+    owner_fini(&o, true);
+}
+
+/* Event by event, with many requests under way: what is not answered yet is not cleaned away. */
+static void pipelined(bool direct)
+{
+    enum { LIMIT = 12 * MIB, DEPTH = 64, PUTS = 6000 };
+    struct owner o;
+    bool busy[KEYS] = {false};
+    uint64_t x = ds_test_seed() | 1;
+    uint64_t begun = 0;
+
+    owner_init(&o, LIMIT, MIB, direct);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    while (begun < PUTS) {
+        struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
+        struct ds_slog_event e;
+        unsigned k;
+
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        k = (unsigned)(x >> 33) % 320;
+        if (!busy[k] && begun - o.events < DEPTH &&
+            put_begin(&o, k, (x >> 40) % 16384, (x >> 50) % 16 == 0, k * 16384) == 0) {
+            busy[k] = true;
+            begun++;
+        }
+        CHECK(begun - o.events < DEPTH || poll(&p, 1, 30000) == 1);
+        if ((x >> 55) % 2 == 0 && ds_slog_poll(o.s, &e, 1) == 1) {
+            take_event(&o, &e);
+            CHECK_OK(e.rc);
+            busy[e.cookie] = false;
+        }
+    }
+    owner_wait(&o, begun);
+    CHECK_GT(stats_of(&o).segments_freed, 10u);
+    CHECK_LE(disk_use(&o), LIMIT);
+    for (int again = 0; again < 2; again++) {
+        for (unsigned k = 0; k < 320; k++) {
+            CHECK(o.recs[k].at == 0 || get(&o, k) == 0);
+        }
+        owner_reopen(&o, false);
+    }
+    owner_fini(&o, true);
+}
+
+DS_TEST_TIMEOUT(slog__takes_many_requests_at_once, 120)
+{
+    pipelined(false);
+}
+
+DS_TEST_TIMEOUT(slog__takes_many_requests_at_once_with_direct_io, 120)
+{
+    pipelined(true);
+}
+
+DS_TEST(slog__durable_puts_share_a_sync)
+{
+    struct owner o;
+
+    owner_init(&o, 16 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    for (unsigned k = 0; k < 256; k++) {
+        CHECK_OK(put_begin(&o, k, 1000, true, k * 1024));
+    }
+    owner_wait(&o, 256);
+    CHECK_GE(stats_of(&o).syncs, 1u);
+    CHECK_LE(stats_of(&o).syncs, 8u);
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, 256u);
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog__many_gets_at_once_are_all_right)
+{
+    for (int direct = 0; direct < 2; direct++) {
+        struct owner o;
+        char key[32];
+
+        owner_init(&o, 64 * MIB, 4 * MIB, direct);
+        CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+        for (unsigned k = 0; k < 256; k++) {
+            CHECK_OK(put(&o, k, 20000 + k, false));
+        }
+        memset(o.data, 0, DATA_SIZE);
+        for (unsigned k = 0; k < 256; k++) {
+            CHECK_OK(ds_slog_get(o.s, o.recs[k].at, o.recs[k].size, key, key_of(k, key),
+                                 o.recs[k].version, k * 32768, k));
+        }
+        owner_wait(&o, 512);
+        for (unsigned k = 0; k < 256; k++) {
+            static uint8_t want[32768];
+
+            fill(want, o.recs[k].size, k, o.recs[k].version);
+            CHECK_MEM(o.data + k * 32768, want, o.recs[k].size);
+        }
+        /* another version, size or key than the record's is not given */
+        CHECK_OK(ds_slog_get(o.s, o.recs[7].at, o.recs[7].size, "key-7", 5, 999999, AREA, 7));
+        CHECK_OK(
+            ds_slog_get(o.s, o.recs[7].at, o.recs[7].size, "key-8", 5, o.recs[7].version, AREA, 7));
+        CHECK_OK(ds_slog_get(o.s, o.recs[7].at, 100, "key-7", 5, o.recs[7].version, AREA, 7));
+        CHECK_OK(ds_slog_get(o.s, o.recs[7].at + 1, 100, "key-7", 5, o.recs[7].version, AREA, 7));
+        owner_wait(&o, 516);
+        CHECK_EQ(stats_of(&o).corrupt, 4u);
+        owner_fini(&o, true);
+    }
+}
+
+DS_TEST(slog__reads_by_a_thread_what_the_ring_does_not)
+{
+    struct owner o;
+
+#ifndef DS_FAILPOINTS
+    DS_SKIP("built without failpoints");
+#endif
+    owner_init(&o, 16 * MIB, MIB, true);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    CHECK_OK(put(&o, 1, 5000, false));
+    ds_failpoint_arm("slog.ring.read=errno:5");
+    CHECK_OK(get(&o, 1));
+    ds_failpoint_arm("slog.ring.open=errno:1");
+    owner_reopen(&o, false);
+    CHECK(!stats_of(&o).uring);
+    CHECK_OK(get(&o, 1));
+    ds_failpoint_arm(NULL);
+    owner_fini(&o, true);
+}
+
+/* Notes are cleaned too: the copy of a record has the newest flags, and no older note undoes them.
+ */
+DS_TEST_TIMEOUT(slog__flags_outlive_cleaning, 120)
+{
+    struct owner o;
+    uint64_t x = ds_test_seed() | 1;
+    uint16_t flags[30] = {0};
+
+    owner_init(&o, 12 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    for (unsigned k = 0; k < 30; k++) {
+        CHECK_OK(put(&o, k, 3000, false));
+    }
+    for (int i = 0; i < 8000; i++) {
+        unsigned k;
+        int rc;
+        char key[32];
+
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        k = (unsigned)(x >> 33) % 30;
+        if (i % 10 == 0) {
+            rc = ds_slog_note(o.s, o.recs[k].at, key, key_of(k, key), (uint16_t)i, false, k);
+            CHECK(rc == 0 || rc == DS_ENOSPACE);
+            if (rc == 0) {
+                o.recs[k].flags = flags[k] = (uint16_t)i;
+                owner_wait(&o, o.events + 1);
+            }
+        }
+        rc = put(&o, 30 + (unsigned)(x >> 23) % 300, (x >> 40) % 16384, false);
+        CHECK(rc == 0 || rc == DS_ENOSPACE);
+        if (rc == DS_ENOSPACE) {
+            struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
+            struct ds_slog_event e;
+
+            CHECK_EQ(poll(&p, 1, 30000), 1);
+            CHECK_EQ(ds_slog_poll(o.s, &e, 1), 0u);
+        }
+    }
+    CHECK_GT(stats_of(&o).moves, 30u);
+    owner_reopen(&o, false);
+    for (unsigned k = 0; k < 30; k++) {
+        CHECK_EQ(o.recs[k].flags, flags[k]);
+        CHECK_OK(get(&o, k));
+    }
+    owner_fini(&o, true);
+}

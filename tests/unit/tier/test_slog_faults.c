@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The disk fails, lies, loses power; the process is killed. */
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "base/failpoint.h"
+#include "slog_owner.h"
+
+#define MIB (1u << 20)
+#define SEGMENT (128u << 10)
+
+static void need_failpoints(void)
+{
+#ifndef DS_FAILPOINTS
+    DS_SKIP("built without failpoints");
+#endif
+}
+
+static void begin(struct owner *o)
+{
+    owner_init(o, 4 * MIB, SEGMENT, false);
+    CHECK_OK(ds_slog_recover(o->s, recovered, o));
+}
+
+static void fails_alone(const char *failpoint, int expected)
+{
+    struct owner o;
+
+    begin(&o);
+    CHECK_OK(put(&o, 1, 5000, true));
+    ds_failpoint_arm(failpoint);
+    CHECK_EQ(put(&o, 1, 5001, false), expected);
+    ds_failpoint_arm(NULL);
+    CHECK_OK(get(&o, 1));
+    CHECK_EQ(o.recs[1].size, 5000u);
+    for (unsigned i = 2; i < 60; i++) { /* more than a segment */
+        CHECK_OK(put(&o, i, 5000, i % 7 == 0));
+    }
+    owner_reopen(&o, false);
+    for (unsigned i = 1; i < 60; i++) {
+        CHECK_EQ(o.recs[i].size, i == 1 && o.recs[i].size == 5001 ? 5001 : 5000);
+        CHECK_OK(get(&o, i));
+    }
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog__an_error_of_the_disk_fails_one_put)
+{
+    need_failpoints();
+    fails_alone("slog.write.before=errno:5@1", DS_EIO);
+    fails_alone("slog.write.mid=errno:5@1", DS_EIO);
+    fails_alone("sys.pwrite=errno:28@1", DS_ENOSPACE);
+    fails_alone("sys.pwrite=errno:5@1", DS_EIO);
+    fails_alone("sys.pread=errno:5@1", DS_EIO); /* of the value */
+}
+
+DS_TEST(slog__short_reads_and_writes_are_gone_on_with)
+{
+    struct owner o;
+
+    need_failpoints();
+    begin(&o);
+    ds_failpoint_arm("sys.pwrite.short=errno:1%2;sys.pread.short=errno:1%2");
+    for (unsigned i = 0; i < 100; i++) {
+        CHECK_OK(put(&o, i, 10000 + i, i % 7 == 0));
+        CHECK_OK(get(&o, i));
+    }
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, 100u);
+    ds_failpoint_arm(NULL);
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog__stops_after_a_failed_sync)
+{
+    struct owner o;
+
+    need_failpoints();
+    begin(&o);
+    CHECK_OK(put(&o, 1, 5000, true));
+    ds_failpoint_arm("slog.sync.before=errno:5@1");
+    CHECK_EQ(put(&o, 2, 5000, true), DS_EIO);
+    ds_failpoint_arm(NULL);
+    CHECK_EQ(put(&o, 3, 5000, true), DS_EIO);
+    CHECK_EQ(o.told_error, DS_EIO);
+    CHECK(stats_of(&o).stopped);
+    CHECK_OK(get(&o, 1)); /* reads go on */
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recs[1].size, 5000u);
+    CHECK_OK(put(&o, 3, 5000, true));
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog__gives_the_disk_up_after_errors_in_a_row)
+{
+    struct owner o;
+    int n = 0;
+
+    need_failpoints();
+    begin(&o);
+    CHECK_OK(put(&o, 1, 5000, true));
+    ds_failpoint_arm("slog.write.before=errno:5");
+    while (o.told_error == 0) {
+        CHECK_EQ(put(&o, 2, 5000, false), DS_EIO);
+        CHECK_LT(n++, 100);
+    }
+    CHECK_GE(n, 8);
+    ds_failpoint_arm(NULL);
+    CHECK_OK(get(&o, 1));
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog__a_full_disk_refuses_and_comes_back)
+{
+    struct owner o;
+
+    need_failpoints();
+    begin(&o);
+    ds_failpoint_arm("sys.reserve=errno:28@1");
+    CHECK_EQ(put(&o, 1, 5000, true), DS_ENOSPACE);
+    CHECK_EQ(put(&o, 1, 5000, true), DS_ENOSPACE); /* not tried again at once */
+    CHECK_EQ(stats_of(&o).segments, 0u);
+    while (put(&o, 1, 5000, true) == DS_ENOSPACE) {
+        (void)poll(NULL, 0, 20);
+    }
+    CHECK_OK(get(&o, 1));
+    ds_failpoint_arm(NULL);
+    owner_fini(&o, true);
+}
+
+/* --- open: each call that can fail fails once --- */
+
+DS_TEST_TIMEOUT(slog__each_call_of_an_open_may_fail, 120)
+{
+    static const char *const points[] = {
+        "sys.openat",   "sys.pread", "sys.pwrite",  "sys.fsync",   "sys.random",
+        "sys.renameat", "alloc",     "sys.reserve", "sys.mkdirat", "sys.map_private"};
+    struct owner o;
+    char err[256];
+
+    need_failpoints();
+    begin(&o);
+    for (unsigned i = 0; i < 20; i++) {
+        CHECK_OK(put(&o, i, 9000, true));
+    }
+    o.s = ds_slog_close(o.s, false);
+    for (unsigned p = 0; p < DS_ARRAY_SIZE(points); p++) {
+        for (int n = 1; n < 12; n++) {
+            char spec[64];
+            int rc;
+
+            (void)snprintf(spec, sizeof(spec), "%s=errno:5@%d", points[p], n);
+            ds_failpoint_arm(spec);
+            memset(o.recs, 0, sizeof(o.recs));
+            rc = ds_slog_open(&o.config, err, sizeof(err), &o.s);
+            if (rc == 0) {
+                rc = ds_slog_recover(o.s, recovered, &o);
+                o.s = ds_slog_close(o.s, false);
+            } else {
+                CHECK(err[0] != '\0');
+            }
+            ds_failpoint_arm(NULL);
+        }
+    }
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, 20u);
+    for (unsigned i = 0; i < 20; i++) {
+        CHECK_OK(get(&o, i));
+    }
+    owner_fini(&o, true);
+}
+
+/* --- bytes that change on the disk --- */
+
+static int open_segment(const struct owner *o, unsigned nth)
+{
+    DIR *d = opendir(o->dir);
+    struct dirent *e;
+    int fd = -1;
+
+    CHECK(d != NULL);
+    while (fd < 0 && (e = readdir(d)) != NULL) {
+        if (strstr(e->d_name, ".seg") != NULL && strtoul(e->d_name, NULL, 16) == nth) {
+            fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC);
+        }
+    }
+    (void)closedir(d);
+    CHECK_GE(fd, 0);
+    return fd;
+}
+
+static void flip(int fd, off_t at)
+{
+    uint8_t b;
+
+    CHECK_EQ(pread(fd, &b, 1, at), 1);
+    b ^= 0x10;
+    CHECK_EQ(pwrite(fd, &b, 1, at), 1);
+}
+
+DS_TEST_TIMEOUT(slog__no_flipped_bit_gives_wrong_bytes, 120)
+{
+    struct owner o;
+    struct rec before[KEYS];
+    int fd;
+    unsigned lost = 0;
+
+    begin(&o);
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_OK(put(&o, i, 300, true));
+    }
+    memcpy(before, o.recs, sizeof(before));
+    fd = open_segment(&o, 0);
+    for (off_t at = 4096; at < 4096 + 3 * 512; at++) { /* at a read: an error or the right bytes */
+        flip(fd, at);
+        for (unsigned i = 0; i < 3; i++) {
+            int rc = get(&o, i);
+
+            CHECK(rc == 0 || rc == DS_ECORRUPT);
+            lost += rc != 0;
+        }
+        flip(fd, at);
+    }
+    CHECK_GT(lost, 1000u);
+    for (int clean = 0; clean < 2; clean++) { /* at a recovery: others are kept */
+        for (off_t at = 0; at < SEGMENT;
+             at += at < 4096 + 1536 || at >= SEGMENT - 600 ? 37 : 4096) {
+            static const uint8_t zeros[64];
+
+            o.s = ds_slog_close(o.s, clean);
+            if (clean == 0) { /* as if it had not been sealed: it is scanned */
+                CHECK_EQ(pwrite(fd, zeros, 64, SEGMENT - 64), 64);
+            }
+            flip(fd, at);
+            owner_reopen(&o, false);
+            CHECK_GE(o.recovered, 2u);
+            for (unsigned i = 0; i < 3; i++) {
+                CHECK(o.recs[i].at == 0 || o.recs[i].version == before[i].version);
+                CHECK(o.recs[i].at == 0 || get(&o, i) == 0 || get(&o, i) == DS_ECORRUPT);
+            }
+            o.s = ds_slog_close(o.s, false);
+            flip(fd, at);
+            owner_reopen(&o, false);
+        }
+    }
+    (void)close(fd);
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog__segments_of_another_place_are_not_taken)
+{
+    struct owner o;
+    uint8_t *a = ds_zalloc(SEGMENT, "test");
+    int fd[2];
+
+    begin(&o);
+    for (unsigned i = 0; i < 40; i++) {
+        CHECK_OK(put(&o, i, 5000, true));
+    }
+    o.s = ds_slog_close(o.s, true);
+    fd[0] = open_segment(&o, 0);
+    fd[1] = open_segment(&o, 1);
+    CHECK_EQ(pread(fd[0], a, SEGMENT, 0), SEGMENT);
+    CHECK_EQ(pwrite(fd[1], a, SEGMENT, 0), SEGMENT); /* a copy under another name */
+    owner_reopen(&o, false);
+    CHECK_GT(o.recovered, 15u);
+    CHECK_LT(o.recovered, 40u);
+    for (unsigned i = 0; i < 40; i++) {
+        CHECK(o.recs[i].at == 0 || get(&o, i) == 0);
+    }
+    (void)close(fd[0]);
+    (void)close(fd[1]);
+    ds_free(a);
+    owner_fini(&o, true);
+}
+
+/* --- kill -9 --- */
+
+struct ack {
+    uint32_t key, size;
+    uint64_t version;
+};
+
+#define BEGUN 0x10000u /* of a key: not acknowledged yet */
+
+/* The child: puts and deletes, and says what was acknowledged. */
+static void work_until_killed(struct owner *o, int fd)
+{
+    owner_open(o);
+    CHECK_OK(ds_slog_recover(o->s, recovered, o));
+    for (unsigned i = 0; i < 3000; i++) {
+        unsigned k = (i * 7) % 61;
+        bool remove = i % 5 == 4;
+        struct ack ack = {k | BEGUN, remove ? 0 : 2000 + i, o->version + 1};
+        int rc;
+
+        CHECK_EQ(write(fd, &ack, sizeof(ack)), (ssize_t)sizeof(ack));
+        rc = remove ? del(o, k, i % 3 == 0) : put(o, k, 2000 + i, i % 3 == 0);
+        if (rc == DS_ENOSPACE) {
+            struct pollfd p = {.fd = ds_slog_fd(o->s), .events = POLLIN};
+            struct ds_slog_event e;
+
+            (void)poll(&p, 1, 1000);
+            (void)ds_slog_poll(o->s, &e, 1);
+            continue;
+        }
+        CHECK_OK(rc);
+        ack.key = k;
+        CHECK_EQ(write(fd, &ack, sizeof(ack)), (ssize_t)sizeof(ack));
+    }
+    _exit(0);
+}
+
+/* What was acknowledged is there, or what was begun after it. */
+static void check_acked(const struct rec *r, const struct rec *acked, uint64_t begun)
+{
+    bool as_acked = acked->at == 0 ? r->at == 0 : r->at != 0 && r->version == acked->version;
+    bool as_begun =
+        begun == UINT64_MAX ? r->at == 0 : begun != 0 && r->at != 0 && r->version == begun;
+
+    CHECK(as_acked || as_begun);
+}
+
+static void kill_at(const char *point, int nth)
+{
+    struct owner o;
+    struct ack ack;
+    struct rec acked[KEYS] = {{0}};
+    uint64_t begun[KEYS] = {0};
+    char spec[64];
+    int fds[2];
+    int status;
+    pid_t pid;
+
+    owner_init(&o, 2 * MIB, SEGMENT, false);
+    o.s = ds_slog_close(o.s, true);
+    CHECK_EQ(pipe(fds), 0);
+    pid = fork();
+    if (pid == 0) {
+        (void)snprintf(spec, sizeof(spec), "%s=kill@%d", point, nth);
+        ds_failpoint_arm(spec);
+        work_until_killed(&o, fds[1]);
+    }
+    (void)close(fds[1]);
+    while (read(fds[0], &ack, sizeof(ack)) == (ssize_t)sizeof(ack)) {
+        unsigned k = ack.key & ~BEGUN;
+
+        if (ack.key >= BEGUN) {
+            begun[k] = ack.size == 0 ? UINT64_MAX : ack.version;
+        } else {
+            acked[k] = (struct rec){.at = ack.size != 0, .version = ack.version, .size = ack.size};
+            begun[k] = 0;
+        }
+    }
+    (void)close(fds[0]);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL); /* the point was met */
+    owner_reopen(&o, false);
+    for (unsigned k = 0; k < 61; k++) {
+        check_acked(&o.recs[k], &acked[k], begun[k]);
+        CHECK(o.recs[k].at == 0 || get(&o, k) == 0);
+    }
+    CHECK_OK(put(&o, 100, 5000, true));
+    CHECK_LE(disk_use(&o), 2 * MIB);
+    owner_fini(&o, true);
+}
+
+DS_TEST_TIMEOUT(slog__a_kill_takes_nothing_acknowledged, 240)
+{
+    static const char *const points[] = {
+        "slog.write.before", "slog.write.mid",   "slog.write.after", "slog.sync.before",
+        "slog.sync.after",   "slog.seal.before", "slog.seal.after",  "slog.open.before",
+        "slog.open.mid",     "slog.gc.unlink"};
+
+    need_failpoints();
+    for (unsigned p = 0; p < DS_ARRAY_SIZE(points); p++) {
+        kill_at(points[p], 1);
+        kill_at(points[p], 7);
+        kill_at(points[p], 20);
+    }
+}
