@@ -31,6 +31,7 @@
 #define ds_store_plain_mode(mode) ((mode) == DS_WRITE_NONE || (mode) == DS_WRITE_NONE_EVICT)
 
 #define DS_STORE_MIRROR_HOLDS 16u
+#define DS_STORE_FRESH 256u
 #define DS_STORE_SECOND_BUCKETS 1024u
 #define DS_STORE_LEAVERS_MAX 4096u
 
@@ -104,11 +105,17 @@ struct ds_store {
     struct ds_area area_place;
     uint32_t *leavers; /* written to disk, their blocks are given up in one batch */
     size_t leavers_n;
-    uint64_t leaving;   /* bytes of objects whose spill is under way */
+    uint64_t leaving; /* bytes of objects whose spill is under way */
+    struct {
+        int64_t until_ns;
+        uint32_t id;
+    } fresh[DS_STORE_FRESH]; /* a ring: came back for somebody who has not pinned it yet */
+    uint32_t fresh_first;
+    uint32_t fresh_n;
     uint64_t disk_slack;
     uint64_t lower_freed; /* bytes dropped from disk since it took something last */
-    uint64_t lower_max; /* largest block that a spilled object will need again */
-    uint64_t fetching;  /* bytes of blocks that objects are read back into */
+    uint64_t lower_max;   /* largest block that a spilled object will need again */
+    uint64_t fetching;    /* bytes of blocks that objects are read back into */
     struct ds_second_op *second[DS_STORE_SECOND_BUCKETS]; /* by key: see second.c */
     uint64_t second_n;
     bool second_done; /* some are finished */
@@ -299,8 +306,15 @@ void ds_store_changed(struct ds_store *s, uint32_t id);
  * from there after a restart. */
 void ds_store_forget(struct ds_store *s, uint32_t id, bool bury);
 
-/* Room on disk from spilled objects that may be dropped: bytes, of at least as much if there are. */
+/* Room on disk from spilled objects that may be dropped: bytes, of at least as much if there are.
+ */
 uint64_t ds_store_drop_lower(struct ds_store *s, uint64_t bytes);
+
+/* The object has come for a reader: it stays for some milliseconds, or with little memory it would
+ * leave again before he has it. */
+void ds_store_freshen(struct ds_store *s, uint32_t id);
+bool ds_store_fresh(const struct ds_store *s, uint32_t id);
+void ds_store_fresh_end(struct ds_store *s); /* of those whose time is over */
 
 /* Recovery: the list and the figures of a spilled object. */
 void ds_store_enter_lower(struct ds_store *s, uint32_t id);

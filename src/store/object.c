@@ -398,10 +398,11 @@ struct room {
     uint64_t coming; /* bytes whose objects are on their way to disk */
     bool tier_busy;
     bool disk_full;
+    bool fresh; /* something may go in a moment */
 };
 
-/* The disk is full: what may be dropped there makes room, in time. As long as that is likely to come,
- * DS_EAGAIN. */
+/* The disk is full: what may be dropped there makes room, in time. As long as that is likely to
+ * come, DS_EAGAIN. */
 static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
 {
     int rc;
@@ -410,9 +411,8 @@ static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
         s->lower_freed += ds_store_drop_lower(s, block);
     }
     rc = ds_store_spill(s, id);
-    return rc == DS_ENOSPACE && s->lower_freed > 0 && s->lower_freed <= s->disk_slack
-               ? DS_EAGAIN
-               : rc;
+    return rc == DS_ENOSPACE && s->lower_freed > 0 && s->lower_freed <= s->disk_slack ? DS_EAGAIN
+                                                                                      : rc;
 }
 
 /* What is on disk already goes at once; what is not is written there first; without a disk, or when
@@ -423,6 +423,11 @@ static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
     int rc;
 
     if ((s->flags[id] & FLAG_BUSY) != 0 || ds_store_second_busy(s, id)) {
+        ds_policy_skip(s->policy, id);
+        return 0;
+    }
+    if (ds_store_fresh(s, id)) {
+        room->fresh = true;
         ds_policy_skip(s->policy, id);
         return 0;
     }
@@ -575,7 +580,7 @@ enum ds_room ds_store_make_room(struct ds_store *s, uint64_t bytes)
     if (freed > 0) {
         return DS_ROOM_MADE;
     }
-    return room.coming > 0 || room.tier_busy ? DS_ROOM_COMING : DS_ROOM_NONE;
+    return room.coming > 0 || room.tier_busy || room.fresh ? DS_ROOM_COMING : DS_ROOM_NONE;
 }
 
 void ds_store_expire(struct ds_store *s)

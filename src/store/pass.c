@@ -330,6 +330,7 @@ bool ds_store_pass(struct ds_store *s, const struct ds_store_now *now)
     s->now = *now;
     s->wakes_n = 0;
     s->stats.passes++;
+    ds_store_fresh_end(s);
     ds_store_demote(s);
     collect(s);
     (void)ds_failpoint("pass.collected");
@@ -379,6 +380,9 @@ int64_t ds_store_next_ns(const struct ds_store *s)
     int64_t next = ds_heap_next(&s->expiry);
 
     next = s->wait_next_ns < next ? s->wait_next_ns : next;
+    if (s->starved && s->fresh_n > 0 && s->fresh[s->fresh_first].until_ns < next) {
+        next = s->fresh[s->fresh_first].until_ns;
+    }
     if (s->uploads_n > 0 && s->upload_next_ns < next) {
         next = s->upload_next_ns;
     }

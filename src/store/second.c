@@ -281,6 +281,7 @@ static int enter_loaded(struct ds_store *s, const struct ds_tier_op *op)
     s->stats.memory_live += ds_store_block(op->size);
     s->stats.objects++;
     s->stats.l2_loads++;
+    ds_store_freshen(s, id);
     ds_store_renew_expiry(s, id);
     return 0;
 }

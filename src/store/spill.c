@@ -269,6 +269,44 @@ int ds_store_fetch(struct ds_store *s, uint32_t id)
     return DS_EAGAIN;
 }
 
+#define FRESH_NS INT64_C(20000000)
+
+void ds_store_freshen(struct ds_store *s, uint32_t id)
+{
+    uint32_t at;
+
+    if (s->fresh_n == DS_STORE_FRESH) {
+        s->fresh_first = (s->fresh_first + 1) % DS_STORE_FRESH;
+        s->fresh_n--;
+    }
+    at = (s->fresh_first + s->fresh_n++) % DS_STORE_FRESH;
+    s->fresh[at].id = id;
+    s->fresh[at].until_ns = s->now.boot_ns + FRESH_NS;
+}
+
+bool ds_store_fresh(const struct ds_store *s, uint32_t id)
+{
+    for (uint32_t i = 0; i < s->fresh_n; i++) {
+        if (s->fresh[(s->fresh_first + i) % DS_STORE_FRESH].id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void ds_store_fresh_end(struct ds_store *s)
+{
+    uint32_t before = s->fresh_n;
+
+    while (s->fresh_n > 0 && s->fresh[s->fresh_first].until_ns <= s->now.boot_ns) {
+        s->fresh_first = (s->fresh_first + 1) % DS_STORE_FRESH;
+        s->fresh_n--;
+    }
+    if (s->fresh_n < before) {
+        ds_store_memory_news(s);
+    }
+}
+
 /* --- answers --- */
 
 static bool current(const struct ds_store *s, const struct ds_tier_op *op)
@@ -316,6 +354,7 @@ static void fetched(struct ds_store *s, const struct ds_tier_op *op)
     s->examine = true;
     if (op->status == 0 && wanted) {
         install(s, op->id, op->offset);
+        ds_store_freshen(s, op->id);
         return;
     }
     ds_arena_free(s->data, op->offset, capacity);

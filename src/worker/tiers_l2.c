@@ -16,6 +16,9 @@
 #define EVENTS 64u
 #define DEADLINE_NS INT64_C(60000000000)
 #define COMPLAIN_NS INT64_C(10000000000)
+#define GC_NS INT64_C(3600000000000)        /* between two collections of tombstones */
+#define TOMBSTONE_NS INT64_C(3600000000000) /* far above any put's time */
+#define UNFINISHED_NS INT64_C(86400000000000)
 
 /* Greater than any before, also of a worker before this one, as long as the clock is not set back
  * by more than that was away. */
@@ -111,11 +114,48 @@ static void complain(struct ds_tiers *t, const struct ds_l2_event *e)
     }
 }
 
+static void collected(struct ds_tiers *t, const struct ds_l2_event *e)
+{
+    if (e->rc != 0) {
+        complain(t, e);
+    } else if (e->gc.tombstones + e->gc.expired + e->gc.unfinished + e->gc.superseded > 0) {
+        ds_log(
+            DS_LOG_INFO,
+            "second-level storage: removed %llu tombstones, %llu expired objects, %llu unfinished, "
+            "%llu old versions",
+            (unsigned long long)e->gc.tombstones, (unsigned long long)e->gc.expired,
+            (unsigned long long)e->gc.unfinished, (unsigned long long)e->gc.superseded);
+    }
+}
+
+/* Now and then what nobody can need any more is removed, by whichever worker comes to it. */
+static void collect(struct ds_tiers *t)
+{
+    int64_t now = ds_monotonic_ns();
+    struct ds_l2_request r = {
+        .op = DS_L2_POOL_GC,
+        .background = true,
+        .value = {.fd = -1},
+        .gc = {.tombstone_age_ns = TOMBSTONE_NS, .unfinished_age_ns = UNFINISHED_NS},
+    };
+
+    if (t->collect_ns == 0) {
+        t->collect_ns = now + GC_NS;
+    } else if (now >= t->collect_ns) {
+        t->collect_ns = now + GC_NS;
+        (void)!ds_l2_pool_submit(t->pool, &r);
+    }
+}
+
 static void done(struct ds_tiers *t, struct ds_l2_event *e)
 {
     struct ds_tier_op *op = (void *)(uintptr_t)e->cookie;
     int rc = e->rc;
 
+    if (e->op == DS_L2_POOL_GC) {
+        collected(t, e);
+        return;
+    }
     if (op->kind == DS_TIER_LOAD && place(t, op, e, &rc)) {
         ds_free(e->data);
         return;
@@ -149,6 +189,7 @@ void ds_second_poll(struct ds_tiers *t)
             done(t, &events[i]);
         }
     } while (n == EVENTS);
+    collect(t);
 }
 
 int ds_second_fd(const struct ds_tiers *t)

@@ -4,13 +4,18 @@
 import hashlib
 import os
 import signal
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from yr.datasystem.errors import DsError, OutOfMemoryError
 from yr.datasystem.kv_client import KVClient, SetParam
 from yr.datasystem.object_client import ObjectClient, WriteMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "l2"))
+from s3_stub import ACCESS, BUCKET, REGION, SECRET, Stub  # noqa: E402
 
 MIB = 1 << 20
 NONE = WriteMode.NONE_L2_CACHE
@@ -50,8 +55,31 @@ def spill_fixture(tmp_path):
     }
 
 
-@pytest.fixture(name="second")
-def second_fixture(tmp_path):
+@pytest.fixture(name="stub")
+def stub_fixture():
+    with Stub() as stub:
+        yield stub
+
+
+@pytest.fixture(name="store")
+def store_fixture(stub, tmp_path):
+    """Flags of a worker over the object store of the stub."""
+    secret = tmp_path / "credentials"
+    secret.write_text(f"[default]\naws_access_key_id={ACCESS}\naws_secret_access_key={SECRET}\n")
+    return {
+        "shared_memory_size_mb": 64,
+        "l2_cache_type": "s3",
+        "s3_endpoint": stub.endpoint,
+        "s3_bucket": BUCKET,
+        "s3_region": REGION,
+        "s3_credentials_file": secret,
+    }
+
+
+@pytest.fixture(name="second", params=["directory", "s3"])
+def second_fixture(request, tmp_path):
+    if request.param == "s3":
+        return request.getfixturevalue("store")
     return {"shared_memory_size_mb": 64, "l2_cache_type": "sfs", "sfs_path": tmp_path / "l2"}
 
 
@@ -292,3 +320,52 @@ def test_a_waiting_get_finds_what_is_set_later(start_worker, second):
         timer.start()
         assert kv.get(["late"], False, 10000) == [b"value"]
         timer.join()
+
+
+def test_a_store_that_refuses_is_told_and_nothing_changes(start_worker, store, stub):
+    worker = start_worker(**store)
+    with client(worker) as kv:
+        kv.set("k", b"first", THROUGH)
+        stub.fault("status", method="PUT", times=1000, value=(403, "AccessDenied"))
+        with pytest.raises(DsError):
+            kv.set("k", b"second", THROUGH)
+        assert kv.get(["k"]) == [b"first"]
+        kv.set("memory", b"goes on")
+        assert kv.get(["memory"]) == [b"goes on"]
+        stub.faults.clear()
+        kv.set("k", b"third", THROUGH)
+        assert kv.get(["k"]) == [b"third"]
+
+
+def test_an_unreachable_store_is_no_missing_key(start_worker, store, stub):
+    worker = start_worker(**store)
+    with client(worker) as kv:
+        kv.set("k", b"value", THROUGH)
+    worker = start_again(start_worker, worker, **store)
+    with KVClient(worker.host, worker.port, req_timeout_ms=3000) as kv:
+        stub.fault("status", times=100000, value=(503, "SlowDown"))
+        with pytest.raises(DsError) as failed:
+            kv.get(["k"])
+        assert "Key not found" not in str(failed.value)
+        kv.set("memory", b"goes on")
+        assert kv.get(["memory"]) == [b"goes on"]
+        stub.faults.clear()
+    with client(worker) as kv:
+        assert kv.get(["k"]) == [b"value"]
+
+
+def test_flipped_bits_in_the_store_are_never_returned(start_worker, store, stub):
+    worker = start_worker(**store)
+    with client(worker) as kv:
+        kv.set("k", value("k", 3000), THROUGH)
+    worker = start_again(start_worker, worker, **store)
+    with stub.lock:
+        for name, (data, when) in stub.objects.items():
+            if "k-k/" in name:
+                stub.objects[name] = (data[:-5] + bytes([data[-5] ^ 4]) + data[-4:], when)
+    with client(worker) as kv:
+        with pytest.raises(DsError) as failed:
+            kv.get(["k"])
+        assert "Key not found" not in str(failed.value)
+        kv.set("k", b"again", THROUGH)
+        assert kv.get(["k"]) == [b"again"]

@@ -29,6 +29,7 @@ static void work_until_done(struct scene *c, unsigned slot)
     for (int i = 0; i < 50 && !req_done(c->p, slot); i++) {
         settle(&c->w);
         (void)fake_work(&c->t);
+        c->w.now.boot_ns += MS;
     }
     CHECK(req_done(c->p, slot));
 }
@@ -93,6 +94,7 @@ static uint64_t in_l2(struct scene *c, const char *key)
 /* Everything leaves memory that may. */
 static void squeeze(struct scene *c)
 {
+    c->w.now.boot_ns += 30 * MS;
     settle_tiers(&c->w, &c->t);
     while (ds_store_make_room(c->w.s, c->w.config.data_size) == DS_ROOM_MADE) {
     }

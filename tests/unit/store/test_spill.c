@@ -33,7 +33,7 @@ static int ask_disk(struct scene *c, enum ds_op op, const char *key, uint64_t va
     req_post(c->p, 0);
     for (int i = 0; i < 20 && !req_done(c->p, 0); i++) {
         settle_tiers(&c->w, &c->t);
-        c->w.now.boot_ns += MS;
+        c->w.now.boot_ns += 2 * MS;
     }
     CHECK(req_done(c->p, 0));
     return req_result(c->p, 0, 0)->status;
@@ -47,6 +47,7 @@ static int grant_disk(struct scene *c, uint64_t size, struct lent *ret)
     req_post(c->p, 63);
     for (int i = 0; i < 20 && !req_done(c->p, 63); i++) {
         settle_tiers(&c->w, &c->t);
+        c->w.now.boot_ns += 2 * MS;
     }
     CHECK(req_done(c->p, 63));
     *ret = (struct lent){req_result(c->p, 63, 0)->id, req_result(c->p, 63, 0)->value};
@@ -89,6 +90,8 @@ static bool spilled(struct scene *c, const char *key)
 /* Everything that may leaves memory. */
 static void squeeze(struct scene *c)
 {
+    c->w.now.boot_ns += 30 * MS; /* what came back has been pinned by now, or never will be */
+    settle_tiers(&c->w, &c->t);
     while (ds_store_make_room(c->w.s, c->w.config.data_size) == DS_ROOM_MADE) {
     }
     settle_tiers(&c->w, &c->t);
@@ -375,6 +378,36 @@ DS_TEST(spill__a_full_disk_refuses_or_drops_what_may_go)
     CHECK_EQ(hit(&c.w, c.p, "k99"), 60 * KIB);
     CHECK_OK(ask_disk(&c, DS_OP_GET, "k80", 0)); /* among the newest 16 + 8 */
     CHECK_EQ(ask_disk(&c, DS_OP_GET, "k60", 0), DS_ENOTFOUND);
+    scene_end(&c);
+}
+
+/* Background eviction runs after every pass: what was just brought back must not be its victim. */
+DS_TEST(spill__what_came_back_stays_until_it_can_be_pinned)
+{
+    struct scene c;
+    char key[32];
+    struct ds_found f;
+
+    world_make(&c.w, MIB);
+    c.w.config.evict_high = 0.5;
+    c.w.config.evict_low = 0.4;
+    fake_attach(&c.t, &c.w, fake_disk_make());
+    world_start(&c.w);
+    c.p = peer_open(&c.w, 0);
+    c.t.capacity = 8;
+    for (unsigned i = 0; i < 22; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(set_none(&c, key, 60 * KIB));
+        settle_tiers(&c.w, &c.t);
+    }
+    CHECK(spilled(&c, "k0"));
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "k0", 0));
+    settle_tiers(&c.w, &c.t);
+    CHECK(look(&c.w, c.p, "k0", 3, &f));
+    unpin(c.p, 3);
+    c.w.now.boot_ns += 30 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK(spilled(&c, "k0")); /* it has a copy on the disk, nothing else can go */
     scene_end(&c);
 }
 
