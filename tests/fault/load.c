@@ -423,8 +423,8 @@ static void do_take(struct me *me, int64_t wait_ms)
     k = bytes_of(key);
     since = now_ns();
     rc = ds_kv_get(me->client, key, strlen(key), wait_ms, &view);
-    /* A get with a limit of its own may say, a second past it, that nobody answered: an upgrade that
-     * hangs takes longer than that. Sooner it may not. */
+    /* A get with a limit of its own may say, a second past it, that nobody answered: an upgrade
+     * that hangs takes longer than that. Sooner it may not. */
     late = rc == DS_ETIMEOUT && now_ns() - since >= (wait_ms + 1000) * 1000000;
     took("waiting get", key, rc == DS_ENOTFOUND || late ? 0 : rc, since, wait_ms);
     if (rc == DS_ENOTFOUND && fed > me->taken) {
