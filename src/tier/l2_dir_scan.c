@@ -100,15 +100,9 @@ static int verified_head(struct ds_l2_call *call, int shard, const char *path, c
 
 /* --- list --- */
 
-struct lister {
-    ds_l2_each_fn *each;
-    void *arg;
-};
-
 static int list_one(void *arg, struct ds_l2_call *call, int shard, const char *path,
                     const char *name)
 {
-    const struct lister *l = arg;
     struct ds_l2_head h;
     struct ds_l2_entry e = {.name = path};
 
@@ -116,23 +110,12 @@ static int list_one(void *arg, struct ds_l2_call *call, int shard, const char *p
         return 0;
     }
     e.status = verified_head(call, shard, path, name, &h);
-    if (e.status == DS_ENOTFOUND) {
-        return 0; /* collected meanwhile */
-    }
-    if (e.status < 0 && e.status != DS_ECORRUPT && e.status != DS_EVERSION) {
-        return e.status;
-    }
-    if (e.status == 0) {
-        e.key = h.key;
-        e.key_size = h.key_size;
-        e.meta = h.meta;
-    }
-    return l->each(l->arg, &e);
+    return ds_l2_list_tell(arg, &e, &h);
 }
 
 int ds_l2_dir_list(struct ds_l2 *l2, struct ds_l2_call *call, ds_l2_each_fn *each, void *arg)
 {
-    struct lister l = {each, arg};
+    struct ds_l2_lister l = {each, arg};
 
     return walk(l2, call, list_one, &l);
 }

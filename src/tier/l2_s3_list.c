@@ -390,16 +390,10 @@ static int walk(struct ds_l2_s3 *s3, struct ds_l2_call *call, visit_fn *visit, v
     return rc;
 }
 
-struct lister {
-    ds_l2_each_fn *each;
-    void *arg;
-};
-
 /* The key is in the header. */
 static int list_one(void *arg, struct ds_l2_s3 *s3, struct ds_l2_call *call,
                     const struct ds_l2_s3_listed *item, bool newest)
 {
-    const struct lister *l = arg;
     struct ds_l2_entry e = {.name = item->key + strlen(s3->prefix), .stored_size = item->size};
     uint8_t buf[DS_L2_HEAD_MAX];
     struct ds_l2_head h;
@@ -414,28 +408,17 @@ static int list_one(void *arg, struct ds_l2_s3 *s3, struct ds_l2_call *call,
     }
     (void)snprintf(q.key, sizeof(q.key), "%s", item->key);
     e.status = item->size > 0 ? ds_l2_s3_http_one(s3->http, call, &q) : DS_ECORRUPT;
-    if (e.status == DS_ENOTFOUND) {
-        return 0; /* replaced meanwhile */
-    }
     e.status = e.status < 0 ? e.status : ds_l2_head_decode(buf, q.answer_size, item->size, &h);
-    if (e.status < 0 && e.status != DS_ECORRUPT && e.status != DS_EVERSION) {
-        return e.status;
-    }
     if (e.status == 0) {
         ds_l2_s3_key(s3, h.key, h.key_size, &h.meta, own);
         e.status = strcmp(own, item->key) == 0 ? 0 : DS_ECORRUPT;
     }
-    if (e.status == 0) {
-        e.key = h.key;
-        e.key_size = h.key_size;
-        e.meta = h.meta;
-    }
-    return l->each(l->arg, &e);
+    return ds_l2_list_tell(arg, &e, &h);
 }
 
 int ds_l2_s3_list(struct ds_l2 *l2, struct ds_l2_call *call, ds_l2_each_fn *each, void *arg)
 {
-    struct lister l = {each, arg};
+    struct ds_l2_lister l = {each, arg};
 
     return walk((struct ds_l2_s3 *)l2, call, list_one, &l);
 }

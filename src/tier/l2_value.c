@@ -72,3 +72,19 @@ int ds_l2_head_check(struct ds_l2_call *call, const char *name, const void *key,
     }
     return ds_l2_fail(call, DS_ECORRUPT, "%s holds another key: it was moved or swapped", name);
 }
+
+int ds_l2_list_tell(const struct ds_l2_lister *l, struct ds_l2_entry *e, const struct ds_l2_head *h)
+{
+    if (e->status == DS_ENOTFOUND) {
+        return 0;
+    }
+    if (e->status < 0 && e->status != DS_ECORRUPT && e->status != DS_EVERSION) {
+        return e->status;
+    }
+    if (e->status == 0) {
+        e->key = h->key;
+        e->key_size = h->key_size;
+        e->meta = h->meta;
+    }
+    return l->each(l->arg, e);
+}

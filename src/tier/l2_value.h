@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * l2_value.h - values between a span and stored chunks; every byte is read once.
+ * l2_value.h - what the stores of L2 do alike: values between a span and stored chunks, every byte
+ * read once; headers; entries of a listing.
  *
  * Ownership: none. Threads: any. Errors: as each function says; call->err is written.
  */
@@ -24,5 +25,15 @@ DS_MUST_USE int ds_l2_chunk_take(struct ds_l2_call *call, const struct ds_l2_spa
 DS_MUST_USE int ds_l2_head_check(struct ds_l2_call *call, const char *name, const void *key,
                                  uint32_t key_size, const uint8_t *buf, size_t size,
                                  uint64_t object_size, struct ds_l2_head *ret);
+
+struct ds_l2_lister {
+    ds_l2_each_fn *each;
+    void *arg;
+};
+
+/* Tells of one entry; e->status says what came of reading its header h. 0, also when it has
+ * vanished meanwhile (DS_ENOTFOUND); else the listing ends with that code. */
+DS_MUST_USE int ds_l2_list_tell(const struct ds_l2_lister *l, struct ds_l2_entry *e,
+                                const struct ds_l2_head *h);
 
 #endif
