@@ -410,6 +410,11 @@ static inline struct lent set(struct world *w, struct peer *p, const char *key, 
     return g;
 }
 
+static inline uint32_t id_of(const struct world *w, const char *key)
+{
+    return ds_store_find(w->s, key, strlen(key));
+}
+
 /* --- a reader --- */
 
 /* R1 to R6 with pin slot `slot`: true if it is a hit, pinned. */

@@ -320,4 +320,40 @@ static inline void settle_tiers(struct world *w, struct fake_tier *t)
     } while (fake_work(t));
 }
 
+/* --- a store over tiers, and a client --- */
+
+struct scene {
+    struct world w;
+    struct fake_tier t;
+    struct peer *p;
+};
+
+typedef void fake_attach_fn(struct fake_tier *t, struct world *w, struct fake_disk *disk);
+
+static inline void scene_make(struct scene *c, uint64_t data_size, fake_attach_fn *attach)
+{
+    world_make(&c->w, data_size);
+    attach(&c->t, &c->w, fake_disk_make());
+    world_start(&c->w);
+    c->p = peer_open(&c->w, 0);
+}
+
+static inline void scene_end(struct scene *c)
+{
+    c->t.hold_burials = false;
+    settle_tiers(&c->w, &c->t);
+    world_end(&c->w);
+    CHECK_OK(munmap(c->t.disk, sizeof(*c->t.disk)));
+}
+
+/* Everything that may leaves memory. */
+static inline void scene_squeeze(struct scene *c)
+{
+    c->w.now.boot_ns += 30 * MS; /* what came back has been pinned by now, or never will be */
+    settle_tiers(&c->w, &c->t);
+    while (ds_store_make_room(c->w.s, c->w.config.data_size) == DS_ROOM_MADE) {
+    }
+    settle_tiers(&c->w, &c->t);
+}
+
 #endif

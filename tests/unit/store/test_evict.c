@@ -13,11 +13,6 @@ static void world_with(struct world *w, const char *policy)
     world_start(w);
 }
 
-static uint32_t id_of(struct world *w, const char *key)
-{
-    return ds_store_find(w->s, key, strlen(key));
-}
-
 static const char *name(char *text, const char *prefix, unsigned i)
 {
     (void)snprintf(text, 32, "%s%u", prefix, i);

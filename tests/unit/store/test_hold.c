@@ -2,11 +2,6 @@
 /* test_hold.c - latches, references and nesting. */
 #include "driver.h"
 
-static uint32_t id_of(struct world *w, const char *key)
-{
-    return ds_store_find(w->s, key, strlen(key));
-}
-
 static void put_post(struct peer *p, unsigned slot, const char *key, struct lent g, uint64_t size,
                      uint8_t kind)
 {

@@ -3,25 +3,9 @@
 #include "base/alloc.h"
 #include "fake_tier.h"
 
-struct scene {
-    struct world w;
-    struct fake_tier t;
-    struct peer *p;
-};
-
 static void scene_init(struct scene *c, uint64_t data_size)
 {
-    world_make(&c->w, data_size);
-    fake_attach_l2(&c->t, &c->w, fake_disk_make());
-    world_start(&c->w);
-    c->p = peer_open(&c->w, 0);
-}
-
-static void scene_end(struct scene *c)
-{
-    settle_tiers(&c->w, &c->t);
-    world_end(&c->w);
-    CHECK_OK(munmap(c->t.disk, sizeof(*c->t.disk)));
+    scene_make(c, data_size, fake_attach_l2);
 }
 
 static void work_until_done(struct scene *c, unsigned slot)
@@ -73,11 +57,6 @@ static int set_l2(struct scene *c, const char *key, uint64_t size, enum ds_write
     return req_result(c->p, 1, 0)->status;
 }
 
-static uint32_t id_of(struct scene *c, const char *key)
-{
-    return ds_store_find(c->w.s, key, strlen(key));
-}
-
 static uint64_t in_l2(struct scene *c, const char *key)
 {
     const struct fake_object *o = fake_l2(&c->t, key, strlen(key), false);
@@ -91,22 +70,12 @@ static uint64_t in_l2(struct scene *c, const char *key)
     return o->size;
 }
 
-/* Everything leaves memory that may. */
-static void squeeze(struct scene *c)
-{
-    c->w.now.boot_ns += 30 * MS;
-    settle_tiers(&c->w, &c->t);
-    while (ds_store_make_room(c->w.s, c->w.config.data_size) == DS_ROOM_MADE) {
-    }
-    settle_tiers(&c->w, &c->t);
-}
-
 /* The object is in second-level storage alone. */
 static void only_in_l2(struct scene *c, const char *key, uint64_t size)
 {
     CHECK_OK(set_l2(c, key, size, DS_WRITE_THROUGH));
-    squeeze(c);
-    CHECK_EQ(id_of(c, key), DS_ID_NONE);
+    scene_squeeze(c);
+    CHECK_EQ(id_of(&c->w, key), DS_ID_NONE);
     CHECK_EQ(in_l2(c, key), size);
 }
 
@@ -119,7 +88,7 @@ DS_TEST(second__write_through_shows_nothing_before_it_is_stored)
     settle(&c.w);
     CHECK(!req_done(c.p, 1));
     CHECK_EQ(ask(&c.w, c.p, DS_OP_REF_COUNT, "a", 0), 0);
-    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
     work_until_done(&c, 1);
     CHECK_OK(req_result(c.p, 1, 0)->status);
     CHECK_EQ(in_l2(&c, "a"), 1000);
@@ -144,7 +113,7 @@ DS_TEST(second__a_failed_store_is_told_and_changes_nothing)
     CHECK_EQ(world_stats(&c.w).memory_doomed, 0);
     CHECK_EQ(ask_l2(&c, DS_OP_DELETE, "a", 0), DS_EUNAVAILABLE);
     CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_EUNAVAILABLE); /* and not: not found */
     c.t.fail_l2 = 0;
     CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
@@ -167,7 +136,7 @@ DS_TEST(second__write_back_is_in_the_journal_and_uploaded_later)
     CHECK_EQ(world_stats(&c.w).l2_waiting, 1);
     while (ds_store_make_room(c.w.s, MIB) == DS_ROOM_MADE) { /* to the journal, not to nowhere */
     }
-    CHECK(ds_store_spilled(c.w.s, id_of(&c, "a")));
+    CHECK(ds_store_spilled(c.w.s, id_of(&c.w, "a")));
     CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
     CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
     c.t.fail_l2 = 0;
@@ -176,8 +145,8 @@ DS_TEST(second__write_back_is_in_the_journal_and_uploaded_later)
     CHECK_EQ(in_l2(&c, "a"), 1000);
     CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
     CHECK_EQ(fake_used(&c.t), 0); /* the journal keeps nothing that L2 has */
-    squeeze(&c);
-    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    scene_squeeze(&c);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
     CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
     CHECK_EQ(c.t.loads, 1);
     scene_end(&c);
@@ -192,7 +161,7 @@ DS_TEST(second__overwrites_are_uploaded_once)
     for (unsigned i = 0; i < 10; i++) {
         CHECK_OK(set_l2(&c, "a", 1000 + i, DS_WRITE_BACK));
         (void)fake_work(&c.t);
-        CHECK(!fake_at(&c.t, ds_store_place(c.w.s, id_of(&c, "a")))->buried);
+        CHECK(!fake_at(&c.t, ds_store_place(c.w.s, id_of(&c.w, "a")))->buried);
     }
     c.t.fail_l2 = 0;
     c.w.now.boot_ns += 2000 * MS;
@@ -290,7 +259,7 @@ DS_TEST(second__a_delete_reaches_l2_first_and_nothing_comes_back)
     post(&c, 2, DS_OP_DELETE, "a");
     settle(&c.w);
     CHECK(!req_done(c.p, 2));
-    CHECK(id_of(&c, "a") != DS_ID_NONE); /* in memory until L2 has forgotten it */
+    CHECK(id_of(&c.w, "a") != DS_ID_NONE); /* in memory until L2 has forgotten it */
     work_until_done(&c, 2);
     CHECK_EQ(in_l2(&c, "a"), 0);
     CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
@@ -303,7 +272,7 @@ DS_TEST(second__a_delete_reaches_l2_first_and_nothing_comes_back)
     work_until_done(&c, 2);
     work_until_done(&c, 3);
     settle_tiers(&c.w, &c.t);
-    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
     CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
     scene_end(&c);
 }
@@ -366,7 +335,7 @@ DS_TEST(second__insert_if_absent_asks_l2)
                 .id = g.id, .value_size = 3000, .mode = DS_WRITE_THROUGH, .kind = DS_KIND_ABSENT},
             i == 0 ? "a" : "c");
     }
-    squeeze(&c);
+    scene_squeeze(&c);
     req_post(c.p, 1);
     work_until_done(&c, 1);
     CHECK_EQ(req_result(c.p, 1, 0)->status, DS_UNCHANGED);
@@ -387,7 +356,7 @@ DS_TEST(second__times_to_live_reach_l2)
     CHECK_OK(set_l2(&c, "b", 1000, DS_WRITE_BACK));
     CHECK_OK(ask_l2(&c, DS_OP_EXPIRE, "b", 2000));
     CHECK(fake_l2(&c.t, "b", 1, false)->expiry_ns > c.w.now.boot_ns);
-    squeeze(&c);
+    scene_squeeze(&c);
     c.w.now.boot_ns += 1100 * MS;
     settle_tiers(&c.w, &c.t);
     CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
@@ -395,7 +364,7 @@ DS_TEST(second__times_to_live_reach_l2)
     c.w.now.boot_ns += 2000 * MS;
     settle_tiers(&c.w, &c.t);
     CHECK_OK(ask_l2(&c, DS_OP_GET, "b", 0));
-    squeeze(&c);
+    scene_squeeze(&c);
     c.w.now.boot_ns += 2100 * MS;
     settle_tiers(&c.w, &c.t);
     CHECK_EQ(ask_l2(&c, DS_OP_GET, "b", 0), DS_ENOTFOUND);
@@ -415,9 +384,9 @@ DS_TEST(second__a_load_waits_for_memory_or_is_refused)
     }
     CHECK_OK(set_l2(&c, "b", 60 * KIB, DS_WRITE_THROUGH));
     CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0)); /* "b" goes for it */
-    CHECK_EQ(id_of(&c, "b"), DS_ID_NONE);
+    CHECK_EQ(id_of(&c.w, "b"), DS_ID_NONE);
     CHECK_OK(ask_l2(&c, DS_OP_GET, "b", 0));
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK_OK(grant(&c.w, c.p, 64 * KIB, &g[15]));
     CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOMEM);
     scene_end(&c);
@@ -452,8 +421,8 @@ DS_TEST(second__a_journal_record_that_was_buried_is_written_again)
 
     scene_init(&c, MIB);
     (void)set(&c.w, c.p, "a", 600);
-    squeeze(&c);
-    CHECK(ds_store_spilled(c.w.s, id_of(&c, "a")));
+    scene_squeeze(&c);
+    CHECK(ds_store_spilled(c.w.s, id_of(&c.w, "a")));
     CHECK_EQ(c.t.writes, 1);
     post_set(&c, 1, "a", 1000, DS_WRITE_BACK, 0, 0);
     settle(&c.w);
@@ -464,7 +433,7 @@ DS_TEST(second__a_journal_record_that_was_buried_is_written_again)
     CHECK_EQ(c.t.writes, 3);
     settle(&c.w);
     CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
-    CHECK(!fake_at(&c.t, ds_store_place(c.w.s, id_of(&c, "a")))->buried);
+    CHECK(!fake_at(&c.t, ds_store_place(c.w.s, id_of(&c.w, "a")))->buried);
     scene_end(&c);
 }
 
@@ -559,7 +528,7 @@ DS_TEST(second__one_block_cannot_be_used_twice)
     (void)ring_post(c.p, DS_RING_SET,
                     &(struct post){.key = "c", .grant = g, .size = 1000, .ticket = c.w.now.ticks});
     settle(&c.w);
-    CHECK_EQ(id_of(&c, "c"), DS_ID_NONE);
+    CHECK_EQ(id_of(&c.w, "c"), DS_ID_NONE);
     work_until_done(&c, 1);
     CHECK_OK(req_result(c.p, 1, 0)->status);
     CHECK_EQ(req_result(c.p, 1, 1)->status, DS_EINVAL);
@@ -594,7 +563,7 @@ DS_TEST(second__what_the_journal_took_for_nobody_is_buried)
     CHECK_EQ(c.t.n, 1);
     peer_close(&c.w, c.p);
     settle_tiers(&c.w, &c.t);
-    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
     CHECK_EQ(c.t.disk->copy[0].number, 1);
     CHECK(c.t.disk->copy[0].buried);
     CHECK_EQ(fake_used(&c.t), 0);
@@ -610,8 +579,8 @@ DS_TEST(second__damage_on_disk_is_made_good_from_l2)
     CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
     settle_tiers(&c.w, &c.t);
     CHECK_EQ(in_l2(&c, "a"), 1000);
-    squeeze(&c);
-    CHECK(ds_store_spilled(c.w.s, id_of(&c, "a")));
+    scene_squeeze(&c);
+    CHECK(ds_store_spilled(c.w.s, id_of(&c.w, "a")));
     req_begin(c.p, 0, DS_OP_GET, 0);
     req_key(c.p, 0, "a");
     req_post(c.p, 0);
@@ -637,7 +606,7 @@ DS_TEST(second__what_l2_does_not_have_is_not_dropped_for_that)
 
     scene_init(&c, MIB);
     CHECK_OK(ds_store_enter_spilled(c.w.s, &f));
-    CHECK(!ds_store_droppable(c.w.s, id_of(&c, "a")));
+    CHECK(!ds_store_droppable(c.w.s, id_of(&c.w, "a")));
     CHECK_EQ(ds_store_drop_lower(c.w.s, MIB), 0);
     c.t.disk->copy[0].number = 1; /* as if it were there */
     memcpy(c.t.disk->copy[0].key, "a", 2);
@@ -666,8 +635,8 @@ DS_TEST(second__dropping_a_value_does_not_show_an_older_one)
     c.w.s->config.spill = false;
     only_in_l2(&c, "a", 1000);
     (void)set(&c.w, c.p, "a", 600);
-    squeeze(&c);
-    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    scene_squeeze(&c);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
     CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
     scene_end(&c);
 }

@@ -3,26 +3,9 @@
 #include "base/alloc.h"
 #include "fake_tier.h"
 
-struct scene {
-    struct world w;
-    struct fake_tier t;
-    struct peer *p;
-};
-
 static void scene_init(struct scene *c, uint64_t data_size)
 {
-    world_make(&c->w, data_size);
-    fake_attach(&c->t, &c->w, fake_disk_make());
-    world_start(&c->w);
-    c->p = peer_open(&c->w, 0);
-}
-
-static void scene_end(struct scene *c)
-{
-    c->t.hold_burials = false;
-    settle_tiers(&c->w, &c->t);
-    world_end(&c->w);
-    CHECK_OK(munmap(c->t.disk, sizeof(*c->t.disk)));
+    scene_make(c, data_size, fake_attach);
 }
 
 /* A request that may have to wait for the disk. */
@@ -75,26 +58,11 @@ static int set_none(struct scene *c, const char *key, uint64_t size)
     return set_mode(c, key, size, DS_WRITE_NONE, 0);
 }
 
-static uint32_t id_of(struct scene *c, const char *key)
-{
-    return ds_store_find(c->w.s, key, strlen(key));
-}
-
 static bool spilled(struct scene *c, const char *key)
 {
-    uint32_t id = id_of(c, key);
+    uint32_t id = id_of(&c->w, key);
 
     return id != DS_ID_NONE && ds_store_spilled(c->w.s, id);
-}
-
-/* Everything that may leaves memory. */
-static void squeeze(struct scene *c)
-{
-    c->w.now.boot_ns += 30 * MS; /* what came back has been pinned by now, or never will be */
-    settle_tiers(&c->w, &c->t);
-    while (ds_store_make_room(c->w.s, c->w.config.data_size) == DS_ROOM_MADE) {
-    }
-    settle_tiers(&c->w, &c->t);
 }
 
 DS_TEST(spill__four_times_the_memory_comes_back_whole)
@@ -131,7 +99,7 @@ DS_TEST(spill__a_spilled_key_is_there_for_all_but_readers)
 
     scene_init(&c, MIB);
     CHECK_OK(set_none(&c, "a", 1000));
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK(spilled(&c, "a"));
     CHECK_EQ(world_stats(&c.w).memory_live, 0);
     hash = ds_index_hash(&c.w.s->index, "a", 1);
@@ -152,7 +120,7 @@ DS_TEST(spill__many_readers_of_one_object_cost_one_read)
 
     scene_init(&c, MIB);
     CHECK_OK(set_none(&c, "a", 1000));
-    squeeze(&c);
+    scene_squeeze(&c);
     for (unsigned i = 0; i < 10; i++) {
         req_begin(c.p, i, DS_OP_GET, 0);
         req_key(c.p, i, "a");
@@ -179,7 +147,7 @@ DS_TEST(spill__leaving_again_costs_no_write)
     scene_init(&c, MIB);
     CHECK_OK(set_none(&c, "a", 1000));
     for (unsigned i = 0; i < 3; i++) {
-        squeeze(&c);
+        scene_squeeze(&c);
         CHECK(spilled(&c, "a"));
         CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
     }
@@ -206,7 +174,7 @@ DS_TEST(spill__what_is_pinned_meanwhile_stays_in_memory)
     CHECK(value_is(&c.w, f.offset, f.size, 1000));
     unpin(c.p, 3);
     unpin(c.p, 4);
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK(spilled(&c, "a"));
     CHECK_EQ(c.t.writes, 1);
     scene_end(&c);
@@ -223,7 +191,7 @@ DS_TEST(spill__a_delete_while_it_is_written_or_read_wins)
     req_key(c.p, 1, "a");
     req_post(c.p, 1);
     settle(&c.w);
-    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
     CHECK(!req_done(c.p, 1)); /* a copy is on its way to disk: to be buried first */
     reclaim(&c.w);
     CHECK_EQ(c.t.queue[0]->size, 1000); /* the block is still there for the writer */
@@ -232,7 +200,7 @@ DS_TEST(spill__a_delete_while_it_is_written_or_read_wins)
     CHECK_EQ(fake_used(&c.t), 0);
 
     CHECK_OK(set_none(&c, "a", 2000));
-    squeeze(&c);
+    scene_squeeze(&c);
     req_begin(c.p, 2, DS_OP_GET, 0);
     req_key(c.p, 2, "a");
     req_post(c.p, 2);
@@ -258,7 +226,7 @@ DS_TEST(spill__a_delete_and_a_set_are_done_when_the_copy_is_buried)
     scene_init(&c, MIB);
     CHECK_OK(set_none(&c, "a", 1000));
     CHECK_OK(set_none(&c, "b", 1100));
-    squeeze(&c);
+    scene_squeeze(&c);
     c.t.hold_burials = true;
     req_begin(c.p, 1, DS_OP_DELETE, 0);
     req_key(c.p, 1, "a");
@@ -289,7 +257,7 @@ DS_TEST(spill__the_mirror_keeps_its_place_over_many_buried_copies)
         (void)snprintf(key, sizeof(key), "k%u", i);
         CHECK_OK(set_none(&c, key, 500));
     }
-    squeeze(&c);
+    scene_squeeze(&c);
     c.t.hold_burials = true;
     for (unsigned i = 0; i < 3 * DS_STORE_MIRROR_HOLDS; i++) {
         (void)snprintf(key, sizeof(key), "k%u", i);
@@ -310,12 +278,12 @@ DS_TEST(spill__a_failed_read_is_told_once_damage_for_good)
 
     scene_init(&c, MIB);
     CHECK_OK(set_none(&c, "a", 1000));
-    squeeze(&c);
+    scene_squeeze(&c);
     c.t.fail = DS_EIO;
     CHECK_EQ(ask_disk(&c, DS_OP_GET, "a", 0), DS_EIO);
     c.t.fail = 0;
     CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
-    squeeze(&c);
+    scene_squeeze(&c);
     c.t.fail = DS_ECORRUPT;
     CHECK_EQ(ask_disk(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
     c.t.fail = 0;
@@ -333,10 +301,10 @@ DS_TEST(spill__a_failed_write_leaves_the_object_in_memory)
     scene_init(&c, MIB);
     CHECK_OK(set_none(&c, "a", 1000));
     c.t.fail = DS_EIO;
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
     c.t.fail = 0;
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK(spilled(&c, "a"));
     scene_end(&c);
 }
@@ -437,11 +405,11 @@ DS_TEST(spill__spilled_objects_expire)
     scene_init(&c, MIB);
     CHECK_OK(set_mode(&c, "a", 1000, DS_WRITE_NONE, 1000));
     CHECK_OK(set_mode(&c, "b", 1000, DS_WRITE_NONE, 0));
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK(spilled(&c, "a"));
     CHECK_OK(ask_disk(&c, DS_OP_EXPIRE, "b", 2000)); /* its copy would not know: comes back */
     CHECK(!spilled(&c, "b"));
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK(spilled(&c, "b"));
     CHECK_EQ(c.t.writes, 3);
     c.w.now.boot_ns += 1100 * MS;
@@ -471,7 +439,7 @@ DS_TEST(spill__survives_the_worker)
 
     scene_init(&c, MIB);
     CHECK_OK(set_none(&c, "a", 1000));
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK_OK(set_none(&c, "b", 1100));
     (void)ds_store_make_room(c.w.s, MIB); /* the kill comes while "b" is being written */
     CHECK_EQ(c.t.n, 1);
@@ -486,7 +454,7 @@ DS_TEST(spill__survives_the_worker)
     CHECK_EQ(places, 1);
     CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
     CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
-    squeeze(&c);
+    scene_squeeze(&c);
 
     c.w.config.tier = NULL; /* the next worker is not given the disk */
     world_restart(&c.w);
@@ -510,7 +478,7 @@ DS_TEST(spill__a_directory_fills_a_new_store)
     scene_init(&c, MIB);
     CHECK_OK(set_none(&c, "a", 1000));
     CHECK_OK(set_none(&c, "b", 1100));
-    squeeze(&c);
+    scene_squeeze(&c);
     c.w.s = ds_store_destroy(c.w.s);
     for (unsigned i = 0; i < PEERS; i++) {
         ds_segment_close(&c.w.peer[i].seg);
@@ -533,7 +501,7 @@ DS_TEST(spill__a_directory_fills_a_new_store)
     world_check(&c.w);
     CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
     CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK_OK(set_none(&c, "a", 1200)); /* whatever the clocks of before said */
     CHECK_EQ(hit(&c.w, c.p, "a"), 1200);
     scene_end(&c);
@@ -547,7 +515,7 @@ DS_TEST(spill__a_copy_may_be_moved_on_disk)
 
     scene_init(&c, MIB);
     CHECK_OK(set_none(&c, "a", 1000));
-    squeeze(&c);
+    scene_squeeze(&c);
     to = &c.t.disk->copy[7];
     *to = *fake_at(&c.t, 1);
     to->number = 77;
@@ -592,12 +560,12 @@ DS_TEST(spill__a_changed_object_leaves_its_copy)
     unpin(c.p, 3);
     settle_tiers(&c.w, &c.t);
     CHECK(!spilled(&c, "a"));
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK(spilled(&c, "a"));
     CHECK_EQ(c.t.writes, 2);
     CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
     CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
-    CHECK_EQ(ds_store_place(c.w.s, id_of(&c, "a")), 0); /* may be changed again at any time */
+    CHECK_EQ(ds_store_place(c.w.s, id_of(&c.w, "a")), 0); /* may be changed again at any time */
     scene_end(&c);
 }
 
@@ -650,7 +618,7 @@ DS_TEST(spill__nested_keys_outlive_a_spilled_parent_and_the_worker)
     req_wait(&c.w, c.p, 1);
     CHECK_OK(req_result(c.p, 1, 0)->status);
     settle(&c.w);
-    squeeze(&c);
+    scene_squeeze(&c);
     CHECK(spilled(&c, "parent"));
     fake_attach(&c.t, &c.w, c.t.disk);
     world_restart(&c.w);

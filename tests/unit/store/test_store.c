@@ -5,11 +5,6 @@
 
 #include "base/failpoint.h"
 
-static uint32_t id_of(struct world *w, const char *key)
-{
-    return ds_store_find(w->s, key, strlen(key));
-}
-
 /* --- sets --- */
 
 DS_TEST(publish__is_present_for_writers_at_once_and_for_readers_once_settled)
