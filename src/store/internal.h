@@ -190,6 +190,17 @@ DS_MUST_USE int ds_store_need_keys(struct ds_store *s, uint64_t bytes);
 DS_MUST_USE int ds_store_write_key(struct ds_store *s, uint32_t id, const void *key,
                                    uint32_t key_size);
 
+/* A record for what a tier has of a key, its block (if any) at `offset`; complete but for the word.
+ * DS_ENOMEM. */
+DS_MUST_USE int ds_store_record_found(struct ds_store *s, const struct ds_store_found *f,
+                                      uint64_t offset, uint32_t *ret);
+
+/* The word that makes it LIVE. */
+uint64_t ds_store_found_word(const struct ds_store_found *f);
+
+/* It is LIVE: enters the index and the table of objects. */
+void ds_store_enter_found(struct ds_store *s, uint32_t id, const struct ds_store_found *f);
+
 /* The live, unexpired object of a key, or DS_ID_NONE. */
 uint32_t ds_store_find(struct ds_store *s, const void *key, size_t key_size);
 uint32_t ds_store_lookup(const struct ds_store *s, uint64_t hash, const struct ds_table *t,
@@ -315,6 +326,9 @@ void ds_store_changed(struct ds_store *s, uint32_t id);
 /* The object is no more: its copy on disk, if there is one, is void. `bury`: it must not come back
  * from there after a restart. */
 void ds_store_forget(struct ds_store *s, uint32_t id, bool bury);
+
+/* The copy that a finished op has made is void, as with ds_store_forget(). */
+void ds_store_forget_copy(struct ds_store *s, const struct ds_tier_op *op, bool bury);
 
 /* Room on disk from spilled objects that may be dropped: bytes, of at least as much if there are.
  */

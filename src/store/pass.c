@@ -325,13 +325,19 @@ static bool unfinished(const struct ds_store *s)
     return false;
 }
 
+/* Somebody waits for memory, and not all that might leave was looked at. */
+static bool search_goes_on(const struct ds_store *s)
+{
+    return s->starved && s->looked > 0 && s->looked < ds_policy_count(s->policy);
+}
+
 bool ds_store_pass(struct ds_store *s, const struct ds_store_now *now)
 {
     s->now = *now;
     s->wakes_n = 0;
     s->stats.passes++;
     ds_store_fresh_end(s);
-    if (s->starved && s->looked > 0 && s->looked < ds_policy_count(s->policy)) {
+    if (search_goes_on(s)) {
         ds_store_memory_news(s);
     }
     ds_store_demote(s);
@@ -383,8 +389,8 @@ int64_t ds_store_next_ns(const struct ds_store *s)
     int64_t next = ds_heap_next(&s->expiry);
 
     next = s->wait_next_ns < next ? s->wait_next_ns : next;
-    if (s->starved && s->looked > 0 && s->looked < ds_policy_count(s->policy)) {
-        next = s->now.boot_ns; /* the search for room goes on */
+    if (search_goes_on(s)) {
+        next = s->now.boot_ns;
     }
     if (s->starved && s->fresh_n > 0 && s->fresh[s->fresh_first].until_ns < next) {
         next = s->fresh[s->fresh_first].until_ns;

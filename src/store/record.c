@@ -153,6 +153,50 @@ int ds_store_record_note(struct ds_store *s, enum ds_record_state state,
     return 0;
 }
 
+int ds_store_record_found(struct ds_store *s, const struct ds_store_found *f, uint64_t offset,
+                          uint32_t *ret)
+{
+    struct ds_record *r;
+    uint32_t id;
+    int rc = ds_store_record_alloc(s, &id);
+
+    if (rc != 0) {
+        return rc;
+    }
+    rc = ds_store_write_key(s, id, f->key, (uint32_t)f->key_size);
+    if (rc != 0) {
+        ds_store_record_free(s, id);
+        return rc;
+    }
+    r = &s->record[id];
+    r->offset = offset;
+    r->size = f->size;
+    r->version = 0; /* a tier's clocks mean nothing here: any set is newer */
+    r->origin = DS_ORIGIN(0, DS_ORIGIN_RING, 0, 0);
+    r->mode = f->mode;
+    r->kind = f->kind & DS_KIND_KEPT;
+    ds_store_relaxed(&r->expiry_ns, f->expiry_ns);
+    r->check = ds_store_check_of(s, id);
+    *ret = id;
+    return 0;
+}
+
+uint64_t ds_store_found_word(const struct ds_store_found *f)
+{
+    uint64_t word = DS_RECORD_LIVE;
+
+    word |= (f->kind & DS_KIND_SEALED) != 0 ? DS_WORD_SEALED : 0;
+    return word | (f->uploaded ? DS_WORD_UPLOADED : 0); /* means something for modes with L2 only */
+}
+
+void ds_store_enter_found(struct ds_store *s, uint32_t id, const struct ds_store_found *f)
+{
+    ds_store_project(s, id, false);
+    ds_index_put(&s->index, ds_index_hash(&s->index, f->key, f->key_size), id, DS_ID_NONE);
+    ds_table_insert(&s->objects, ds_store_key_hash(s, f->key, f->key_size), id);
+    s->stats.objects++;
+}
+
 uint32_t ds_store_lookup(const struct ds_store *s, uint64_t hash, const struct ds_table *t,
                          const void *key, size_t key_size, uint32_t from)
 {

@@ -131,12 +131,23 @@ static int start(struct ds_store *s, struct ds_second_op *o)
     return rc;
 }
 
-/* DS_EAGAIN: the request waits until something is done, this or what the tier has in hand. */
+/* What a start means for the request. DS_EAGAIN: it waits until something is done, this or what the
+ * tier has in hand. */
+static int waits(int rc)
+{
+    return rc == 0 || rc == DS_EQUEUEFULL || rc == DS_ENOMEM ? DS_EAGAIN : rc;
+}
+
 static int begin(struct ds_store *s, struct ds_second_op *o)
 {
-    int rc = o != NULL ? start(s, o) : DS_EAGAIN;
+    return o != NULL ? waits(start(s, o)) : DS_EAGAIN;
+}
 
-    return rc == 0 || rc == DS_EQUEUEFULL || rc == DS_ENOMEM ? DS_EAGAIN : rc;
+static void mark_uploaded(struct ds_store *s, uint32_t id)
+{
+    _Atomic uint64_t *word = &s->record[id].word;
+
+    ds_store_release(word, ds_load_relaxed(word) | DS_WORD_UPLOADED);
 }
 
 void ds_store_second_void(struct ds_store *s, uint32_t id)
@@ -161,9 +172,7 @@ static void abandoned(struct ds_store *s, struct ds_second_op *o)
     if (o->op.kind == DS_TIER_JOURNAL && o->op.status == 0) {
         id = ds_store_find(s, o->op.key, o->op.key_size);
         id = id != DS_ID_NONE && ds_store_place(s, id) == 0 ? DS_ID_NONE : id;
-        s->buried += id == DS_ID_NONE;
-        s->config.tier->forget(s->config.tier_arg, o->op.key, o->op.key_size, o->op.place,
-                               o->op.size, id == DS_ID_NONE);
+        ds_store_forget_copy(s, &o->op, id == DS_ID_NONE);
     }
     if ((o->op.kind == DS_TIER_JOURNAL || o->op.kind == DS_TIER_STORE) && grant != DS_ID_NONE &&
         ds_store_state(s, grant) == DS_RECORD_GRANTED) {
@@ -180,7 +189,6 @@ void ds_store_second_sweep(struct ds_store *s)
     if (!s->second_done) {
         return;
     }
-    s->second_done = false;
     s->second_done = s->starved;
     for (unsigned i = 0; i < DS_STORE_SECOND_BUCKETS; i++) {
         struct ds_second_op *next;
@@ -260,8 +268,13 @@ int ds_store_tier_room(struct ds_store *s, struct ds_tier_op *op, uint64_t size)
 /* The block becomes an object, unless the key was set meanwhile. */
 static int enter_loaded(struct ds_store *s, const struct ds_tier_op *op)
 {
-    uint64_t hash = ds_store_key_hash(s, op->key, op->key_size);
-    uint64_t word = DS_RECORD_LIVE | DS_WORD_UPLOADED;
+    const struct ds_store_found f = {.key = op->key,
+                                     .key_size = op->key_size,
+                                     .size = op->size,
+                                     .expiry_ns = op->expiry_ns,
+                                     .mode = op->mode,
+                                     .kind = op->object_kind,
+                                     .uploaded = true};
     struct ds_record *r;
     uint32_t id;
     int rc;
@@ -270,36 +283,18 @@ static int enter_loaded(struct ds_store *s, const struct ds_tier_op *op)
         (op->expiry_ns != 0 && op->expiry_ns <= s->now.boot_ns)) {
         return DS_EAGAIN;
     }
-    rc = ds_store_record_alloc(s, &id);
-    if (rc == 0) {
-        rc = ds_store_write_key(s, id, op->key, op->key_size);
-        if (rc != 0) {
-            ds_store_record_free(s, id);
-        }
-    }
+    rc = ds_store_record_found(s, &f, op->offset, &id);
     if (rc != 0) {
         return rc;
     }
     r = &s->record[id];
-    r->offset = op->offset;
-    r->size = op->size;
-    r->version = 0;
-    r->origin = DS_ORIGIN(0, DS_ORIGIN_RING, 0, 0);
-    r->mode = op->mode;
-    r->kind = op->object_kind & DS_KIND_KEPT;
     ds_store_relaxed(&r->gen, ds_load_relaxed(&r->gen) + 1);
-    ds_store_relaxed(&r->expiry_ns, op->expiry_ns);
-    r->check = ds_store_check_of(s, id);
-    word |= (op->object_kind & DS_KIND_SEALED) != 0 ? DS_WORD_SEALED : 0;
-    ds_store_release(&r->word, word);
+    ds_store_release(&r->word, ds_store_found_word(&f));
     (void)ds_failpoint("load.live");
-    ds_store_project(s, id, false);
-    ds_index_put(&s->index, ds_index_hash(&s->index, op->key, op->key_size), id, DS_ID_NONE);
-    ds_table_insert(&s->objects, hash, id);
+    ds_store_enter_found(s, id, &f);
     s->flags[id] = FLAG_NEWER;
     ds_list_append(&s->newer, s->link, id);
     s->stats.memory_live += ds_store_block(op->size);
-    s->stats.objects++;
     s->stats.l2_loads++;
     ds_store_freshen(s, id);
     ds_store_renew_expiry(s, id);
@@ -370,7 +365,7 @@ static int start_set(struct ds_store *s, const struct ds_store_set *set)
         describe(s, o, set);
         rc = start(s, o);
     }
-    return rc == 0 || rc == DS_EQUEUEFULL || rc == DS_ENOMEM ? DS_EAGAIN : rc;
+    return waits(rc);
 }
 
 static bool push_upload(struct ds_store *s, uint32_t id)
@@ -416,8 +411,7 @@ static int publish(struct ds_store *s, struct session *by, struct ds_store_set *
         return DS_ENOMEM;
     }
     if (op->kind == DS_TIER_STORE) {
-        ds_store_release(&s->record[set->id].word,
-                         ds_load_relaxed(&s->record[set->id].word) | DS_WORD_UPLOADED);
+        mark_uploaded(s, set->id);
     } else if (!push_upload(s, set->id)) {
         s->upload_scan = true;
     }
@@ -447,8 +441,7 @@ int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, u
     if (o != NULL && o->origin == set->origin) {
         o->consumed = true;
         if (o->op.status == 0 && o->voided) {
-            s->config.tier->forget(s->config.tier_arg, o->op.key, o->op.key_size, o->op.place,
-                                   o->op.size, false);
+            ds_store_forget_copy(s, &o->op, false);
             free_op(s, o);
             return start_set(s, set);
         }
@@ -531,7 +524,7 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
         return DS_EAGAIN; /* also when it was set anew meanwhile: once more, with that */
     }
     if (o->op.status == 0) {
-        ds_store_release(&s->record[id].word, ds_load_relaxed(&r->word) | DS_WORD_UPLOADED);
+        mark_uploaded(s, id);
     }
     return o->op.status;
 }
@@ -559,7 +552,7 @@ static void uploaded(struct ds_store *s, const struct ds_second_op *o)
         return;
     }
     s->stats.l2_uploads++;
-    ds_store_release(&s->record[id].word, ds_load_relaxed(&s->record[id].word) | DS_WORD_UPLOADED);
+    mark_uploaded(s, id);
     (void)ds_failpoint("upload.marked");
     if (ds_store_place(s, id) != 0) {
         if (s->config.tier->clean(s->config.tier_arg, &o->op, ds_store_place(s, id)) ==

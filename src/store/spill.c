@@ -312,6 +312,12 @@ void ds_store_fresh_end(struct ds_store *s)
 
 /* --- answers --- */
 
+void ds_store_forget_copy(struct ds_store *s, const struct ds_tier_op *op, bool bury)
+{
+    s->buried += bury;
+    s->config.tier->forget(s->config.tier_arg, op->key, op->key_size, op->place, op->size, bury);
+}
+
 static bool current(const struct ds_store *s, const struct ds_tier_op *op)
 {
     return ds_store_state(s, op->id) == DS_RECORD_LIVE &&
@@ -334,15 +340,12 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
     s->stats.spills++;
     if (changed && current(s, op)) {
         ds_store_rank(s, op->id);
-        s->buried++;
         ds_store_second_void(s, op->id);
-        s->config.tier->forget(s->config.tier_arg, op->key, op->key_size, op->place, op->size,
-                               true);
+        ds_store_forget_copy(s, op, true);
         return;
     }
     if (!current(s, op)) { /* its end was told to the tier already: see ds_store_forget() */
-        s->config.tier->forget(s->config.tier_arg, op->key, op->key_size, op->place, op->size,
-                               false);
+        ds_store_forget_copy(s, op, false);
         return;
     }
     set_place(s, op->id, op->place);
@@ -527,8 +530,6 @@ void ds_store_places(const struct ds_store *s,
 
 int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)
 {
-    struct ds_record *r;
-    uint64_t word = DS_RECORD_LIVE | DS_WORD_SPILLED;
     uint32_t id;
     int rc;
 
@@ -536,38 +537,20 @@ int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)
         ds_store_find(s, f->key, f->key_size) != DS_ID_NONE) {
         return DS_EINVAL;
     }
-    rc = ds_store_record_alloc(s, &id);
+    rc = ds_store_record_found(s, f, 0, &id);
     if (rc != 0) {
         return rc;
     }
-    r = &s->record[id];
-    r->key_size = 0;
     rc = ds_store_need_place(s, id);
-    if (rc == 0) {
-        rc = ds_store_write_key(s, id, f->key, (uint32_t)f->key_size);
-    }
     if (rc != 0) {
         ds_store_record_free(s, id);
         return rc;
     }
-    r->offset = 0;
-    r->size = f->size;
-    r->version = 0; /* clocks of before the restart mean nothing: any set is newer */
-    r->origin = DS_ORIGIN(0, DS_ORIGIN_RING, 0, 0);
-    r->mode = f->mode;
-    r->kind = f->kind & DS_KIND_KEPT;
-    ds_store_relaxed(&r->expiry_ns, f->expiry_ns);
-    r->check = ds_store_check_of(s, id);
     set_place(s, id, f->place);
-    word |= (f->kind & DS_KIND_SEALED) != 0 ? DS_WORD_SEALED : 0;
-    word |= f->uploaded ? DS_WORD_UPLOADED : 0; /* means something for modes with L2 only */
     s->upload_scan = s->upload_scan || !f->uploaded;
-    ds_store_release(&r->word, word);
-    ds_store_project(s, id, false);
-    ds_index_put(&s->index, ds_index_hash(&s->index, f->key, f->key_size), id, DS_ID_NONE);
-    ds_table_insert(&s->objects, ds_store_key_hash(s, f->key, f->key_size), id);
+    ds_store_release(&s->record[id].word, ds_store_found_word(f) | DS_WORD_SPILLED);
+    ds_store_enter_found(s, id, f);
     s->flags[id] = 0;
-    s->stats.objects++;
     ds_store_enter_lower(s, id);
     ds_store_renew_expiry(s, id);
     return 0;
