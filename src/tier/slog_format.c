@@ -63,26 +63,12 @@ uint32_t ds_slog_crcs_seal(const struct slog_head *h, const uint32_t *crcs)
     return ds_crc32c(h->crc, crcs, slog_chunks(h->value_size) * 4);
 }
 
-static uint32_t segment_crc(const struct slog_segment_head *h)
-{
-    struct slog_segment_head copy = *h;
-
-    copy.crc = 0;
-    return ds_crc32c(0, &copy, sizeof(copy));
-}
-
 void ds_slog_segment_head_seal(struct slog_segment_head *h)
 {
     h->magic = SEGMENT_MAGIC;
     h->format = SLOG_FORMAT;
-    h->crc = segment_crc(h);
-}
-
-bool ds_slog_segment_head_check(const struct slog_segment_head *h, const uint8_t log_id[16],
-                                uint64_t segment_size)
-{
-    return h->magic == SEGMENT_MAGIC && h->format == SLOG_FORMAT && h->crc == segment_crc(h) &&
-           memcmp(h->log_id, log_id, 16) == 0 && h->segment_size == segment_size && h->number != 0;
+    h->crc = 0;
+    h->crc = ds_crc32c(0, h, sizeof(*h));
 }
 
 static uint32_t trailer_crc(const struct slog_anchor *a, const struct slog_trailer *t)

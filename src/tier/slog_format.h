@@ -108,8 +108,6 @@ bool ds_slog_head_check(const struct slog_anchor *a, uint64_t offset, uint64_t e
 uint32_t ds_slog_crcs_seal(const struct slog_head *h, const uint32_t *crcs);
 
 void ds_slog_segment_head_seal(struct slog_segment_head *h);
-bool ds_slog_segment_head_check(const struct slog_segment_head *h, const uint8_t log_id[16],
-                                uint64_t segment_size);
 
 void ds_slog_trailer_seal(const struct slog_anchor *a, struct slog_trailer *t);
 bool ds_slog_trailer_check(const struct slog_anchor *a, uint64_t segment_size,

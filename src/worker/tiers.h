@@ -36,7 +36,7 @@ struct ds_tiers {
     int64_t real_look_ns;
     int64_t complained_ns;
     int64_t collect_ns; /* when second-level storage is to be cleaned up */
-    uint64_t entered; /* objects that the directory held */
+    uint64_t entered;   /* objects that the directory held */
     uint64_t refused;
 };
 
@@ -80,7 +80,6 @@ DS_MUST_USE int ds_second_open(struct ds_tiers *t);
 DS_MUST_USE int ds_second_start(struct ds_tiers *t, struct ds_tier_op *op);
 void ds_second_poll(struct ds_tiers *t);
 int ds_second_fd(const struct ds_tiers *t);
-void ds_second_stop(struct ds_tiers *t, int64_t deadline_ns);
 void ds_second_close(struct ds_tiers *t);
 
 #endif
