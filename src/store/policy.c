@@ -108,12 +108,6 @@ static uint32_t lru_victim(struct ds_policy *p)
     return p->main.n > 0 ? p->main.first : p->small.first;
 }
 
-static void lru_skip(struct ds_policy *p, uint32_t id)
-{
-    ds_policy_unlink(p, id);
-    ds_policy_link(p, id, true);
-}
-
 static void lru_evict(struct ds_policy *p, uint32_t id)
 {
     if (p->bits != NULL) { /* auto may want to know when it turns to S3-FIFO */
@@ -128,7 +122,6 @@ const struct ds_policy_ops ds_policy_lru = {
     .touch = lru_touch,
     .remove = ds_policy_unlink,
     .victim = lru_victim,
-    .skip = lru_skip,
     .evict = lru_evict,
 };
 
@@ -205,7 +198,8 @@ uint32_t ds_policy_victim(struct ds_policy *p)
 
 void ds_policy_skip(struct ds_policy *p, uint32_t id)
 {
-    p->ops->skip(p, id);
+    ds_policy_unlink(p, id);
+    ds_policy_link(p, id, true);
 }
 
 void ds_policy_evict(struct ds_policy *p, uint32_t id)

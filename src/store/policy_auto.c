@@ -39,11 +39,6 @@ static uint32_t auto_victim(struct ds_policy *p)
     return p->acting->victim(p);
 }
 
-static void auto_skip(struct ds_policy *p, uint32_t id)
-{
-    p->acting->skip(p, id);
-}
-
 /* The capacity is what is in when something must go. Eviction comes in batches, so it is the most
  * that was in lately. */
 static void auto_evict(struct ds_policy *p, uint32_t id)
@@ -75,7 +70,6 @@ const struct ds_policy_ops ds_policy_auto = {
     .touch = auto_touch,
     .remove = auto_remove,
     .victim = auto_victim,
-    .skip = auto_skip,
     .evict = auto_evict,
     .init = auto_init,
     .fini = auto_fini,

@@ -27,12 +27,11 @@ struct ds_policy_ops {
     const char *name; /* value of --evict_policy */
 
     /* What policy.h says of the functions of these names. `insert` links the object, `remove` and
-     * `evict` unlink it; `skip` and `victim` may move it. All slots are set but the last two. */
+     * `evict` unlink it; `victim` may move it. All slots are set but the last two. */
     void (*insert)(struct ds_policy *p, uint32_t id);
     void (*touch)(struct ds_policy *p, uint32_t id);
     void (*remove)(struct ds_policy *p, uint32_t id);
     uint32_t (*victim)(struct ds_policy *p);
-    void (*skip)(struct ds_policy *p, uint32_t id);
     void (*evict)(struct ds_policy *p, uint32_t id);
 
     /* State beyond the common one. NULL: none. fini takes what init left half done. */

@@ -64,12 +64,6 @@ static uint32_t s3_victim(struct ds_policy *p)
     }
 }
 
-static void s3_skip(struct ds_policy *p, uint32_t id)
-{
-    ds_policy_unlink(p, id);
-    ds_policy_link(p, id, true);
-}
-
 static void s3_evict(struct ds_policy *p, uint32_t id)
 {
     if (!ds_policy_in_main(p, id)) {
@@ -84,7 +78,6 @@ const struct ds_policy_ops ds_policy_s3fifo = {
     .touch = s3_touch,
     .remove = s3_remove,
     .victim = s3_victim,
-    .skip = s3_skip,
     .evict = s3_evict,
     .init = ds_policy_init_bits,
     .fini = ds_policy_fini_bits,
