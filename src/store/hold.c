@@ -153,13 +153,12 @@ int ds_store_nest(struct ds_store *s, uint32_t parent, const void *key, uint32_t
                                          key_size, DS_ID_NONE) == parent) {
         return DS_EINVAL;
     }
-    rc =
-        ds_store_record_note(s, DS_RECORD_NESTED,
-                             &(struct ds_record){.size = parent,
-                                                 .version = ds_load_relaxed(&s->record[parent].gen),
-                                                 .origin = origin,
-                                                 .key_size = (uint16_t)key_size},
-                             key, &s->nest_child, hash, &id);
+    rc = ds_store_record_note(s, DS_RECORD_NESTED,
+                              &(struct ds_record){.size = parent,
+                                                  .version = s->record[parent].version,
+                                                  .origin = origin,
+                                                  .key_size = (uint16_t)key_size},
+                              key, &s->nest_child, hash, &id);
     if (rc == 0) {
         ds_table_insert(&s->nest_parent, ds_store_object_hash(parent), id);
         s->flags[parent] |= FLAG_NESTS;
@@ -224,12 +223,11 @@ int ds_store_latch(struct ds_store *s, struct session *by, uint32_t id, bool wri
             return DS_EAGAIN;
         }
     }
-    rc = ds_store_record_note(s, DS_RECORD_LATCH,
-                              &(struct ds_record){.size = id,
-                                                  .version = ds_load_relaxed(&s->record[id].gen),
-                                                  .origin = origin,
-                                                  .kind = write},
-                              NULL, &s->latches, ds_store_object_hash(id), &latch);
+    rc = ds_store_record_note(
+        s, DS_RECORD_LATCH,
+        &(struct ds_record){
+            .size = id, .version = s->record[id].version, .origin = origin, .kind = write},
+        NULL, &s->latches, ds_store_object_hash(id), &latch);
     if (rc == 0) {
         ds_list_append(&by->holds, s->link, latch);
     }

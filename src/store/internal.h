@@ -32,6 +32,8 @@
 
 #define DS_STORE_MIRROR_HOLDS 16u
 #define DS_STORE_FRESH 256u
+#define DS_STORE_UPLOADS 64u   /* at a time */
+#define DS_STORE_VICTIMS 4096u /* looked at in one go */
 #define DS_STORE_SECOND_BUCKETS 1024u
 #define DS_STORE_LEAVERS_MAX 4096u
 
@@ -55,11 +57,13 @@ struct session {
         uint64_t buried;   /* ... until so many tombstones are written */
     } hold[DS_STORE_MIRROR_HOLDS];
     unsigned hold_n;
-    uint64_t asked[DS_REQUESTS][2]; /* items for which L2 has given its answer */
-    uint64_t buried[DS_REQUESTS];   /* tombstones that the request in this slot waits for */
-    uint64_t fresh;                 /* request slots seen in this pass */
-    uint64_t ready;                 /* seen in an earlier pass: may be executed */
-    uint64_t waiting;               /* executed, but for something to come */
+    uint64_t asked[DS_REQUESTS][2];    /* items for which L2 has given its answer */
+    uint64_t answered[DS_REQUESTS][2]; /* items with their final answer: not executed again */
+    uint64_t unused[DS_REQUESTS][2];   /* items of DS_OP_SET whose grant is to be dropped */
+    uint64_t buried[DS_REQUESTS];      /* tombstones that the request in this slot waits for */
+    uint64_t fresh;                    /* request slots seen in this pass */
+    uint64_t ready;                    /* seen in an earlier pass: may be executed */
+    uint64_t waiting;                  /* executed, but for something to come */
     int64_t deadline_ns[DS_REQUESTS];
     uint32_t known[DS_REQUESTS]; /* number of the newest request seen */
     uint8_t tries[DS_REQUESTS];  /* of a grant that found no memory but what is not settled yet */
@@ -113,9 +117,12 @@ struct ds_store {
     uint32_t fresh_first;
     uint32_t fresh_n;
     uint64_t disk_slack;
-    uint64_t lower_freed; /* bytes dropped from disk since it took something last */
-    uint64_t lower_max;   /* largest block that a spilled object will need again */
-    uint64_t fetching;    /* bytes of blocks that objects are read back into */
+    bool disk_tight;        /* the disk had no room for the last object that was to go there */
+    uint64_t looked;        /* victims that could not go, one after the other */
+    int64_t stuck_until_ns; /* nothing can go: not looked at again before */
+    uint64_t lower_freed;   /* bytes dropped from disk since it took something last */
+    uint64_t lower_max;     /* largest block that a spilled object will need again */
+    uint64_t fetching;      /* bytes of blocks that objects are read back into */
     struct ds_second_op *second[DS_STORE_SECOND_BUCKETS]; /* by key: see second.c */
     uint64_t second_n;
     bool second_done; /* some are finished */
@@ -231,6 +238,9 @@ struct ds_store_set {
 /* A block of memory for `size` bytes. DS_EAGAIN: there will be. DS_ENOMEM. */
 DS_MUST_USE int ds_store_block_alloc(struct ds_store *s, uint64_t size, uint64_t *ret_offset);
 
+/* A block of this session that no tier is working on. */
+bool ds_store_lent(const struct ds_store *s, const struct session *by, uint32_t id);
+
 /* True if the grant is this session's and everything fits it. */
 bool ds_store_set_valid(const struct ds_store *s, const struct session *by,
                         const struct ds_store_set *set);
@@ -342,10 +352,13 @@ DS_MUST_USE int ds_store_second_look(struct ds_store *s, struct session *by, uns
 DS_MUST_USE int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot,
                                     uint32_t i, struct ds_store_set *set);
 
-/* 0: L2 has forgotten the key, memory may. DS_UNCHANGED: both have, in an earlier execution. */
-DS_MUST_USE int ds_store_second_delete(struct ds_store *s, struct session *by, unsigned slot,
-                                       uint32_t i, const uint8_t *key, uint32_t key_size,
+/* 0: L2 has forgotten the key, memory may. */
+DS_MUST_USE int ds_store_second_delete(struct ds_store *s, const uint8_t *key, uint32_t key_size,
                                        uint64_t origin);
+
+/* L2 may have an older value of an object that is about to be dropped: it goes first. 0: under
+ * way, the object is dropped when it is done. */
+DS_MUST_USE int ds_store_second_drop(struct ds_store *s, uint32_t id);
 
 /* L2 learns of a new expiry before memory does. 0: it has, or need not. */
 DS_MUST_USE int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms,
@@ -355,12 +368,31 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op);
 /* At the end of a pass. */
 void ds_store_second_sweep(struct ds_store *s);
 void ds_store_upload_some(struct ds_store *s);
+void ds_store_upload_later(struct ds_store *s, uint32_t id); /* if it is dirty */
 void ds_store_second_fini(struct ds_store *s);
 
 /* U5 and its end. */
 void ds_store_mark_pinned(struct ds_store *s, bool set);
 
 /* --- request.c, wait.c, hold.c --- */
+
+static inline bool ds_store_bit(const uint64_t bits[2], uint32_t i)
+{
+    return (bits[i / 64] >> (i % 64) & 1) != 0;
+}
+
+static inline void ds_store_set_bit(uint64_t bits[2], uint32_t i)
+{
+    bits[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+/* Before the slot's next request. */
+static inline void ds_store_forget_answers(struct session *x, unsigned slot)
+{
+    memset(x->asked[slot], 0, sizeof(x->asked[slot]));
+    memset(x->answered[slot], 0, sizeof(x->answered[slot]));
+    memset(x->unused[slot], 0, sizeof(x->unused[slot]));
+}
 
 void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot);
 void ds_store_complete(struct ds_store *s, struct session *by, unsigned slot);

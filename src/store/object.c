@@ -100,16 +100,17 @@ int ds_store_block_alloc(struct ds_store *s, uint64_t size, uint64_t *ret_offset
 }
 
 /* With memory and disk both full, nothing could be read back any more. One block is enough: what
- * was read back still has its copy on disk, and can leave again for the next one. */
+ * was read back still has its copy on disk, and can leave again for the next one. When the disk
+ * gets full there is still room, since background eviction begins before memory is full. */
 static bool kept_for_reading(const struct ds_store *s)
 {
     struct ds_arena_stats st;
 
-    if (s->lower.n == 0) {
+    if (!s->disk_tight || s->lower.n == 0) {
         return false;
     }
     ds_arena_stats(s->data, &st);
-    return st.largest_free < s->lower_max;
+    return st.largest_free < ds_min_u64(s->lower_max, s->config.data_size / 8);
 }
 
 static int block_for_writing(struct ds_store *s, uint64_t capacity, uint64_t *ret_offset)
@@ -197,19 +198,20 @@ void ds_store_grant_drop(struct ds_store *s, struct session *by, uint32_t id)
     release_block(s, id);
 }
 
+bool ds_store_lent(const struct ds_store *s, const struct session *by, uint32_t id)
+{
+    return id < ds_load_relaxed(&s->state->records_used) &&
+           ds_store_state(s, id) == DS_RECORD_GRANTED && (s->flags[id] & FLAG_BUSY) == 0 &&
+           DS_ORIGIN_SESSION(s->record[id].origin) == by->number;
+}
+
 bool ds_store_set_valid(const struct ds_store *s, const struct session *by,
                         const struct ds_store_set *set)
 {
-    const struct ds_record *r;
-
-    if (set->id >= ds_load_relaxed(&s->state->records_used)) {
-        return false;
-    }
-    r = &s->record[set->id];
-    return ds_store_state(s, set->id) == DS_RECORD_GRANTED &&
-           DS_ORIGIN_SESSION(r->origin) == by->number && set->key_size >= 1 &&
-           set->key_size <= DS_KEY_SIZE_MAX && set->value_size <= r->size &&
-           ds_store_block(set->value_size) == r->size && set->mode <= DS_WRITE_BACK_EVICT;
+    return ds_store_lent(s, by, set->id) && set->key_size >= 1 &&
+           set->key_size <= DS_KEY_SIZE_MAX && set->value_size <= s->record[set->id].size &&
+           ds_store_block(set->value_size) == s->record[set->id].size &&
+           set->mode <= DS_WRITE_BACK_EVICT;
 }
 
 /* P5, P6: the descriptor follows the record. */
@@ -394,6 +396,8 @@ static void leave_order(struct ds_store *s, uint32_t id)
     s->flags[id] &= (uint8_t)~FLAG_RANKED;
 }
 
+#define STUCK_NS INT64_C(10000000) /* all were looked at, none could go: not again before */
+
 struct room {
     uint64_t coming; /* bytes whose objects are on their way to disk */
     bool tier_busy;
@@ -411,12 +415,34 @@ static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
         s->lower_freed += ds_store_drop_lower(s, block);
     }
     rc = ds_store_spill(s, id);
+    s->disk_tight = rc == DS_ENOSPACE;
     return rc == DS_ENOSPACE && s->lower_freed > 0 && s->lower_freed <= s->disk_slack ? DS_EAGAIN
                                                                                       : rc;
 }
 
 /* What is on disk already goes at once; what is not is written there first; without a disk, or when
  * that is full, what may be dropped is. Bytes that will be free, 0: it cannot leave now. */
+static uint64_t drop(struct ds_store *s, uint32_t id, uint64_t block, struct room *room)
+{
+    int rc;
+
+    if (!s->config.l2 || ds_store_in_l2(s, id)) {
+        s->stats.evictions++;
+        leave_order(s, id);
+        ds_store_unpublish(s, id);
+        return block;
+    }
+    rc = ds_store_second_drop(s, id); /* a value of before in L2 must not show then */
+    if (rc == 0) {
+        leave_order(s, id);
+        s->leaving += block;
+        room->coming += block;
+    } else {
+        room->tier_busy = true;
+    }
+    return 0;
+}
+
 static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
 {
     uint64_t block = ds_store_block(s->record[id].size);
@@ -444,20 +470,32 @@ static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
     }
     if (rc == 0) {
         s->lower_freed = 0;
+        s->disk_tight = false;
         leave_order(s, id);
         room->coming += block;
     } else if (rc == DS_EAGAIN) { /* something will come of what it has in hand */
         room->tier_busy = true;
     } else if (ds_store_droppable(s, id)) {
-        s->stats.evictions++;
-        leave_order(s, id);
-        ds_store_unpublish(s, id);
-        return block;
+        return drop(s, id, block, room);
     } else {
         room->disk_full = room->disk_full || rc == DS_ENOSPACE;
         ds_policy_skip(s->policy, id);
     }
     return 0;
+}
+
+/* DS_KIND_DISK: leaves memory as soon as it may; if not now, then as any other. */
+static void settle_on_disk(struct ds_store *s, uint32_t id)
+{
+    if ((s->flags[id] & FLAG_BUSY) != 0 || ds_store_second_busy(s, id)) {
+        return;
+    }
+    if (ds_store_place(s, id) != 0) {
+        leave_order(s, id);
+        ds_store_leave(s, id);
+    } else if (ds_store_spill(s, id) == 0) {
+        leave_order(s, id);
+    }
 }
 
 /* L5: what was in the index before this pass read the first ring is open to readers now. */
@@ -472,9 +510,7 @@ void ds_store_settle(struct ds_store *s)
         ds_store_release(&d->meta, ds_load_relaxed(&d->meta) | DS_META_SETTLED);
         ds_store_rank(s, id);
         if ((s->record[id].kind & DS_KIND_DISK) != 0 && s->config.spill) {
-            if (ds_store_spill(s, id) == 0) { /* else it goes as any other */
-                leave_order(s, id);
-            }
+            settle_on_disk(s, id);
         }
         hash = s->objects.slot[id].hash;
         if ((s->wait_filter[hash >> 6 & 63] >> (hash & 63) & 1) != 0) {
@@ -561,26 +597,41 @@ enum ds_room ds_store_make_room(struct ds_store *s, uint64_t bytes)
         ds_store_demote(s);
         return DS_ROOM_MADE;
     }
+    if (s->looked >= ds_policy_count(s->policy) && s->looked > DS_STORE_VICTIMS) {
+        if (s->now.boot_ns < s->stuck_until_ns) {
+            return s->leaving > 0 ? DS_ROOM_COMING : DS_ROOM_NONE;
+        }
+        s->looked = 0;
+    }
     ds_store_drain_logs(s);
     ds_fence_full();
     ds_store_mark_pinned(s, true);
-    for (uint64_t left = ds_policy_count(s->policy);
+    for (uint64_t left = ds_min_u64(ds_policy_count(s->policy), DS_STORE_VICTIMS);
          freed + room.coming < bytes && left > 0 && !room.tier_busy; left--) {
         uint32_t victim = ds_policy_victim(s->policy);
 
         if ((s->flags[victim] & FLAG_PINNED) != 0) { /* its end would free nothing */
             ds_policy_skip(s->policy, victim);
+            s->looked++;
             continue;
         }
+        s->looked++;
         freed += leave_memory(s, victim, &room);
     }
     ds_store_mark_pinned(s, false);
     ds_store_demote(s);
     ds_store_reclaim(s);
+    if (freed > 0 || room.coming > 0) {
+        s->looked = 0;
+    }
     if (freed > 0) {
         return DS_ROOM_MADE;
     }
-    return room.coming > 0 || room.tier_busy || room.fresh ? DS_ROOM_COMING : DS_ROOM_NONE;
+    if (room.coming > 0 || room.tier_busy || room.fresh) {
+        return DS_ROOM_COMING;
+    }
+    s->stuck_until_ns = s->now.boot_ns + (s->looked < ds_policy_count(s->policy) ? 0 : STUCK_NS);
+    return s->looked < ds_policy_count(s->policy) ? DS_ROOM_COMING : DS_ROOM_NONE;
 }
 
 void ds_store_expire(struct ds_store *s)

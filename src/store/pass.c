@@ -91,8 +91,7 @@ static void collect_requests(struct session *x, uint64_t requests)
             x->ready &= ~(UINT64_C(1) << i);
             x->waiting &= ~(UINT64_C(1) << i);
             x->buried[i] = 0;
-            x->asked[i][0] = 0;
-            x->asked[i][1] = 0;
+            ds_store_forget_answers(x, i);
             x->fresh |= UINT64_C(1) << i;
         }
     }
@@ -184,6 +183,7 @@ static void apply_set(struct ds_store *s, const struct set_entry *e)
         .mode = r->mode,
         .kind = (uint8_t)(r->kind & (DS_KIND_CAUSAL | DS_KIND_DISK)),
     };
+    bool upload = false;
     uint32_t old;
 
     memcpy(key, e->session->ring + (e->position + sizeof(*r)) % DS_RING_SIZE, r->key_size);
@@ -191,9 +191,12 @@ static void apply_set(struct ds_store *s, const struct set_entry *e)
         old = s->config.l2 ? ds_store_find(s, key, r->key_size) : DS_ID_NONE;
         if (old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old))) {
             set.mode = DS_WRITE_BACK; /* see second.c */
-            s->upload_scan = true;
+            upload = true;
         }
         ds_store_publish(s, e->session, &set);
+        if (upload) {
+            ds_store_upload_later(s, set.id);
+        }
         if (s->buried != buried) {
             hold_mirror(s, e);
         }
@@ -212,10 +215,7 @@ static void apply(struct ds_store *s)
 
         if (e->record.op == DS_RING_SET) {
             apply_set(s, e);
-        } else if (e->record.op == DS_RING_DROP &&
-                   e->record.id < ds_load_relaxed(&s->state->records_used) &&
-                   ds_store_state(s, e->record.id) == DS_RECORD_GRANTED &&
-                   DS_ORIGIN_SESSION(s->record[e->record.id].origin) == x->number) {
+        } else if (e->record.op == DS_RING_DROP && ds_store_lent(s, x, e->record.id)) {
             ds_store_grant_drop(s, x, e->record.id);
         }
         (void)ds_failpoint("apply.before_cursor");
@@ -331,6 +331,9 @@ bool ds_store_pass(struct ds_store *s, const struct ds_store_now *now)
     s->wakes_n = 0;
     s->stats.passes++;
     ds_store_fresh_end(s);
+    if (s->starved && s->looked > 0 && s->looked < ds_policy_count(s->policy)) {
+        ds_store_memory_news(s);
+    }
     ds_store_demote(s);
     collect(s);
     (void)ds_failpoint("pass.collected");
@@ -380,10 +383,13 @@ int64_t ds_store_next_ns(const struct ds_store *s)
     int64_t next = ds_heap_next(&s->expiry);
 
     next = s->wait_next_ns < next ? s->wait_next_ns : next;
+    if (s->starved && s->looked > 0 && s->looked < ds_policy_count(s->policy)) {
+        next = s->now.boot_ns; /* the search for room goes on */
+    }
     if (s->starved && s->fresh_n > 0 && s->fresh[s->fresh_first].until_ns < next) {
         next = s->fresh[s->fresh_first].until_ns;
     }
-    if (s->uploads_n > 0 && s->upload_next_ns < next) {
+    if (s->uploads_n > 0 && s->uploading < DS_STORE_UPLOADS && s->upload_next_ns < next) {
         next = s->upload_next_ns;
     }
     if (s->doomed.n > 0 && s->reclaim_next_ns < next) {

@@ -274,7 +274,7 @@ static void tidy_notes(struct ds_store *s, uint32_t used)
             continue;
         }
         there = r->size < used && ds_store_state(s, object) == DS_RECORD_LIVE &&
-                ds_load_relaxed(&s->record[object].gen) == r->version;
+                s->record[object].version == r->version; /* its generation changes on disk */
         if (state == DS_RECORD_NESTED && there) {
             s->flags[object] |= FLAG_NESTS;
         } else if (state == DS_RECORD_NESTED) {

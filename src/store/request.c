@@ -63,8 +63,7 @@ void ds_store_complete(struct ds_store *s, struct session *by, unsigned slot)
     by->ready &= ~(UINT64_C(1) << slot);
     by->waiting &= ~(UINT64_C(1) << slot);
     by->buried[slot] = 0;
-    by->asked[slot][0] = 0;
-    by->asked[slot][1] = 0;
+    ds_store_forget_answers(by, slot);
     ds_store_wake(s, &by->header->done[slot]);
 }
 
@@ -313,15 +312,14 @@ static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint
     }
 }
 
-static int delete_key(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
-                      const uint8_t *key, uint32_t key_size, uint64_t origin)
+static int delete_key(struct ds_store *s, const uint8_t *key, uint32_t key_size, uint64_t origin)
 {
-    int rc = ds_store_second_delete(s, by, slot, i, key, key_size, origin);
+    int rc = ds_store_second_delete(s, key, key_size, origin);
 
     if (rc == 0) {
         delete_object(s, ds_store_find(s, key, key_size), origin);
     }
-    return rc == DS_UNCHANGED ? 0 : rc; /* it was done in an earlier execution */
+    return rc;
 }
 
 /* A key that is there. DS_EAGAIN: a tier has it in hand. */
@@ -391,10 +389,13 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
         set.origin = origin;
         rc = ds_store_second_set(s, by, slot, i, &set);
         pending = rc == DS_EAGAIN;
+        if (rc != 0 && rc != DS_EAGAIN && ds_store_lent(s, by, item->id)) {
+            ds_store_set_bit(by->unused[slot], i);
+        }
         break;
     }
     case DS_OP_DELETE:
-        rc = delete_key(s, by, slot, i, key, item->key_size, origin);
+        rc = delete_key(s, key, item->key_size, origin);
         pending = rc == DS_EAGAIN;
         break;
     default:
@@ -462,11 +463,14 @@ static bool do_items(struct ds_store *s, struct session *by, unsigned slot)
     int rc;
 
     while ((item = ds_store_item(s, &c, &key)) != NULL) {
-        if (c.i - 1 < first) {
+        if (c.i - 1 < first || ds_store_bit(by->answered[slot], c.i - 1)) {
             continue;
         }
         rc = do_item(s, by, slot, c.i - 1, item, key);
         wait = rc == DS_EAGAIN || wait;
+        if (rc != DS_EAGAIN) {
+            ds_store_set_bit(by->answered[slot], c.i - 1);
+        }
         if (once_only((enum ds_op)s->scratch.header.op) && !wait) {
             (void)ds_failpoint("request.item");
             ds_store_release(&by->state->done[slot], DONE_WORD(by->known[slot], c.i));
@@ -506,16 +510,14 @@ static void answer_all(struct session *by, unsigned slot, int status)
 
 /* The grants of sets that failed or changed nothing, behind the done mark: executed again after a
  * kill, the request must find them. */
-static void drop_unused(struct ds_store *s, struct session *by)
+static void drop_unused(struct ds_store *s, struct session *by, const uint64_t unused[2])
 {
     struct ds_store_cursor c = {0, 0};
     const struct ds_request_item *item;
     const uint8_t *key;
 
     while ((item = ds_store_item(s, &c, &key)) != NULL) {
-        if (item->id < ds_load_relaxed(&s->state->records_used) &&
-            ds_store_state(s, item->id) == DS_RECORD_GRANTED &&
-            DS_ORIGIN_SESSION(s->record[item->id].origin) == by->number) {
+        if (ds_store_bit(unused, c.i - 1) && ds_store_lent(s, by, item->id)) {
             ds_store_grant_drop(s, by, item->id);
         }
     }
@@ -560,9 +562,11 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
         wait = do_items(s, by, slot);
     }
     if (!wait) {
+        uint64_t unused[2] = {by->unused[slot][0], by->unused[slot][1]};
+
         ds_store_complete(s, by, slot);
         if (s->scratch.header.op == DS_OP_SET) {
-            drop_unused(s, by);
+            drop_unused(s, by, unused);
         }
         return;
     }

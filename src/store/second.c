@@ -27,7 +27,6 @@
 #include "store/internal.h"
 
 #define RETRY_NS INT64_C(1000000000)
-#define UPLOADS_AT_ONCE 64u
 
 struct ds_second_op {
     struct ds_tier_op op; /* first: it is what the tier knows */
@@ -36,7 +35,8 @@ struct ds_second_op {
     uint64_t origin; /* of the request item that it works for; 0: for any */
     uint64_t record_version;
     bool done;
-    bool voided; /* JOURNAL: an older copy was buried behind it, and it with that */
+    bool consumed; /* the request that it was for has seen the answer */
+    bool voided;   /* JOURNAL: an older copy was buried behind it, and it with that */
     uint8_t key[];
 };
 
@@ -53,7 +53,8 @@ static bool back_mode(uint8_t mode)
 bool ds_store_in_l2(const struct ds_store *s, uint32_t id)
 {
     return s->record[id].mode == DS_WRITE_THROUGH ||
-           (ds_load_relaxed(&s->record[id].word) & DS_WORD_UPLOADED) != 0;
+           (back_mode(s->record[id].mode) &&
+            (ds_load_relaxed(&s->record[id].word) & DS_WORD_UPLOADED) != 0);
 }
 
 bool ds_store_dirty(const struct ds_store *s, uint32_t id)
@@ -148,6 +149,32 @@ void ds_store_second_void(struct ds_store *s, uint32_t id)
     }
 }
 
+/* The client of a set gave up or died: its block goes, and what the journal has of it must not come
+ * back. An object that the key has by now, with a copy on disk, buries that with its own end; a
+ * tombstone here would take it along. */
+static void abandoned(struct ds_store *s, struct ds_second_op *o)
+{
+    uint32_t grant = o->op.id;
+    uint32_t id;
+
+    o->consumed = true;
+    if (o->op.kind == DS_TIER_JOURNAL && o->op.status == 0) {
+        id = ds_store_find(s, o->op.key, o->op.key_size);
+        id = id != DS_ID_NONE && ds_store_place(s, id) == 0 ? DS_ID_NONE : id;
+        s->buried += id == DS_ID_NONE;
+        s->config.tier->forget(s->config.tier_arg, o->op.key, o->op.key_size, o->op.place,
+                               o->op.size, id == DS_ID_NONE);
+    }
+    if ((o->op.kind == DS_TIER_JOURNAL || o->op.kind == DS_TIER_STORE) && grant != DS_ID_NONE &&
+        ds_store_state(s, grant) == DS_RECORD_GRANTED) {
+        struct session *by = s->session[DS_ORIGIN_SESSION(s->record[grant].origin)];
+
+        if (by != NULL && ds_store_lent(s, by, grant)) {
+            ds_store_grant_drop(s, by, grant);
+        }
+    }
+}
+
 void ds_store_second_sweep(struct ds_store *s)
 {
     if (!s->second_done) {
@@ -160,6 +187,9 @@ void ds_store_second_sweep(struct ds_store *s)
 
         for (struct ds_second_op *o = s->second[i]; o != NULL; o = next) {
             next = o->next;
+            if (o->done && !o->consumed) {
+                abandoned(s, o);
+            }
             if (o->done && (o->op.status != DS_EAGAIN || !s->starved)) {
                 free_op(s, o);
                 s->examine = true; /* whoever waited for its end */
@@ -180,22 +210,12 @@ void ds_store_second_fini(struct ds_store *s)
 
 /* --- reading --- */
 
-static bool asked(const struct session *by, unsigned slot, uint32_t i)
-{
-    return (by->asked[slot][i / 64] >> (i % 64) & 1) != 0;
-}
-
-static void mark_asked(struct session *by, unsigned slot, uint32_t i)
-{
-    by->asked[slot][i / 64] |= UINT64_C(1) << (i % 64);
-}
-
 int ds_store_second_look(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
                          const uint8_t *key, uint32_t key_size, bool value, uint64_t *ret_size)
 {
     struct ds_second_op *o;
 
-    if (!has_l2(s) || key_size == 0 || asked(by, slot, i)) {
+    if (!has_l2(s) || key_size == 0 || ds_store_bit(by->asked[slot], i)) {
         return DS_ENOTFOUND;
     }
     o = find_op(s, key, key_size);
@@ -210,7 +230,7 @@ int ds_store_second_look(struct ds_store *s, struct session *by, unsigned slot, 
         return 0;
     }
     if (o->op.status == DS_ENOTFOUND) {
-        mark_asked(by, slot, i);
+        ds_store_set_bit(by->asked[slot], i);
     }
     return o->op.status == 0 ? DS_EAGAIN : o->op.status;
 }
@@ -325,6 +345,7 @@ static int start_set(struct ds_store *s, const struct ds_store_set *set)
 {
     bool back = back_mode(set->mode) && s->config.journal;
     struct ds_second_op *o;
+    int rc;
 
     if (back && s->uploads_n + s->uploading >= s->config.upload_max) {
         return DS_EQUEUEFULL;
@@ -337,7 +358,19 @@ static int start_set(struct ds_store *s, const struct ds_store_set *set)
         return DS_ENOMEM;
     }
     describe(s, o, set);
-    return begin(s, o);
+    rc = start(s, o);
+    if (back && rc == DS_ENOSPACE && ds_store_drop_lower(s, ds_store_block(set->value_size)) > 0) {
+        return DS_EAGAIN; /* the log takes its time to make room of it */
+    }
+    if (back && (rc == DS_ENOSPACE || rc == DS_ENOTSUPPORTED)) { /* L2 at once, then */
+        o = new_op(s, DS_TIER_STORE, set->key, set->key_size, set->origin);
+        if (o == NULL) {
+            return DS_ENOMEM;
+        }
+        describe(s, o, set);
+        rc = start(s, o);
+    }
+    return rc == 0 || rc == DS_EQUEUEFULL || rc == DS_ENOMEM ? DS_EAGAIN : rc;
 }
 
 static bool push_upload(struct ds_store *s, uint32_t id)
@@ -376,8 +409,11 @@ static int publish(struct ds_store *s, struct session *by, struct ds_store_set *
         ds_store_release(&s->place[set->id], op->place); /* before it is LIVE */
     }
     ds_store_publish(s, by, set);
-    if (!published(s, set)) {
-        return DS_ENOMEM; /* no room for the key */
+    if (!published(s, set)) { /* no room for the key */
+        if (op->kind == DS_TIER_JOURNAL) {
+            ds_store_forget(s, set->id, true);
+        }
+        return DS_ENOMEM;
     }
     if (op->kind == DS_TIER_STORE) {
         ds_store_release(&s->record[set->id].word,
@@ -401,12 +437,18 @@ int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, u
     if (published(s, set)) { /* in an earlier execution of this request */
         return 0;
     }
+    o = set->key_size > 0 ? find_op(s, set->key, set->key_size) : NULL;
+    if (o != NULL && o->origin == set->origin && !o->done) {
+        return DS_EAGAIN;
+    }
     if (!ds_store_set_valid(s, by, set)) {
         return by->adopted && set->key_size > 0 ? 0 : DS_EINVAL; /* replaced since */
     }
-    o = find_op(s, set->key, set->key_size);
-    if (o != NULL && o->done && o->origin == set->origin) {
+    if (o != NULL && o->origin == set->origin) {
+        o->consumed = true;
         if (o->op.status == 0 && o->voided) {
+            s->config.tier->forget(s->config.tier_arg, o->op.key, o->op.key_size, o->op.place,
+                                   o->op.size, false);
             free_op(s, o);
             return start_set(s, set);
         }
@@ -424,16 +466,13 @@ int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, u
     return o != NULL ? DS_EAGAIN : start_set(s, set);
 }
 
-int ds_store_second_delete(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
-                           const uint8_t *key, uint32_t key_size, uint64_t origin)
+int ds_store_second_delete(struct ds_store *s, const uint8_t *key, uint32_t key_size,
+                           uint64_t origin)
 {
     struct ds_second_op *o;
 
     if (!has_l2(s) || key_size == 0) {
         return 0;
-    }
-    if (asked(by, slot, i)) {
-        return DS_UNCHANGED;
     }
     o = find_op(s, key, key_size);
     if (o == NULL) {
@@ -442,10 +481,20 @@ int ds_store_second_delete(struct ds_store *s, struct session *by, unsigned slot
     if (!o->done || o->origin != origin) {
         return DS_EAGAIN;
     }
-    if (o->op.status == 0) {
-        mark_asked(by, slot, i);
-    }
     return o->op.status;
+}
+
+int ds_store_second_drop(struct ds_store *s, uint32_t id)
+{
+    struct ds_second_op *o =
+        new_op(s, DS_TIER_ERASE, ds_store_key(s, id), s->record[id].key_size, 0);
+
+    if (o == NULL) {
+        return DS_EAGAIN;
+    }
+    o->op.id = id;
+    o->record_version = s->record[id].version;
+    return start(s, o);
 }
 
 int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uint64_t origin)
@@ -475,10 +524,11 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
             return DS_EAGAIN;
         }
         describe(s, o, &set);
+        o->record_version = r->version;
         return begin(s, o);
     }
-    if (!o->done || o->origin != origin) {
-        return DS_EAGAIN;
+    if (!o->done || o->origin != origin || o->op.id != id || o->record_version != r->version) {
+        return DS_EAGAIN; /* also when it was set anew meanwhile: once more, with that */
     }
     if (o->op.status == 0) {
         ds_store_release(&s->record[id].word, ds_load_relaxed(&r->word) | DS_WORD_UPLOADED);
@@ -521,6 +571,13 @@ static void uploaded(struct ds_store *s, const struct ds_second_op *o)
     if ((s->flags[id] & FLAG_RANKED) == 0 && !ds_store_spilled(s, id) &&
         (s->flags[id] & (FLAG_EARLIER | FLAG_NEWER)) == 0) {
         ds_store_rank(s, id);
+    }
+}
+
+void ds_store_upload_later(struct ds_store *s, uint32_t id)
+{
+    if (ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_dirty(s, id) && !push_upload(s, id)) {
+        s->upload_scan = true;
     }
 }
 
@@ -578,7 +635,7 @@ void ds_store_upload_some(struct ds_store *s)
     if (s->upload_scan && s->uploads_n == 0) {
         scan_for_uploads(s);
     }
-    for (size_t left = s->uploads_n; left > 0 && s->uploading < UPLOADS_AT_ONCE; left--) {
+    for (size_t left = s->uploads_n; left > 0 && s->uploading < DS_STORE_UPLOADS; left--) {
         struct ds_store_upload u = s->uploads[s->uploads_first];
 
         s->uploads_first = (s->uploads_first + 1) % s->uploads_capacity;
@@ -597,6 +654,24 @@ uint64_t ds_store_uploads(const struct ds_store *s)
 
 /* --- answers --- */
 
+/* See ds_store_second_drop(). */
+static void erased(struct ds_store *s, const struct ds_second_op *o)
+{
+    uint32_t id = o->op.id;
+
+    s->leaving -= ds_store_block(s->record[id].size);
+    if (ds_store_state(s, id) != DS_RECORD_LIVE || s->record[id].version != o->record_version) {
+        return;
+    }
+    if (o->op.status != 0) {
+        ds_store_rank(s, id);
+        return;
+    }
+    s->stats.evictions++;
+    ds_store_unpublish(s, id);
+    ds_store_memory_news(s);
+}
+
 void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
 {
     struct ds_second_op *o = (void *)op;
@@ -608,6 +683,8 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
         loaded(s, o);
     } else if (op->kind == DS_TIER_UPLOAD) {
         uploaded(s, o);
+    } else if (op->kind == DS_TIER_ERASE && op->id != DS_ID_NONE) {
+        erased(s, o);
     }
     s->stats.tier_errors += op->status != 0 && op->status != DS_ENOTFOUND &&
                             op->status != DS_EAGAIN && op->kind != DS_TIER_UPLOAD;

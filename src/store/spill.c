@@ -93,6 +93,9 @@ int ds_store_spill(struct ds_store *s, uint32_t id)
     if (s->config.tier == NULL || !s->config.spill) {
         return DS_ENOTSUPPORTED;
     }
+    if ((s->flags[id] & FLAG_BUSY) != 0) {
+        return DS_EAGAIN;
+    }
     if (ds_store_need_place(s, id) != 0) {
         return DS_EAGAIN;
     }
@@ -317,7 +320,10 @@ static bool current(const struct ds_store *s, const struct ds_tier_op *op)
 
 static void spilled(struct ds_store *s, const struct ds_tier_op *op)
 {
+    bool changed = (s->flags[op->id] & FLAG_FAILED) != 0;
+
     s->leaving -= ds_store_block(op->size);
+    s->flags[op->id] &= (uint8_t)~FLAG_FAILED;
     if (op->status != 0) {
         s->stats.tier_errors++;
         if (current(s, op)) {
@@ -326,10 +332,10 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
         return;
     }
     s->stats.spills++;
-    if ((s->flags[op->id] & FLAG_FAILED) != 0) {
-        s->flags[op->id] &= (uint8_t)~FLAG_FAILED;
+    if (changed && current(s, op)) {
         ds_store_rank(s, op->id);
         s->buried++;
+        ds_store_second_void(s, op->id);
         s->config.tier->forget(s->config.tier_arg, op->key, op->key_size, op->place, op->size,
                                true);
         return;
@@ -362,7 +368,9 @@ static void fetched(struct ds_store *s, const struct ds_tier_op *op)
         return;
     }
     s->stats.tier_errors++;
-    if (op->status == DS_ECORRUPT) { /* known from now on, until the key is set again */
+    if (ds_store_in_l2(s, op->id)) { /* from there, then: it is a miss now */
+        ds_store_unpublish(s, op->id);
+    } else if (op->status == DS_ECORRUPT) { /* known from now on, until the key is set again */
         ds_store_forget(s, op->id, true);
     } else {
         s->flags[op->id] |= FLAG_FAILED;
@@ -420,9 +428,10 @@ void ds_store_changed(struct ds_store *s, uint32_t id)
 uint64_t ds_store_drop_lower(struct ds_store *s, uint64_t bytes)
 {
     uint64_t freed = 0;
+    uint64_t left = DS_STORE_VICTIMS;
     uint32_t next;
 
-    for (uint32_t id = s->lower.first; id != DS_ID_NONE && freed < bytes; id = next) {
+    for (uint32_t id = s->lower.first; id != DS_ID_NONE && freed < bytes && left-- > 0; id = next) {
         next = s->link[id].next;
         if (ds_store_droppable(s, id) && (s->flags[id] & FLAG_BUSY) == 0) {
             freed += s->record[id].size;
@@ -551,7 +560,7 @@ int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)
     r->check = ds_store_check_of(s, id);
     set_place(s, id, f->place);
     word |= (f->kind & DS_KIND_SEALED) != 0 ? DS_WORD_SEALED : 0;
-    word |= f->uploaded ? DS_WORD_UPLOADED : 0;
+    word |= f->uploaded ? DS_WORD_UPLOADED : 0; /* means something for modes with L2 only */
     s->upload_scan = s->upload_scan || !f->uploaded;
     ds_store_release(&r->word, word);
     ds_store_project(s, id, false);
