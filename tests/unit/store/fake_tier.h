@@ -52,6 +52,7 @@ struct fake_tier {
     unsigned limit;    /* ops that may be queued */
     uint64_t capacity; /* copies that the disk holds */
     uint64_t bury_asked;
+    bool journal_limited;
     bool hold_burials; /* tombstones stay unwritten */
     int fail;          /* status of what is done next */
     int fail_l2;
@@ -98,7 +99,8 @@ static inline int fake_start(void *arg, struct ds_tier_op *op)
     if (t->n == t->limit) {
         return DS_EAGAIN;
     }
-    if (op->kind == DS_TIER_SPILL && fake_used(t) >= t->capacity) {
+    if ((op->kind == DS_TIER_SPILL || (op->kind == DS_TIER_JOURNAL && t->journal_limited)) &&
+        fake_used(t) >= t->capacity) {
         return DS_ENOSPACE;
     }
     for (unsigned i = 0; i < t->n && op->kind >= DS_TIER_JOURNAL; i++) { /* one of a key */

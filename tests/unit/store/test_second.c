@@ -492,3 +492,182 @@ DS_TEST(second__survives_the_worker_and_the_memory)
     CHECK_EQ(hit(&c.w, c.p, "b"), 1100);
     scene_end(&c);
 }
+
+static void add_set(struct scene *c, unsigned slot, const char *key, uint64_t size,
+                    enum ds_write_mode mode, uint8_t kind)
+{
+    struct lent g;
+
+    CHECK_OK(grant(&c->w, c->p, size, &g));
+    value_fill(&c->w, g.offset, size, size);
+    req_add(c->p, slot,
+            (struct ds_request_item){
+                .id = g.id, .value_size = size, .mode = (uint8_t)mode, .kind = kind},
+            key);
+}
+
+/* What is done is not done again, whatever became of it while others of the batch were waited for.
+ */
+DS_TEST(second__items_of_a_batch_are_answered_once)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.t.limit = 1; /* the second item waits until the first is done */
+    req_begin(c.p, 1, DS_OP_SET, 0);
+    add_set(&c, 1, "a", 1000, DS_WRITE_THROUGH, 0);
+    add_set(&c, 1, "b", 1100, DS_WRITE_THROUGH, 0);
+    req_post(c.p, 1);
+    settle(&c.w);
+    CHECK(fake_work(&c.t)); /* "a" */
+    settle(&c.w);
+    CHECK(!req_done(c.p, 1));
+    (void)set(&c.w, c.p, "a", 700); /* replaces it; its record is free for others */
+    reclaim(&c.w);
+    for (unsigned i = 0; i < 4; i++) {
+        struct lent g;
+
+        CHECK_OK(grant(&c.w, c.p, 1000, &g));
+    }
+    work_until_done(&c, 1);
+    CHECK_OK(req_result(c.p, 1, 0)->status);
+    CHECK_OK(req_result(c.p, 1, 1)->status);
+    settle(&c.w);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 700);
+    CHECK_EQ(hit(&c.w, c.p, "b"), 1100);
+    CHECK_EQ(world_stats(&c.w).memory_granted, 4 * 1024);
+    c.t.limit = FAKE_QUEUE;
+    scene_end(&c);
+}
+
+DS_TEST(second__one_block_cannot_be_used_twice)
+{
+    struct scene c;
+    struct lent g;
+
+    scene_init(&c, MIB);
+    CHECK_OK(grant(&c.w, c.p, 1000, &g));
+    value_fill(&c.w, g.offset, 1000, 1000);
+    req_begin(c.p, 1, DS_OP_SET, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        req_add(c.p, 1,
+                (struct ds_request_item){.id = g.id, .value_size = 1000, .mode = DS_WRITE_THROUGH},
+                i == 0 ? "a" : "b");
+    }
+    req_post(c.p, 1);
+    settle(&c.w);
+    (void)ring_post(c.p, DS_RING_SET,
+                    &(struct post){.key = "c", .grant = g, .size = 1000, .ticket = c.w.now.ticks});
+    settle(&c.w);
+    CHECK_EQ(id_of(&c, "c"), DS_ID_NONE);
+    work_until_done(&c, 1);
+    CHECK_OK(req_result(c.p, 1, 0)->status);
+    CHECK_EQ(req_result(c.p, 1, 1)->status, DS_EINVAL);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_disk_object_in_the_journal_leaves_memory_without_a_second_copy)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    req_begin(c.p, 1, DS_OP_SET, 0);
+    add_set(&c, 1, "a", 1000, DS_WRITE_BACK, DS_KIND_DISK);
+    req_post(c.p, 1);
+    work_until_done(&c, 1);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(c.t.writes, 1);
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    scene_end(&c);
+}
+
+DS_TEST(second__what_the_journal_took_for_nobody_is_buried)
+{
+    struct scene c;
+    struct peer *q;
+
+    scene_init(&c, MIB);
+    q = peer_open(&c.w, 1);
+    post_set(&c, 1, "a", 1000, DS_WRITE_BACK, 0, 0);
+    settle(&c.w);
+    CHECK_EQ(c.t.n, 1);
+    peer_close(&c.w, c.p);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    CHECK_EQ(c.t.disk->copy[0].number, 1);
+    CHECK(c.t.disk->copy[0].buried);
+    CHECK_EQ(fake_used(&c.t), 0);
+    c.p = q;
+    scene_end(&c);
+}
+
+DS_TEST(second__damage_on_disk_is_made_good_from_l2)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    squeeze(&c);
+    CHECK(ds_store_spilled(c.w.s, id_of(&c, "a")));
+    req_begin(c.p, 0, DS_OP_GET, 0);
+    req_key(c.p, 0, "a");
+    req_post(c.p, 0);
+    settle(&c.w);
+    c.t.fail = DS_ECORRUPT;
+    CHECK(fake_work(&c.t));
+    c.t.fail = 0;
+    work_until_done(&c, 0);
+    CHECK_OK(req_result(c.p, 0, 0)->status);
+    CHECK_EQ(c.t.loads, 1);
+    scene_end(&c);
+}
+
+DS_TEST(second__what_l2_does_not_have_is_not_dropped_for_that)
+{
+    struct scene c;
+    struct ds_store_found f = {.key = "a",
+                               .key_size = 1,
+                               .size = 1000,
+                               .place = 1,
+                               .mode = DS_WRITE_NONE,
+                               .uploaded = true};
+
+    scene_init(&c, MIB);
+    CHECK_OK(ds_store_enter_spilled(c.w.s, &f));
+    CHECK(!ds_store_droppable(c.w.s, id_of(&c, "a")));
+    CHECK_EQ(ds_store_drop_lower(c.w.s, MIB), 0);
+    c.t.disk->copy[0].number = 1; /* as if it were there */
+    memcpy(c.t.disk->copy[0].key, "a", 2);
+    scene_end(&c);
+}
+
+DS_TEST(second__write_back_with_a_full_journal_is_write_through)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.t.capacity = 0;
+    c.t.journal_limited = true;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    CHECK_EQ(c.t.writes, 0);
+    scene_end(&c);
+}
+
+/* An evictable value hides an older one in L2: that must go before it does. */
+DS_TEST(second__dropping_a_value_does_not_show_an_older_one)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.w.s->config.spill = false;
+    only_in_l2(&c, "a", 1000);
+    (void)set(&c.w, c.p, "a", 600);
+    squeeze(&c);
+    CHECK_EQ(id_of(&c, "a"), DS_ID_NONE);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    scene_end(&c);
+}

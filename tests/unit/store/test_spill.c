@@ -348,7 +348,12 @@ DS_TEST(spill__a_full_disk_refuses_or_drops_what_may_go)
     char key[32];
     int rc = 0;
 
-    scene_init(&c, MIB);
+    world_make(&c.w, MIB);
+    c.w.config.evict_high = 0.9; /* as the worker has it with a disk */
+    c.w.config.evict_low = 0.8;
+    fake_attach(&c.t, &c.w, fake_disk_make());
+    world_start(&c.w);
+    c.p = peer_open(&c.w, 0);
     c.t.capacity = 8;
     for (unsigned i = 0; rc == 0; i++) {
         (void)snprintf(key, sizeof(key), "k%u", i);
@@ -593,5 +598,66 @@ DS_TEST(spill__a_changed_object_leaves_its_copy)
     CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
     CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
     CHECK_EQ(ds_store_place(c.w.s, id_of(&c, "a")), 0); /* may be changed again at any time */
+    scene_end(&c);
+}
+
+/* The answer of a spill that was overtaken by a change, and then by the end of the object. */
+DS_TEST(spill__a_change_and_a_delete_while_it_is_written)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_OK(set_none(&c, "a", 1000));
+        c.t.fail = i == 1 ? DS_EIO : 0;
+        (void)ds_store_make_room(c.w.s, MIB);
+        CHECK_EQ(c.t.n, 1);
+        CHECK_OK(ask(&c.w, c.p, DS_OP_EXPIRE, "a", 100000));
+        req_begin(c.p, 1, DS_OP_DELETE, 0);
+        req_key(c.p, 1, "a");
+        req_post(c.p, 1);
+        settle(&c.w);
+        settle_tiers(&c.w, &c.t);
+        CHECK(req_done(c.p, 1));
+        reclaim(&c.w);
+        CHECK_EQ(world_stats(&c.w).memory_doomed, 0);
+        world_check(&c.w);
+    }
+    scene_end(&c);
+}
+
+DS_TEST(spill__nested_keys_outlive_a_spilled_parent_and_the_worker)
+{
+    struct scene c;
+    struct lent g;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "child", 500));
+    CHECK_OK(ask(&c.w, c.p, DS_OP_REF, "child", 0));
+    CHECK_OK(grant_disk(&c, 1000, &g));
+    value_fill(&c.w, g.offset, 1000, 1000);
+    req_begin(c.p, 0, DS_OP_PUT, 0);
+    req_add(c.p, 0,
+            (struct ds_request_item){
+                .id = g.id, .value_size = 1000, .kind = DS_KIND_OBJECT | DS_KIND_SEALED},
+            "parent");
+    req_post(c.p, 0);
+    req_wait(&c.w, c.p, 0);
+    req_begin(c.p, 1, DS_OP_NEST, g.id);
+    c.p->slot[1].header.value2 = req_result(c.p, 0, 0)->value;
+    req_key(c.p, 1, "child");
+    req_post(c.p, 1);
+    req_wait(&c.w, c.p, 1);
+    CHECK_OK(req_result(c.p, 1, 0)->status);
+    settle(&c.w);
+    squeeze(&c);
+    CHECK(spilled(&c, "parent"));
+    fake_attach(&c.t, &c.w, c.t.disk);
+    world_restart(&c.w);
+    settle_tiers(&c.w, &c.t);
+    CHECK_OK(ask_disk(&c, DS_OP_UNREF, "child", 0));
+    CHECK_OK(ask(&c.w, c.p, DS_OP_EXIST, "child", 0)); /* the parent keeps it */
+    CHECK_OK(ask_disk(&c, DS_OP_DELETE, "parent", 0));
+    CHECK_EQ(ask(&c.w, c.p, DS_OP_EXIST, "child", 0), DS_ENOTFOUND);
     scene_end(&c);
 }
