@@ -206,6 +206,20 @@ void ds_disk_flush(struct ds_tiers *t)
     ds_slog_flush(t->log);
 }
 
+void ds_disk_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
+{
+    struct ds_slog_stats st;
+
+    ds_slog_stats(t->log, &st);
+    ret->disk_capacity = st.size_limit;
+    ret->disk_used = st.segments * st.segment_size;
+    ret->disk_live = st.live_bytes;
+    ret->disk_written = st.put_bytes;
+    ret->disk_rewritten = st.gc_bytes;
+    ret->disk_errors = st.io_errors;
+    ret->disk_corrupt = st.corrupt;
+}
+
 int ds_disk_fd(const struct ds_tiers *t)
 {
     return ds_slog_fd(t->log);
