@@ -91,6 +91,10 @@ static void print_metric(const struct ds_metric *m, const struct ds_worker_stats
     if (is_share(m, capacity)) {
         (void)printf(" %5.1f %%", 100.0 * (double)value / (double)whole);
     }
+    if (m == ds_metric(DS_METRIC_disk_rewritten) && stats->disk_written > 0) {
+        (void)printf("  (write amplification %.2f)",
+                     1 + (double)value / (double)stats->disk_written);
+    }
     (void)putchar('\n');
 }
 
