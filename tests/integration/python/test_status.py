@@ -95,7 +95,7 @@ def test_the_policy_in_force_is_shown(start_worker, policy):
     assert lines(worker)["evict policy"] == policy
 
 
-def test_the_disk_shows_capacity_use_and_what_was_written(start_worker, spill):
+def test_the_disk_shows_capacity_use_and_what_was_written(start_worker, spill, eventually):
     worker = start_worker(**spill)
     with client(worker) as kv:
         keys = [f"k{i}" for i in range(96)]
@@ -112,14 +112,15 @@ def test_the_disk_shows_capacity_use_and_what_was_written(start_worker, spill):
         assert there["disk"] == "128.0 MiB"
         for label in ("used", "live", "spilled"):
             assert re.fullmatch(r"[\d.]+ MiB +\d+\.\d %", there[f"disk/{label}"])
-        assert int(there["disk/objects"]) == status["spilled_objects"] >= 32
+        shown = int(there["disk/objects"])  # objects may still be leaving
+        assert 32 <= status["spilled_objects"] <= shown <= figures(worker)["spilled_objects"]
         assert there["disk/rewritten"].endswith("(write amplification 1.00)")
 
         fetches = status["fetches"]
         assert kv.get(["k0"]) == [value("k0")]
         assert figures(worker)["fetches"] == fetches + 1
         kv.delete(keys)
-        assert figures(worker)["disk_live_bytes"] == 0
+        eventually(lambda: figures(worker)["disk_live_bytes"] == 0)
         assert figures(worker)["deletes"] == len(keys)
 
 
