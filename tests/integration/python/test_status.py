@@ -3,8 +3,11 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
 
 import pytest
 
@@ -154,6 +157,36 @@ def test_damage_on_disk_is_counted(start_worker, spill):
             kv.get(["k0"])
         status = figures(worker)
         assert status["disk_corrupt"] >= 1 and status["tier_errors"] >= 1
+
+
+@pytest.fixture(name="volume")
+def volume_fixture(tmp_path):
+    """A file system of 320 MiB that nobody else uses."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=320m", "none", tmp_path], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"no mount: {done.stderr.strip()}")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def test_a_capacity_that_is_not_given_stays_over_a_restart(start_worker, volume, eventually):
+    worker = start_worker(shared_memory_size_mb=64, spill_directory=volume / "spill")
+    with client(worker) as kv:
+        keys = [f"k{i}" for i in range(240)]  # more than half of it
+        for key in keys:
+            kv.set(key, value(key))
+        before = figures(worker)
+        assert 300 * MIB < before["disk_capacity_bytes"] <= 304 * MIB
+        os.kill(before["worker_pid"], signal.SIGKILL)
+        eventually(lambda: figures(worker)["worker_pid"] != before["worker_pid"])
+        after = figures(worker)
+        assert after["disk_used_bytes"] >= before["disk_used_bytes"] > 160 * MIB
+        assert abs(after["disk_capacity_bytes"] - before["disk_capacity_bytes"]) < MIB
+        for key in keys[:32]:
+            kv.set(key, value(key))  # there is room
+        assert kv.get(keys[:32]) == [value(key) for key in keys[:32]]
 
 
 @pytest.fixture(name="second")
