@@ -49,6 +49,15 @@ def wait_until(condition, what="the condition", timeout_s=20):
         time.sleep(0.005)
 
 
+def holds_files(pid):
+    """Whether a process is not over yet: a killed one loses its command line before its locks."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rsplit(")", 1)[1].split()[0] not in "ZX"
+
+
 class Worker:
     """A running worker at host:port, with its files in folder."""
 
@@ -93,15 +102,16 @@ class Worker:
 
     def kill(self):
         """Ends everything of it at once, keeper and memory too."""
-
+        seen = set()
 
         def ended():
             for pid in self.pids():  # the keeper may have started a worker just before its end
+                seen.add(pid)
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
-            return not self.pids()
+            return not any(holds_files(pid) for pid in seen) and not self.pids()
 
         wait_until(ended, "the end of a killed node")
         self.killed = True
