@@ -50,12 +50,15 @@ def wait_until(condition, what="the condition", timeout_s=20):
 
 
 def holds_files(pid):
-    """Whether a process is not over yet: a killed one loses its command line before its locks."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rsplit(")", 1)[1].split()[0] not in "ZX"
+    """Whether a thread of it still runs: a killed process loses its command line before its locks."""
+    for thread in Path("/proc").glob(f"{pid}/task/*/stat"):
+        try:
+            state = thread.read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:  # it ended meanwhile
+            continue
+        if state not in "ZX":
+            return True
+    return False
 
 
 class Worker:
