@@ -72,6 +72,7 @@ void ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, u
 int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place);
 void ds_disk_poll(struct ds_tiers *t);
 void ds_disk_flush(struct ds_tiers *t);
+void ds_disk_stats(const struct ds_tiers *t, struct ds_worker_stats *ret); /* disk_* */
 int ds_disk_fd(const struct ds_tiers *t);
 void ds_disk_close(struct ds_tiers *t);
 
@@ -79,6 +80,7 @@ void ds_disk_close(struct ds_tiers *t);
 DS_MUST_USE int ds_second_open(struct ds_tiers *t);
 DS_MUST_USE int ds_second_start(struct ds_tiers *t, struct ds_tier_op *op);
 void ds_second_poll(struct ds_tiers *t);
+void ds_second_stats(const struct ds_tiers *t, struct ds_worker_stats *ret); /* l2_* */
 int ds_second_fd(const struct ds_tiers *t);
 void ds_second_stop(struct ds_tiers *t, int64_t deadline_ns);
 void ds_second_close(struct ds_tiers *t);

@@ -5,8 +5,11 @@
  * A tombstone must not get lost for want of room or memory: until the log takes it, it waits in
  * `late`, and whoever asked for it waits too.
  */
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <ds/kv.h>
@@ -206,6 +209,20 @@ void ds_disk_flush(struct ds_tiers *t)
     ds_slog_flush(t->log);
 }
 
+void ds_disk_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
+{
+    struct ds_slog_stats st;
+
+    ds_slog_stats(t->log, &st);
+    ret->disk_capacity = st.size_limit;
+    ret->disk_used = st.segments * st.segment_size;
+    ret->disk_live = st.live_bytes;
+    ret->disk_written = st.put_bytes;
+    ret->disk_rewritten = st.gc_bytes;
+    ret->disk_errors = st.io_errors;
+    ret->disk_corrupt = st.corrupt;
+}
+
 int ds_disk_fd(const struct ds_tiers *t)
 {
     return ds_slog_fd(t->log);
@@ -213,14 +230,34 @@ int ds_disk_fd(const struct ds_tiers *t)
 
 /* --- start and end --- */
 
-/* What 0 means: nearly all that is free, and what the files take already. */
+/* Bytes that the files of a directory take; 0 if it cannot be read: its open will say so. */
+static uint64_t files_take(const char *directory)
+{
+    uint64_t blocks = 0;
+    DIR *d = opendir(directory);
+    struct dirent *e;
+    struct stat st;
+
+    if (d == NULL) {
+        return 0;
+    }
+    while ((e = readdir(d)) != NULL) {
+        if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode)) {
+            blocks += (uint64_t)st.st_blocks;
+        }
+    }
+    (void)closedir(d);
+    return blocks * 512; /* the unit of st_blocks */
+}
+
+/* What 0 means: nearly all that is free, or is taken by the files of a worker before this one. */
 static uint64_t size_limit(const struct ds_tiers *t, const char *directory)
 {
     uint64_t limit = (uint64_t)ds_options_int(t->w->options, DS_OPT_spill_size_limit);
     struct statvfs fs;
 
     if (limit == 0 && statvfs(directory, &fs) == 0) {
-        limit = (uint64_t)fs.f_bavail * fs.f_frsize / 100 * 95;
+        limit = ((uint64_t)fs.f_bavail * fs.f_frsize + files_take(directory)) / 100 * 95;
     }
     return limit;
 }

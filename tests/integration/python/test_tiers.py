@@ -30,7 +30,10 @@ def value(key, size=MIB):
 def used(folder):
     total = 0
     for entry in os.scandir(folder):
-        total += entry.stat().st_blocks * 512
+        try:
+            total += entry.stat().st_blocks * 512
+        except FileNotFoundError:  # a segment was cleaned meanwhile
+            pass
     return total
 
 

@@ -146,6 +146,30 @@ DS_TEST(spill__a_spilled_key_is_there_for_all_but_readers)
     scene_end(&c);
 }
 
+/* What the tier knows stands beside what the store knows, also in the answer to a client. */
+DS_TEST(spill__figures_of_the_tier_come_with_the_stores)
+{
+    struct scene c;
+    struct ds_worker_stats st;
+
+    scene_init(&c, 4 * MIB);
+    c.t.capacity = 77;
+    CHECK_OK(set_mode(&c, "a", 1000, DS_WRITE_NONE, 0));
+    st = world_stats(&c.w);
+    CHECK_EQ(st.disk_capacity, 77);
+    CHECK_EQ(st.sets, 1);
+    CHECK_EQ(st.evict_policy, DS_EVICT_LRU);
+    req_begin(c.p, 0, DS_OP_STATS, 0);
+    req_post(c.p, 0);
+    settle(&c.w);
+    CHECK(req_done(c.p, 0));
+    memcpy(&st, c.p->slot[0].result, sizeof(st));
+    CHECK_EQ(st.disk_capacity, 77);
+    CHECK_EQ(st.sets, 1);
+    CHECK_EQ(st.reserved[0], 0);
+    scene_end(&c);
+}
+
 DS_TEST(spill__many_readers_of_one_object_cost_one_read)
 {
     struct scene c;
