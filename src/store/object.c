@@ -307,12 +307,13 @@ static void unnest(struct ds_store *s, uint32_t id)
     s->unnesting = false;
 }
 
-/* A copy on disk carries the same expiry: it need not be buried. */
+/* A copy on disk carries the same expiry: it need not be buried. With a journal there may be a
+ * newer copy beside it, of a set that a kill cut short. */
 static bool over(const struct ds_store *s, uint32_t id)
 {
     int64_t expiry = ds_load_relaxed(&s->record[id].expiry_ns);
 
-    return expiry != 0 && expiry <= s->now.boot_ns;
+    return !s->config.journal && expiry != 0 && expiry <= s->now.boot_ns;
 }
 
 static void end_object(struct ds_store *s, uint32_t id, bool bury)
@@ -400,8 +401,8 @@ struct room {
     bool disk_full;
 };
 
-/* The disk is full: what may be dropped there makes room, in time. As long as that is likely to come,
- * DS_EAGAIN. */
+/* The disk is full: what may be dropped there makes room, in time. As long as that is likely to
+ * come, DS_EAGAIN. */
 static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
 {
     int rc;
@@ -410,9 +411,8 @@ static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
         s->lower_freed += ds_store_drop_lower(s, block);
     }
     rc = ds_store_spill(s, id);
-    return rc == DS_ENOSPACE && s->lower_freed > 0 && s->lower_freed <= s->disk_slack
-               ? DS_EAGAIN
-               : rc;
+    return rc == DS_ENOSPACE && s->lower_freed > 0 && s->lower_freed <= s->disk_slack ? DS_EAGAIN
+                                                                                      : rc;
 }
 
 /* What is on disk already goes at once; what is not is written there first; without a disk, or when
