@@ -416,6 +416,12 @@ void ds_store_forget(struct ds_store *s, uint32_t id, bool bury)
     }
 }
 
+void ds_store_bury(struct ds_store *s, const void *key, uint32_t key_size)
+{
+    s->buried++;
+    s->config.tier->forget(s->config.tier_arg, key, key_size, 0, 0, true);
+}
+
 void ds_store_changed(struct ds_store *s, uint32_t id)
 {
     if ((s->flags[id] & FLAG_BUSY) != 0) {

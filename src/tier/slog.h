@@ -114,11 +114,18 @@ DS_MUST_USE int ds_slog_open(const struct ds_slog_config *config, char *err, siz
  * 1. ds_slog_recover(): calls `each` for the newest record of every key that no tombstone covers.
  *    The owner calls ds_slog_dead() for those it does not want, after the call.
  * 2. ds_slog_adopt() for each place that the owner still knows, then ds_slog_adopted(): what is not
- *    adopted is dead. DS_ENOTFOUND: there is no such place (any more). */
+ *    adopted is dead. DS_ENOTFOUND: there is no such place (any more).
+ *    An owner that was killed may not have been told of a put, or may not have got to a tombstone:
+ *    then a key's newest record is an orphan, which nobody adopted, and ds_slog_recover() would
+ *    bring it back one day. `orphan` is called for the key of each, unless an older record of that
+ *    key was adopted (its end will write a tombstone), after the log takes requests: the owner
+ *    writes a tombstone. */
 DS_MUST_USE int ds_slog_recover(struct ds_slog *s,
                                 void (*each)(void *arg, const struct ds_slog_entry *e), void *arg);
 DS_MUST_USE int ds_slog_adopt(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t size);
-void ds_slog_adopted(struct ds_slog *s);
+DS_MUST_USE int ds_slog_adopted(struct ds_slog *s,
+                                void (*orphan)(void *arg, const void *key, size_t key_size),
+                                void *arg);
 
 /* The largest value that a record can hold with a key of that size. */
 uint64_t ds_slog_value_max(const struct ds_slog *s, size_t key_size);

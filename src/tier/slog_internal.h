@@ -122,6 +122,8 @@ struct ds_slog {
     struct slog_gc gc;
     int64_t no_open_before_ns; /* the disk was full */
     bool stopped_told, began, polling;
+    ds_slog_at *adopted; /* until ds_slog_adopted() */
+    size_t adopted_n, adopted_room;
     uint64_t corrupt_read;
     struct ds_slog_stats stats;
 

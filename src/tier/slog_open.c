@@ -361,6 +361,7 @@ static void destroy(struct ds_slog *s)
     ds_sys_close(s->lock_fd);
     ds_sys_close(s->dir);
     ds_free(s->segments);
+    ds_free(s->adopted);
     ds_free(s);
 }
 

@@ -38,6 +38,7 @@ struct ds_tiers {
     int64_t collect_ns; /* when second-level storage is to be cleaned up */
     uint64_t entered; /* objects that the directory held */
     uint64_t refused;
+    uint64_t orphans; /* copies that an earlier worker left without a name */
 };
 
 /* Opens what the options name and completes the store's configuration. Nothing is named: 0, and no

@@ -7,6 +7,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -315,6 +316,40 @@ static void adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
     t->refused += rc != 0;
 }
 
+static void bury_orphan(void *arg, const void *key, size_t key_size)
+{
+    struct ds_tiers *t = arg;
+
+    t->orphans++;
+    ds_store_bury(t->w->store, key, (uint32_t)key_size);
+}
+
+/* Before anybody is served: a delete of such a key finds nothing to bury. */
+static void wait_for_burials(struct ds_tiers *t)
+{
+    while (t->buried < t->orphans && t->late == NULL) {
+        struct pollfd p = {.fd = ds_slog_fd(t->log), .events = POLLIN};
+
+        ds_slog_flush(t->log);
+        (void)poll(&p, 1, 100);
+        ds_disk_poll(t);
+    }
+}
+
+static int adopt_all(struct ds_tiers *t)
+{
+    int rc;
+
+    ds_store_places(t->w->store, adopt, t);
+    rc = ds_slog_adopted(t->log, bury_orphan, t);
+    if (rc == 0 && t->orphans > 0) {
+        ds_log(DS_LOG_INFO, "%llu copies on disk that no object names are buried",
+               (unsigned long long)t->orphans);
+        wait_for_burials(t);
+    }
+    return rc;
+}
+
 int ds_disk_enter(struct ds_tiers *t, bool recovered)
 {
     int rc;
@@ -326,8 +361,7 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
         return rc;
     }
     if (recovered) {
-        ds_store_places(t->w->store, adopt, t);
-        ds_slog_adopted(t->log);
+        rc = adopt_all(t);
     } else {
         rc = ds_slog_recover(t->log, enter, t);
     }

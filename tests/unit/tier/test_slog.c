@@ -226,6 +226,14 @@ DS_TEST(slog__refuses_bad_requests)
     owner_fini(&o, false);
 }
 
+static void bury_key(void *arg, const void *key, size_t key_size)
+{
+    struct owner *o = arg;
+
+    CHECK_OK(ds_slog_tombstone(o->s, key, key_size, false, key_number(key, key_size)));
+    o->buried++;
+}
+
 DS_TEST(slog__adopts_what_the_owner_remembers)
 {
     struct owner o;
@@ -246,11 +254,50 @@ DS_TEST(slog__adopts_what_the_owner_remembers)
     }
     CHECK_EQ(ds_slog_adopt(o.s, 1, 5, 1000), DS_ENOTFOUND);
     CHECK_EQ(ds_slog_adopt(o.s, before[60].at, 5, UINT64_MAX), DS_ENOTFOUND);
-    ds_slog_adopted(o.s);
+    CHECK_OK(ds_slog_adopted(o.s, bury_key, &o));
+    CHECK_EQ(o.buried, 50u);
+    owner_wait(&o, o.events + 50);
     for (unsigned i = 50; i < 100; i++) {
         CHECK_OK(get(&o, i));
     }
     CHECK_LT(stats_of(&o).live_bytes, 51 * 51000u);
+    owner_fini(&o, true);
+}
+
+/* What a killed owner was not told of, or did not get to bury, must not come back when the
+ * directory is recovered later. */
+DS_TEST(slog__names_the_orphans_of_a_killed_owner)
+{
+    enum { GONE = 1, KEPT, BURIED, ORPHAN, SHADOWED };
+    struct owner o;
+    struct rec before[KEYS];
+    char key[32];
+
+    owner_init(&o, 16 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    for (unsigned k = GONE; k <= SHADOWED; k++) {
+        CHECK_OK(put(&o, k, 5000, false));
+    }
+    memcpy(before, o.recs, sizeof(before));
+    CHECK_OK(del(&o, GONE, false));
+    CHECK_OK(del(&o, BURIED, false));
+    CHECK_OK(put(&o, BURIED, 300, false));   /* newer than its tombstone, and unknown */
+    CHECK_OK(put(&o, SHADOWED, 300, false)); /* beside an older one that is adopted */
+    o.s = ds_slog_close(o.s, false);
+    owner_open(&o);
+    memset(o.recs, 0, sizeof(o.recs));
+    o.recs[KEPT] = before[KEPT];
+    o.recs[SHADOWED] = before[SHADOWED];
+    CHECK_OK(ds_slog_adopt(o.s, before[KEPT].at, key_of(KEPT, key), 5000));
+    CHECK_OK(ds_slog_adopt(o.s, before[SHADOWED].at, key_of(SHADOWED, key), 5000));
+    o.buried = o.events = 0;
+    CHECK_OK(ds_slog_adopted(o.s, bury_key, &o));
+    CHECK_EQ(o.buried, 2u); /* BURIED and ORPHAN */
+    owner_wait(&o, 2);
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, 2u);
+    CHECK_EQ(o.recs[KEPT].size, 5000u);
+    CHECK_EQ(o.recs[SHADOWED].size, 300u);
     owner_fini(&o, true);
 }
 
