@@ -320,10 +320,21 @@ static void describe(struct ds_store *s, struct ds_second_op *o, const struct ds
     }
 }
 
+static int begin_set(struct ds_store *s, const struct ds_store_set *set, enum ds_tier_kind kind)
+{
+    struct ds_second_op *o = new_op(s, kind, set->key, set->key_size, set->origin);
+
+    if (o == NULL) {
+        return DS_ENOMEM;
+    }
+    describe(s, o, set);
+    return begin(s, o);
+}
+
 static int start_set(struct ds_store *s, const struct ds_store_set *set)
 {
     bool back = back_mode(set->mode) && s->config.journal;
-    struct ds_second_op *o;
+    int rc;
 
     if (back && s->uploads_n + s->uploading >= s->config.upload_max) {
         return DS_EQUEUEFULL;
@@ -331,12 +342,11 @@ static int start_set(struct ds_store *s, const struct ds_store_set *set)
     if (ds_store_need_place(s, set->id) != 0) {
         return DS_ENOMEM;
     }
-    o = new_op(s, back ? DS_TIER_JOURNAL : DS_TIER_STORE, set->key, set->key_size, set->origin);
-    if (o == NULL) {
-        return DS_ENOMEM;
+    rc = begin_set(s, set, back ? DS_TIER_JOURNAL : DS_TIER_STORE);
+    if (back && rc == DS_ENOTSUPPORTED) { /* larger than a record may be: durable all the same */
+        rc = begin_set(s, set, DS_TIER_STORE);
     }
-    describe(s, o, set);
-    return begin(s, o);
+    return rc;
 }
 
 static bool push_upload(struct ds_store *s, uint32_t id)
