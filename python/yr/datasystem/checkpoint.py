@@ -19,8 +19,9 @@ checkpoint, or by delete_checkpoint(). One save per checkpoint at a time.
 The metadata is a pickle, as in PyTorch's own readers: load only what you trust.
 
 PyTorch is imported when one of its users here is asked for: KVStorageWriter, KVStorageReader,
-delete_checkpoint. PyTorch wraps errors of storage in its CheckpointException; those below are in
-its `failures`, by rank.
+delete_checkpoint. PyTorch wraps errors of storage in its CheckpointException, which is no
+Exception; those below are in its `failures`, by rank. dcp.load() of a checkpoint that is missing
+has an AssertionError there, with the text of ours.
 """
 
 from importlib import import_module
