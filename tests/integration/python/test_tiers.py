@@ -277,6 +277,26 @@ def test_write_back_reaches_the_second_level(start_worker, second, tmp_path, eve
             assert kv.get([key]) == [value(key)]
 
 
+def test_write_back_of_a_value_larger_than_a_segment_is_durable(start_worker, second, tmp_path):
+    second["spill_directory"] = tmp_path / "spill"
+    second["spill_size_limit"] = 64 * MIB
+    second["spill_file_max_size_mb"] = 1
+    second["l2_cache_async_write_rate_limit_mb"] = 1
+    worker = start_worker(**second)
+    with client(worker) as kv:
+        kv.set("big", value("big", 4 * MIB), BACK)
+        kv.set("big", value("newer", 4 * MIB), BACK)
+        kv.set("small_then_big", b"small", BACK)
+        kv.set("small_then_big", value("big", 4 * MIB), BACK)
+        kv.set("big_then_small", value("big", 4 * MIB), BACK)
+        kv.set("big_then_small", b"small", BACK)
+    worker = start_again(start_worker, worker, **second)
+    with client(worker) as kv:
+        assert kv.get(["big"]) == [value("newer", 4 * MIB)]
+        assert kv.get(["small_then_big"]) == [value("big", 4 * MIB)]
+        assert kv.get(["big_then_small"]) == [b"small"]
+
+
 def test_more_than_memory_is_read_from_the_second_level(start_worker, second):
     worker = start_worker(**second)
     keys = [f"k{i}" for i in range(128)]
