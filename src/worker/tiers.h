@@ -38,6 +38,8 @@ struct ds_tiers {
     int64_t collect_ns; /* when second-level storage is to be cleaned up */
     uint64_t entered; /* objects that the directory held */
     uint64_t refused;
+    uint64_t stranded; /* of those, not uploaded yet */
+    uint64_t stranded_size;
     uint64_t orphans; /* copies that an earlier worker left without a name */
 };
 

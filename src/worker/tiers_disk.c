@@ -305,6 +305,10 @@ static void enter(void *arg, const struct ds_slog_entry *e)
 
     t->entered += rc == 0;
     t->refused += rc != 0;
+    if (rc != 0 && !f.uploaded) { /* acknowledged, and nowhere else */
+        t->stranded++;
+        t->stranded_size = ds_max_u64(t->stranded_size, e->size);
+    }
 }
 
 static void adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
@@ -364,6 +368,14 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
         rc = adopt_all(t);
     } else {
         rc = ds_slog_recover(t->log, enter, t);
+    }
+    if (rc == 0 && t->stranded > 0) {
+        (void)snprintf(t->w->trouble, sizeof(t->w->trouble),
+                       "%llu write-back objects that are not uploaded yet do not fit (the largest "
+                       "has %llu MiB): start with the --shared_memory_size_mb of before",
+                       (unsigned long long)t->stranded,
+                       (unsigned long long)(t->stranded_size >> 20) + 1);
+        return DS_ENOMEM;
     }
     ds_store_set_disk_slack(t->w->store, ds_slog_value_max(t->log, 1) * 4);
     if (t->entered + t->refused > 0) {

@@ -262,6 +262,19 @@ def test_write_back_survives_a_kill_before_its_upload(start_worker, second, tmp_
             assert kv.get([key]) == [value(key)]
 
 
+def test_a_worker_too_small_for_what_is_not_uploaded_does_not_start(start_worker, store, stub, tmp_path):
+    store["write_back_directory"] = tmp_path / "journal"
+    worker = start_worker(**store)
+    with client(worker) as kv:
+        stub.fault("status", method="PUT", times=100000, value=(503, "SlowDown"))
+        kv.set("k", value("k", 20 * MIB), BACK)
+    with pytest.raises(AssertionError, match="not uploaded yet do not fit"):
+        start_again(start_worker, worker, **{**store, "shared_memory_size_mb": 16})
+    stub.faults.clear()
+    with client(start_worker(**store)) as kv:
+        assert kv.get(["k"]) == [value("k", 20 * MIB)]
+
+
 def test_write_back_reaches_the_second_level(start_worker, second, tmp_path, eventually):
     second["write_back_directory"] = tmp_path / "journal"
     worker = start_worker(**second)
