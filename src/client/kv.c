@@ -353,10 +353,16 @@ struct question {
     int *results;     /* or NULL */
     bool *exists;     /* or NULL */
     uint64_t *values; /* or NULL */
+    int failure;      /* the first one of an item */
+    int error;        /* the same, but that a key is missing is none */
 };
 
-static void take_answer(const struct question *q, size_t i, struct ds_request_result a)
+static void take_answer(struct question *q, size_t i, struct ds_request_result a)
 {
+    if (a.status < 0) {
+        q->failure = q->failure != 0 ? q->failure : a.status;
+        q->error = q->error != 0 || a.status == DS_ENOTFOUND ? q->error : a.status;
+    }
     if (q->results != NULL) {
         q->results[i] = a.status;
     }
@@ -369,7 +375,7 @@ static void take_answer(const struct question *q, size_t i, struct ds_request_re
 }
 
 /* As many keys from *at on as fit into one request. */
-static int ask_part(struct ds_link *l, const struct question *q, size_t *at, size_t *ok,
+static int ask_part(struct ds_link *l, struct question *q, size_t *at, size_t *ok,
                     int64_t deadline_ns)
 {
     size_t first = *at;
@@ -403,7 +409,7 @@ static int ask_part(struct ds_link *l, const struct question *q, size_t *at, siz
     return 0;
 }
 
-static int fail_all(const struct question *q, size_t from, int rc)
+static int fail_all(struct question *q, size_t from, int rc)
 {
     for (size_t i = from; i < q->n; i++) {
         take_answer(q, i, (struct ds_request_result){.status = rc});
@@ -411,7 +417,7 @@ static int fail_all(const struct question *q, size_t from, int rc)
     return rc;
 }
 
-static int ask_all(struct ds_client *client, const struct question *q, size_t limit, size_t *ret_ok)
+static int ask_all(struct ds_client *client, struct question *q, size_t limit, size_t *ret_ok)
 {
     int64_t deadline_ns;
     size_t at = 0;
@@ -441,12 +447,12 @@ static int ask_all(struct ds_client *client, const struct question *q, size_t li
     return 0;
 }
 
-static int first_failure(struct ds_client *client, const struct question *q)
+static int first_failure(struct ds_client *client, struct question *q)
 {
     size_t ok;
     int rc = ask_all(client, q, DS_BATCH_MAX, &ok);
 
-    return rc != 0 ? rc : ok > 0 || q->n == 0 ? 0 : DS_ENOTFOUND;
+    return rc != 0 ? rc : ok > 0 || q->n == 0 ? 0 : q->failure;
 }
 
 int ds_kv_delete(struct ds_client *client, const struct ds_bytes *keys, size_t n, int *results)
@@ -460,8 +466,9 @@ int ds_kv_exist(struct ds_client *client, const struct ds_bytes *keys, size_t n,
 {
     struct question q = {.op = DS_OP_EXIST, .keys = keys, .n = n, .exists = ret_exists};
     size_t ok;
+    int rc = ask_all(client, &q, DS_BATCH_EXIST_MAX, &ok);
 
-    return ask_all(client, &q, DS_BATCH_EXIST_MAX, &ok);
+    return rc != 0 ? rc : q.error; /* nobody knows: not the same as absent */
 }
 
 int ds_kv_expire(struct ds_client *client, const struct ds_bytes *keys, size_t n, uint64_t ttl_ms,
