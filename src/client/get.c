@@ -195,7 +195,7 @@ static int ask_some(const struct asking *a, size_t *at)
     }
     rc = ds_request_begin(&r, a->link, DS_OP_GET,
                           wait_ms > 0 ? a->deadline_ns + INT64_C(1000000000) : a->limit_ns,
-                          wait_ms > 0);
+                          wait_ms > 0 || ds_request_waits(a->link, DS_OP_GET));
     if (rc != 0) {
         return rc;
     }

@@ -243,6 +243,9 @@ DS_MUST_USE bool ds_request_add(struct request *r, const struct ds_request_item 
 
 struct ds_request_header *ds_request_header(struct request *r);
 
+/* Whether what second-level storage or spill may have to say can keep a request waiting. */
+bool ds_request_waits(const struct ds_link *l, enum ds_op op);
+
 /* Posts and waits for the answer. On success the results can be read until ds_request_end(). On
  * failure the slot is given back already. */
 DS_MUST_USE int ds_request_call(struct request *r);

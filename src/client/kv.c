@@ -375,7 +375,7 @@ static int ask_part(struct ds_link *l, const struct question *q, size_t *at, siz
     size_t first = *at;
     size_t i = *at;
     struct request r;
-    int rc = ds_request_begin(&r, l, q->op, deadline_ns, false);
+    int rc = ds_request_begin(&r, l, q->op, deadline_ns, ds_request_waits(l, q->op));
 
     if (rc != 0) {
         return rc;

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -369,3 +370,30 @@ def test_flipped_bits_in_the_store_are_never_returned(start_worker, store, stub)
         assert "Key not found" not in str(failed.value)
         kv.set("k", b"again", THROUGH)
         assert kv.get(["k"]) == [b"again"]
+
+
+def impatient(worker, timeout_ms):
+    kv = KVClient(worker.host, worker.port, req_timeout_ms=timeout_ms)
+    kv.init()
+    return kv
+
+
+def fails(call, *args):
+    try:
+        call(*args)
+    except DsError:
+        return True
+    return False
+
+
+def test_given_up_requests_leave_room_for_others(start_worker, store, stub):
+    worker = start_worker(**store)
+    with impatient(worker, 300) as kv, ThreadPoolExecutor(16) as threads:
+        stub.fault("hang", times=1 << 20, value=3)
+        failed = threads.map(lambda i: fails(kv.set, f"x{i}", b"1", THROUGH), range(80))
+        assert all(failed)
+        failed = threads.map(lambda i: fails(kv.delete, [f"y{i}"]), range(64))
+        assert all(failed)
+        kv.set("plain", b"2")
+        assert kv.get(["plain"]) == [b"2"]
+        stub.faults.clear()
