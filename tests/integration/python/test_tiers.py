@@ -397,3 +397,27 @@ def test_given_up_requests_leave_room_for_others(start_worker, store, stub):
         kv.set("plain", b"2")
         assert kv.get(["plain"]) == [b"2"]
         stub.faults.clear()
+
+
+def test_blocks_of_sets_that_found_no_slot_are_used_again(start_worker, store, stub):
+    size = 256 << 10
+    worker = start_worker(**store)
+    with impatient(worker, 500) as kv, client(worker) as other:
+        stub.fault("hang", times=1 << 20, value=4)
+        begun = threading.Barrier(65)
+
+        def wait_for(i):  # a slot until one second after the time is over
+            begun.wait()
+            return fails(kv.get, [f"missing{i}"], False, 500)
+
+        with ThreadPoolExecutor(64 + 32) as threads:
+            waiting = [threads.submit(wait_for, i) for i in range(64)]
+            begun.wait()
+            sets = threads.map(lambda i: fails(kv.set, f"x{i}", bytes(size), THROUGH), range(32))
+            assert all(sets)
+            assert all(w.result() for w in waiting)
+        before = other.worker_stats()["memory_granted"]
+        for i in range(32):
+            kv.set(f"plain{i}", bytes(size))
+        assert before - other.worker_stats()["memory_granted"] >= 24 * size
+        stub.faults.clear()
