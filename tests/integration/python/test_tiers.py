@@ -421,3 +421,18 @@ def test_blocks_of_sets_that_found_no_slot_are_used_again(start_worker, store, s
             kv.set(f"plain{i}", bytes(size))
         assert before - other.worker_stats()["memory_granted"] >= 24 * size
         stub.faults.clear()
+
+
+def test_a_batch_larger_than_memory_comes_to_an_end(start_worker, tmp_path):
+    worker = start_worker(shared_memory_size_mb=16, l2_cache_type="sfs", sfs_path=tmp_path / "l2")
+    keys = [f"s{i}" for i in range(40)]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key), THROUGH)
+    with impatient(worker, 1000) as kv:
+        try:
+            for key, got in zip(keys, kv.get(keys)):
+                assert got in (None, value(key))
+        except DsError:
+            pass
+        assert kv.get(["s1"]) == [value("s1")]
