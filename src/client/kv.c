@@ -81,11 +81,13 @@ static int set_on(struct ds_link *l, const struct ds_bytes *key, const struct ds
         return rc;
     }
     copy_in(l, &w.grant, value->data, value->size);
-    if (ds_second_mode(o->mode)) {
-        return ds_set_second(l, &w, o->only_if_absent, deadline_ns);
-    }
-    if (o->only_if_absent) {
-        return ds_set_absent(l, &w, deadline_ns);
+    if (ds_second_mode(o->mode) || o->only_if_absent) {
+        rc = ds_second_mode(o->mode) ? ds_set_second(l, &w, o->only_if_absent, deadline_ns)
+                                     : ds_set_absent(l, &w, deadline_ns);
+        if (!w.posted) {
+            ds_grant_keep(l, &w.grant);
+        }
+        return rc;
     }
     rc = ds_set_post(l, &w, deadline_ns, &position);
     if (rc == DS_ETIMEOUT) {
@@ -250,6 +252,9 @@ static int mset_on(struct ds_link *l, const struct mset *m, int64_t deadline_ns)
         copy_in(l, &w.grant, m->values[i].data, m->values[i].size);
         if (m->options->only_if_absent) {
             rc = ds_set_absent(l, &w, deadline_ns);
+            if (!w.posted) {
+                ds_grant_keep(l, &w.grant);
+            }
             m->results[i] = rc >= 0 ? rc : m->results[i];
             rc = rc > 0 ? 0 : rc;
             continue;
@@ -381,7 +386,7 @@ static int ask_part(struct ds_link *l, struct question *q, size_t *at, size_t *o
     size_t first = *at;
     size_t i = *at;
     struct request r;
-    int rc = ds_request_begin(&r, l, q->op, deadline_ns, false);
+    int rc = ds_request_begin(&r, l, q->op, deadline_ns, ds_request_waits(l, q->op));
 
     if (rc != 0) {
         return rc;

@@ -96,6 +96,7 @@ static bool place(struct ds_tiers *t, struct ds_tier_op *op, const struct ds_l2_
     }
     if (e->rc == DS_ERANGE) {
         *rc = submit(t, op);
+        *rc = *rc == DS_EQUEUEFULL ? DS_EAGAIN : *rc; /* whoever waits asks again */
         return *rc == 0;
     }
     if (e->meta.size > 0) {
