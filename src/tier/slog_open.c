@@ -96,6 +96,7 @@ static int lock_directory(struct opening *o, const char *path)
     rc = ds_sys_try_lock(s->lock_fd);
     if (rc < 0) {
         (void)!ds_sys_pread_some(s->lock_fd, pid, sizeof(pid) - 1, 0);
+        pid[strcspn(pid, " ")] = '\0'; /* it is padded, so that a shorter one overwrites it */
         return fail(o, DS_EAGAIN, "%s is in use by process %s: end it or choose another directory",
                     path, pid);
     }

@@ -199,7 +199,7 @@ DS_TEST(slog__refuses_bad_requests)
     owner_init(&o, 16 * MIB, MIB, false);
     c = o.config;
     CHECK_EQ(ds_slog_open(&c, err, sizeof(err), &again), DS_EAGAIN);
-    (void)snprintf(key, sizeof(key), "process %ld", (long)getpid());
+    (void)snprintf(key, sizeof(key), "process %ld: end", (long)getpid());
     CHECK(strstr(err, key) != NULL);
     CHECK_OK(ds_slog_recover(o.s, recovered, &o));
     CHECK_EQ(ds_slog_put(o.s, &item, false), DS_EINVAL);
