@@ -16,7 +16,8 @@
  * Threads: one owner calls everything; calls after ds_slog_open(), _recover() and _adopt() do not
  * touch the disk. A writer thread and up to `threads` - 1 readers do, started when there is work.
  * Errors: DS_EINVAL, DS_ENOMEM, DS_ENOSPACE (limit or disk full), DS_EIO, DS_ECORRUPT,
- * DS_ENOTFOUND (a place that was cleaned), DS_EAGAIN (another process has the directory).
+ * DS_ENOTFOUND (a place that was cleaned), DS_EAGAIN (another process has the directory; a put must
+ * wait for the cleaner).
  */
 #ifndef DS_TIER_SLOG_H
 #define DS_TIER_SLOG_H
@@ -35,7 +36,8 @@ struct ds_slog;
 
 struct ds_slog_config {
     const char *directory; /* made if missing, mode 0700 */
-    uint64_t size_limit;   /* bytes; the files never use more, cleaning included */
+    uint64_t size_limit;   /* bytes; the files never use more, cleaning included. A directory that
+                            * has more already shrinks to it, one segment of copies apart */
     uint64_t segment_size; /* bytes, a multiple of 4096, at most 1 GiB; 0: chosen from the limit */
     unsigned threads;      /* 0: 4 */
     bool try_uring;        /* small gets by io_uring where it works */
@@ -132,7 +134,11 @@ uint64_t ds_slog_value_max(const struct ds_slog *s, size_t key_size);
 
 /* Requests. 0: an event with the cookie will come. Other: nothing was begun. A durable one is
  * answered after a sync (many share one); others after the write, and are synced within a second.
- */
+ *
+ * A put that finds no room is DS_EAGAIN while the cleaner works (ds_slog_fd() tells when it has a
+ * segment), DS_ENOSPACE when nothing can be gained. A tombstone is taken without room too, in the
+ * order of the calls, and answered when the cleaner has made it some, or with DS_EIO when the disk
+ * is given up: only DS_EINVAL and DS_ENOMEM refuse it. */
 DS_MUST_USE int ds_slog_put(struct ds_slog *s, const struct ds_slog_item *item, bool durable);
 DS_MUST_USE int ds_slog_tombstone(struct ds_slog *s, const void *key, size_t key_size, bool durable,
                                   uint64_t cookie);

@@ -96,6 +96,7 @@ static int lock_directory(struct opening *o, const char *path)
     rc = ds_sys_try_lock(s->lock_fd);
     if (rc < 0) {
         (void)!ds_sys_pread_some(s->lock_fd, pid, sizeof(pid) - 1, 0);
+        pid[strcspn(pid, " ")] = '\0'; /* it is padded, so that a shorter one overwrites it */
         return fail(o, DS_EAGAIN, "%s is in use by process %s: end it or choose another directory",
                     path, pid);
     }
@@ -338,8 +339,9 @@ static int open_directory(struct opening *o)
     if (rc < 0) {
         return rc;
     }
-    s->n_slots = slots > s->segments_max ? slots : s->segments_max;
     s->n_used = n;
+    s->gc_max = ds_slog_gc_max(s, SLOTS_MAX);
+    s->n_slots = slots > s->gc_max ? slots : s->gc_max;
     s->segments = ds_zalloc(s->n_slots * sizeof(*s->segments), "slog segments");
     if (s->segments == NULL) {
         return fail(o, DS_ENOMEM, "out of memory");
@@ -409,6 +411,7 @@ struct ds_slog *ds_slog_close(struct ds_slog *s, bool clean)
     if (s == NULL) {
         return NULL;
     }
+    ds_slog_place_late(s);
     for (int i = 0; clean && i < STREAMS; i++) {
         struct slog_op *op = s->open[i] >= 0 ? ds_slog_op_new(OP_SEAL, NULL, 0) : NULL;
 
@@ -420,6 +423,7 @@ struct ds_slog *ds_slog_close(struct ds_slog *s, bool clean)
         }
     }
     ds_slog_flush(s);
+    free_ops(&s->late);
     ds_slog_ring_close(s->ring, &s->ready);
     ds_slog_threads_stop(s);
     free_ops(&s->ready);

@@ -18,7 +18,6 @@
 #include "tier/slog.h"
 
 struct ds_worker;
-struct ds_late;
 struct ds_l2;
 struct ds_l2_pool;
 
@@ -29,14 +28,14 @@ struct ds_tiers {
     struct ds_l2_pool *pool; /* of l2 */
     bool spill;
     struct ds_slog_config disk_config;
-    struct ds_late *late;   /* tombstones that the log has not taken yet */
     uint64_t order;         /* of the last put or remove in L2 */
     uint64_t buried;        /* tombstones that are on disk, or were given up */
+    bool bury_failed;       /* said once */
     int64_t real_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME, looked at now and then */
     int64_t real_look_ns;
     int64_t complained_ns;
     int64_t collect_ns; /* when second-level storage is to be cleaned up */
-    uint64_t entered; /* objects that the directory held */
+    uint64_t entered;   /* objects that the directory held */
     uint64_t refused;
     uint64_t stranded; /* of those, not uploaded yet */
     uint64_t stranded_size;

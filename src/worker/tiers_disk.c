@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tiers_disk.c - the segment log behind the store's table: spill, and journal of write-back.
- *
- * A tombstone must not get lost for want of room or memory: until the log takes it, it waits in
- * `late`, and whoever asked for it waits too.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,7 +12,6 @@
 
 #include <ds/kv.h>
 
-#include "base/alloc.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "shm/layout.h"
@@ -29,12 +25,6 @@
 /* Cookies of what the log answers: an op of the store, or one of these. */
 #define COOKIE_TOMBSTONE 1u
 #define COOKIE_NOTE 2u
-
-struct ds_late {
-    struct ds_late *next;
-    uint32_t key_size;
-    uint8_t key[];
-};
 
 /* --- callbacks of the log --- */
 
@@ -96,43 +86,35 @@ int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
     return ds_slog_put(t->log, &item, op->kind == DS_TIER_JOURNAL);
 }
 
-static int bury(struct ds_tiers *t, const uint8_t *key, uint32_t key_size)
+/* Once: when the disk fails, all of them do. */
+static void not_buried(struct ds_tiers *t, int rc)
 {
-    return ds_slog_tombstone(t->log, key, key_size, t->w->config.l2, COOKIE_TOMBSTONE);
-}
-
-static void bury_late(struct ds_tiers *t)
-{
-    while (t->late != NULL && bury(t, t->late->key, t->late->key_size) == 0) {
-        struct ds_late *l = t->late;
-
-        t->late = l->next;
-        ds_free(l);
+    if (!t->bury_failed) {
+        t->bury_failed = true;
+        ds_log(DS_LOG_ERROR,
+               "a tombstone was not written (%s): deleted keys may come back from disk after a "
+               "restart",
+               ds_error_text(rc));
     }
 }
 
 void ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
                     uint64_t size, bool to_bury)
 {
-    struct ds_late *l;
+    int rc;
 
     if (place != 0) {
         ds_slog_dead(t->log, place, key_size, size);
     }
-    if (!to_bury || (t->late == NULL && bury(t, key, key_size) == 0)) {
+    if (!to_bury) {
         return;
     }
-    l = ds_zalloc(sizeof(*l) + key_size, "late tombstone");
-    if (l == NULL) { /* nothing is left to note it with: say so, and let nobody wait for ever */
-        ds_log(DS_LOG_ERROR, "no memory for a tombstone: a deleted key may come back from disk "
-                             "after a restart");
-        t->buried++;
+    rc = ds_slog_tombstone(t->log, key, key_size, t->w->config.l2, COOKIE_TOMBSTONE);
+    if (rc == 0) {
         return;
     }
-    l->key_size = key_size;
-    memcpy(l->key, key, key_size);
-    l->next = t->late;
-    t->late = l;
+    t->buried++; /* nobody waits for ever */
+    not_buried(t, rc);
 }
 
 int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place)
@@ -164,10 +146,7 @@ static void answer(struct ds_tiers *t, const struct ds_slog_event *e)
 static void tombstone_done(struct ds_tiers *t, const struct ds_slog_event *e)
 {
     if (e->rc != 0) {
-        ds_log(DS_LOG_ERROR,
-               "a tombstone was not written (%s): a deleted key may come back from "
-               "disk after a restart",
-               ds_error_text(e->rc));
+        not_buried(t, e->rc);
     }
     t->buried++;
 }
@@ -175,7 +154,6 @@ static void tombstone_done(struct ds_tiers *t, const struct ds_slog_event *e)
 void ds_disk_poll(struct ds_tiers *t)
 {
     struct ds_slog_event events[EVENTS];
-    uint64_t buried = t->buried;
     size_t n;
 
     do {
@@ -198,15 +176,13 @@ void ds_disk_poll(struct ds_tiers *t)
             }
         }
     } while (n == EVENTS);
-    bury_late(t);
-    if (t->buried != buried) {
-        ds_store_buried(t->w->store, t->buried);
-    }
+    ds_store_buried(t->w->store, t->buried);
     ds_store_tier_news(t->w->store);
 }
 
 void ds_disk_flush(struct ds_tiers *t)
 {
+    ds_store_buried(t->w->store, t->buried); /* those without memory have no event */
     ds_slog_flush(t->log);
 }
 
@@ -388,10 +364,4 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
 void ds_disk_close(struct ds_tiers *t)
 {
     t->log = ds_slog_close(t->log, true);
-    while (t->late != NULL) {
-        struct ds_late *l = t->late;
-
-        t->late = l->next;
-        ds_free(l);
-    }
 }
