@@ -312,6 +312,20 @@ static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint
     }
 }
 
+static int set_with_l2(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
+                       const struct ds_request_item *item, const uint8_t *key)
+{
+    struct ds_store_set set = set_of(item, key);
+    int rc;
+
+    set.origin = DS_ORIGIN(by->number, slot, by->known[slot], i);
+    rc = ds_store_second_set(s, by, slot, i, &set);
+    if (rc != 0 && rc != DS_EAGAIN && ds_store_lent(s, by, item->id)) {
+        ds_store_set_bit(by->unused[slot], i);
+    }
+    return rc;
+}
+
 static int delete_key(struct ds_store *s, const uint8_t *key, uint32_t key_size, uint64_t origin)
 {
     int rc = ds_store_second_delete(s, key, key_size, origin);
@@ -383,17 +397,10 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
         id = named(s, item);
         rc = id == DS_ID_NONE ? DS_ESTALE : on_object(s, by, slot, id);
         break;
-    case DS_OP_SET: {
-        struct ds_store_set set = set_of(item, key);
-
-        set.origin = origin;
-        rc = ds_store_second_set(s, by, slot, i, &set);
+    case DS_OP_SET:
+        rc = set_with_l2(s, by, slot, i, item, key);
         pending = rc == DS_EAGAIN;
-        if (rc != 0 && rc != DS_EAGAIN && ds_store_lent(s, by, item->id)) {
-            ds_store_set_bit(by->unused[slot], i);
-        }
         break;
-    }
     case DS_OP_DELETE:
         rc = delete_key(s, key, item->key_size, origin);
         pending = rc == DS_EAGAIN;

@@ -21,6 +21,7 @@
 
 #define DIRTY 1u /* flag of a record: second-level storage does not have it */
 #define EVENTS 64u
+#define BURIAL_NS INT64_C(3000000000)
 
 /* Cookies of what the log answers: an op of the store, or one of these. */
 #define COOKIE_TOMBSTONE 1u
@@ -304,10 +305,13 @@ static void bury_orphan(void *arg, const void *key, size_t key_size)
     ds_store_bury(t->w->store, key, (uint32_t)key_size);
 }
 
-/* Before anybody is served: a delete of such a key finds nothing to bury. */
+/* Before anybody is served: a delete of such a key finds nothing to bury. A disk that hangs does
+ * not keep the memory from being served for ever. */
 static void wait_for_burials(struct ds_tiers *t)
 {
-    while (t->buried < t->orphans && t->late == NULL) {
+    int64_t end = ds_monotonic_ns() + BURIAL_NS;
+
+    while (t->buried < t->orphans && ds_monotonic_ns() < end) {
         struct pollfd p = {.fd = ds_slog_fd(t->log), .events = POLLIN};
 
         ds_slog_flush(t->log);

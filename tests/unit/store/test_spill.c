@@ -360,8 +360,30 @@ DS_TEST(spill__a_failed_write_leaves_the_object_in_memory)
     squeeze(&c);
     CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
     c.t.fail = 0;
+    c.w.now.boot_ns += 1000 * MS;
     squeeze(&c);
     CHECK(spilled(&c, "a"));
+    scene_end(&c);
+}
+
+DS_TEST(spill__writers_do_not_wait_for_a_disk_that_fails)
+{
+    struct scene c;
+    struct lent g;
+    char key[32];
+    int rc = 0;
+
+    scene_init(&c, MIB);
+    c.t.fail = DS_EIO;
+    for (unsigned i = 0; rc == 0 && i < 40; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        rc = set_none(&c, key, 60 * KIB);
+    }
+    CHECK_EQ(rc, DS_ENOMEM);
+    CHECK_EQ(hit(&c.w, c.p, "k0"), 60 * KIB);
+    c.t.fail = 0;
+    c.w.now.boot_ns += 1000 * MS;
+    CHECK_OK(grant_disk(&c, 60 * KIB, &g));
     scene_end(&c);
 }
 
@@ -634,6 +656,8 @@ DS_TEST(spill__a_change_and_a_delete_while_it_is_written)
     for (unsigned i = 0; i < 3; i++) {
         CHECK_OK(set_none(&c, "a", 1000));
         c.t.fail = i == 1 ? DS_EIO : 0;
+        c.w.now.boot_ns += 1000 * MS; /* an earlier failure is forgotten */
+        settle(&c.w);
         (void)ds_store_make_room(c.w.s, MIB);
         CHECK_EQ(c.t.n, 1);
         CHECK_OK(ask(&c.w, c.p, DS_OP_EXPIRE, "a", 100000));
