@@ -108,6 +108,9 @@ struct ds_slog_stats {
     bool uring, direct;
 };
 
+/* Bytes that the segments in a directory take of its disk: 0 where there are none. */
+uint64_t ds_slog_disk_use(const char *directory);
+
 /* `err` gets a sentence that says what to do. */
 DS_MUST_USE int ds_slog_open(const struct ds_slog_config *config, char *err, size_t err_size,
                              struct ds_slog **ret);

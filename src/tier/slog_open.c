@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <dirent.h>
@@ -291,6 +292,28 @@ static int list_segments(struct opening *o, bool fill, uint32_t *ret_slots, uint
     *ret_slots = slots;
     *ret_n = n;
     return 0;
+}
+
+uint64_t ds_slog_disk_use(const char *directory)
+{
+    DIR *d = opendir(directory);
+    uint64_t sum = 0;
+    struct dirent *e;
+
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        struct stat st;
+        uint32_t slot;
+        uint64_t number;
+
+        if (parse_name(e->d_name, &slot, &number) &&
+            fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+            sum += (uint64_t)st.st_blocks * 512;
+        }
+    }
+    if (d != NULL) {
+        (void)closedir(d);
+    }
+    return sum;
 }
 
 static uint64_t choose_segment_size(const struct ds_slog_config *c)

@@ -2,16 +2,14 @@
 /*
  * tiers_disk.c - the segment log behind the store's table: spill, and journal of write-back.
  */
-#include <dirent.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <ds/kv.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "shm/layout.h"
@@ -208,26 +206,6 @@ int ds_disk_fd(const struct ds_tiers *t)
 
 /* --- start and end --- */
 
-/* Bytes that the files of a directory take; 0 if it cannot be read: its open will say so. */
-static uint64_t files_take(const char *directory)
-{
-    uint64_t blocks = 0;
-    DIR *d = opendir(directory);
-    struct dirent *e;
-    struct stat st;
-
-    if (d == NULL) {
-        return 0;
-    }
-    while ((e = readdir(d)) != NULL) {
-        if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode)) {
-            blocks += (uint64_t)st.st_blocks;
-        }
-    }
-    (void)closedir(d);
-    return blocks * 512; /* the unit of st_blocks */
-}
-
 /* What 0 means: nearly all that is free, or is taken by the files of a worker before this one. */
 static uint64_t size_limit(const struct ds_tiers *t, const char *directory)
 {
@@ -235,7 +213,7 @@ static uint64_t size_limit(const struct ds_tiers *t, const char *directory)
     struct statvfs fs;
 
     if (limit == 0 && statvfs(directory, &fs) == 0) {
-        limit = ((uint64_t)fs.f_bavail * fs.f_frsize + files_take(directory)) / 100 * 95;
+        limit = (uint64_t)fs.f_bavail * fs.f_frsize / 100 * 95 + ds_slog_disk_use(directory);
     }
     return limit;
 }

@@ -687,3 +687,20 @@ DS_TEST(slog__says_that_room_is_coming)
     CHECK_LE(disk_use(&o), o.config.size_limit);
     owner_fini(&o, true);
 }
+
+DS_TEST(slog__tells_what_its_files_take)
+{
+    struct owner o;
+    uint64_t use;
+
+    owner_init(&o, 16 * MIB, MIB, false);
+    CHECK_EQ(ds_slog_disk_use(o.dir), 0u);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    CHECK_OK(put(&o, 1, MIB / 2, false));
+    CHECK_OK(put(&o, 2, MIB / 2, false)); /* a second segment */
+    use = ds_slog_disk_use(o.dir);
+    CHECK_GE(use, 2 * MIB);
+    CHECK_LE(use, disk_use(&o));
+    owner_fini(&o, true);
+    CHECK_EQ(ds_slog_disk_use(o.dir), 0u); /* no such directory */
+}
