@@ -202,6 +202,18 @@ static bool place_with_copies(struct ds_slog *s, struct slog_op *op)
            ds_slog_place(s, STREAM_GC, op) == 0;
 }
 
+/* What is dead may lie in the segments being filled: sealed, they can be cleaned. */
+static void seal_full(struct ds_slog *s)
+{
+    for (int i = 0; i < STREAMS && !s->gc.active && ds_slog_room(s, STREAM_GC, false) > 0; i++) {
+        struct slog_op *op = s->open[i] >= 0 ? ds_slog_op_new(OP_SEAL, NULL, 0) : NULL;
+
+        if (op != NULL) {
+            close_stream(s, i, op);
+        }
+    }
+}
+
 void ds_slog_place_late(struct ds_slog *s)
 {
     struct slog_op *op;
@@ -210,6 +222,7 @@ void ds_slog_place_late(struct ds_slog *s)
         struct slog_op *next = op->next;
 
         if (ds_slog_place(s, STREAM_PUT, op) < 0 && !place_with_copies(s, op)) {
+            seal_full(s);
             ds_slog_wake_at(s, ds_monotonic_ns() + OPEN_AGAIN_NS);
             return;
         }
