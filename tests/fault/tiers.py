@@ -116,7 +116,7 @@ def kill_workers(kills, points=None, seconds=3600):
     memory stays: nothing that was acknowledged may be lost. Returns (kills, {point: kills})."""
     env = {"DS_FAILPOINTS": spec_of(points or POINTS)}
     with tiered_node(env) as node:
-        load = Load(node)
+        load = Load(node, keys=400) # a last look at all of them meets kills too
         keeper = node.keeper()
         at_random = 0
         end = time.monotonic() + seconds
