@@ -47,10 +47,10 @@ failed=
 
 # --- leaving nothing behind ---
 
-our_processes() { # ids of processes that have the address as an argument or part of one
+our_processes() { # ids of processes that have our address or directory in an argument
     local f
     for f in /proc/[0-9]*/cmdline; do
-        if { tr '\0' '\n' <"$f" | grep -qF -- "$address"; } 2>/dev/null; then
+        if { tr '\0' '\n' <"$f" | grep -qF -e "$address" -e "$work/"; } 2>/dev/null; then
             f=${f#/proc/}
             say "${f%/cmdline}"
         fi
@@ -82,7 +82,7 @@ stop_worker() {
 }
 
 finish() { # on every way out
-    local rc=$? left
+    local rc=$? left pid
     trap '' INT TERM HUP
     trap - EXIT
     if [ -n "$child" ]; then
@@ -90,6 +90,9 @@ finish() { # on every way out
         wait "$child" 2>/dev/null
     fi
     stop_worker
+    for pid in $(our_processes); do # workers of a program that was ended before it stopped them
+        kill -9 "$pid" 2>/dev/null
+    done
     rm -rf "$work"
     left=$(leftovers)
     [ -z "$left" ] || { sleep 1; left=$(leftovers); }
@@ -147,8 +150,8 @@ title "1. key-value sample"
 run kv-sample "$python" "$root/demo/kv_sample.py" "${where[@]}"
 title "2. object sample"
 run object-sample "$python" "$root/demo/object_sample.py" "${where[@]}"
-title "3. checkpoint: model weights published once, mapped by four processes"
-run checkpoint "$python" "$root/demo/checkpoint.py" "${where[@]}"
+title "3. checkpoint: model weights published once, mapped by four processes; saved, killed, restored"
+run checkpoint "$python" "$root/demo/checkpoint.py" "${where[@]}" --work "$work/restart"
 title "4. KV cache replay: $REQUESTS generated chat requests, four client processes"
 run generate "$DSBENCH" generate --seed $SEED --requests $REQUESTS >"$work/trace" 2>/dev/null
 {

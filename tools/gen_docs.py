@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes docs/config.md, docs/man/dscli.1 and docs/man/dsworker.8 from `dscli help --json`.
+"""Writes docs/config.md, docs/metrics.md and the man pages in docs/man from `dscli help --json`.
 
 Usage: gen_docs.py [--check] [DSCLI]    DSCLI: build/dev/bin/dscli; --check: only compare
 """
@@ -91,6 +91,29 @@ def config_md(data):
     return "\n".join(lines) + "\n"
 
 
+def metrics_md(data):
+    lines = [f"<!-- {GENERATED} -->", "# Metrics of the worker", ""]
+    lines += [
+        "Every tier has a capacity, gauges of its use and a counter for each way out. `dscli status` shows them,"
+        " with `--json` under the names of the first column; `KVClient.worker_stats()` in Python has them under"
+        " the names of the second, which are the fields of `struct ds_worker_stats` in C. The third is the name"
+        " in Prometheus' conventions: base units, `_total` for counters.",
+        "",
+        "A counter is 0 when a worker starts, after an upgrade or a restart too, unless its row says otherwise. A"
+        " capacity is a gauge that limits the use of its tier. `info` is a fact of which sums and rates make no"
+        " sense.",
+    ]
+    head = ("`dscli status --json`", "C and Python", "Prometheus", "kind", "unit", "what it is")
+    for tier in dict.fromkeys(m["tier"] for m in data["metrics"]):
+        rows = [
+            (f"`{m['json']}`", f"`{m['field']}`", f"`{m['prometheus']}`", m["kind"], m["unit"], m["sentence"])
+            for m in data["metrics"]
+            if m["tier"] == tier
+        ]
+        lines += ["", f"## {tier[0].upper()}{tier[1:]}", "", *table(head, rows)]
+    return "\n".join(lines) + "\n"
+
+
 # --- roff ---
 
 
@@ -177,6 +200,7 @@ def dsworker_8(data):
 def documents(data):
     return {
         "docs/config.md": config_md(data),
+        "docs/metrics.md": metrics_md(data),
         "docs/man/dscli.1": dscli_1(data),
         "docs/man/dsworker.8": dsworker_8(data),
     }

@@ -67,7 +67,11 @@ DS_API void ds_view_release(struct ds_view *view);
 /* The same for n views. */
 DS_API void ds_view_release_many(struct ds_view *views, size_t n);
 
-/* What the worker holds; all sizes in bytes. */
+/* What decides which object leaves memory first. */
+enum ds_evict_policy { DS_EVICT_LRU = 1, DS_EVICT_S3FIFO = 2 };
+
+/* What the worker holds and did; all sizes in bytes, all counts since the worker (not the keeper)
+ * started. docs/metrics.md has a row for each. */
 struct ds_worker_stats {
     uint64_t memory_size;    /* configured */
     uint64_t memory_live;    /* blocks of published objects */
@@ -84,7 +88,7 @@ struct ds_worker_stats {
     uint64_t worker_pid;
     uint64_t keeper_pid;
     uint64_t uptime_ms;
-    uint64_t passes; /* over the rings, since the worker started */
+    uint64_t passes;          /* over the rings, since the worker started */
     uint64_t spilled_objects; /* whose bytes are on disk alone; also counted in `objects` */
     uint64_t spilled_bytes;   /* of their values */
     uint64_t spills;          /* objects written to disk since the worker started */
@@ -94,7 +98,20 @@ struct ds_worker_stats {
     uint64_t l2_loads;        /* objects brought back from second-level storage */
     uint64_t l2_uploads;      /* write-back objects uploaded */
     uint64_t l2_waiting;      /* write-back objects that are still to be uploaded */
-    uint64_t reserved[15];
+    uint64_t evict_policy;    /* enum ds_evict_policy: the one in force; `auto` tells its choice */
+    uint64_t disk_capacity;   /* that the segment files may take; 0: no disk is used */
+    uint64_t disk_used;       /* that they take */
+    uint64_t disk_live;       /* of their records, those that are still needed */
+    uint64_t disk_written;    /* by spills, the journal and their tombstones */
+    uint64_t disk_rewritten;  /* by cleaning; 1 + rewritten / written = write amplification */
+    uint64_t disk_errors;     /* reads, writes and syncs that failed */
+    uint64_t disk_corrupt;    /* records that did not verify */
+    uint64_t l2_waiting_max;  /* write-back objects that may wait; 0: no second level is used */
+    uint64_t l2_requests;     /* to second-level storage that ended, well or not */
+    uint64_t l2_errors;       /* of these: failed; "not found" is an answer */
+    uint64_t l2_retries;      /* made again within requests */
+    uint64_t l2_queued;       /* requests that no thread has begun */
+    uint64_t reserved[2];
 };
 
 DS_API DS_MUST_USE int ds_client_stats(struct ds_client *client, struct ds_worker_stats *ret);

@@ -220,30 +220,10 @@ static const struct {
     const char *name;
     size_t offset;
 } stats_fields[] = {
-    {"memory_size", offsetof(struct ds_worker_stats, memory_size)},
-    {"memory_live", offsetof(struct ds_worker_stats, memory_live)},
-    {"memory_granted", offsetof(struct ds_worker_stats, memory_granted)},
-    {"memory_doomed", offsetof(struct ds_worker_stats, memory_doomed)},
-    {"memory_free", offsetof(struct ds_worker_stats, memory_free)},
-    {"objects", offsetof(struct ds_worker_stats, objects)},
-    {"sessions", offsetof(struct ds_worker_stats, sessions)},
-    {"sets", offsetof(struct ds_worker_stats, sets)},
-    {"evictions", offsetof(struct ds_worker_stats, evictions)},
-    {"expirations", offsetof(struct ds_worker_stats, expirations)},
-    {"deletes", offsetof(struct ds_worker_stats, deletes)},
-    {"restarts", offsetof(struct ds_worker_stats, restarts)},
-    {"worker_pid", offsetof(struct ds_worker_stats, worker_pid)},
-    {"keeper_pid", offsetof(struct ds_worker_stats, keeper_pid)},
-    {"uptime_ms", offsetof(struct ds_worker_stats, uptime_ms)},
-    {"spilled_objects", offsetof(struct ds_worker_stats, spilled_objects)},
-    {"spilled_bytes", offsetof(struct ds_worker_stats, spilled_bytes)},
-    {"spills", offsetof(struct ds_worker_stats, spills)},
-    {"fetches", offsetof(struct ds_worker_stats, fetches)},
-    {"drops", offsetof(struct ds_worker_stats, drops)},
-    {"tier_errors", offsetof(struct ds_worker_stats, tier_errors)},
-    {"l2_loads", offsetof(struct ds_worker_stats, l2_loads)},
-    {"l2_uploads", offsetof(struct ds_worker_stats, l2_uploads)},
-    {"l2_waiting", offsetof(struct ds_worker_stats, l2_waiting)},
+#define METRIC(field, json, label, prometheus, tier, kind, unit, sentence)                         \
+    {#field, offsetof(struct ds_worker_stats, field)},
+#include "base/worker_metrics.def"
+#undef METRIC
 };
 
 static PyObject *stats_to_dict(const struct ds_worker_stats *stats)

@@ -454,6 +454,68 @@ static void warn_of_ignored(const struct ds_options *options, ds_option_warning 
     }
 }
 
+/* Names of options as the user writes them, one after the other. */
+static void add_name(struct ds_message *m, const struct ds_options *options, int id, unsigned n)
+{
+    ds_message_add(m, "%s%s%s", n == 0 ? "" : ", ",
+                   options->slots[id].origin == DS_ORIGIN_FILE ? "" : "--", row(id)->name);
+}
+
+static bool of_second_level(const char *name)
+{
+    return strncmp(name, "sfs_", 4) == 0 || strncmp(name, "s3_", 3) == 0 ||
+           strncmp(name, "obs_", 4) == 0;
+}
+
+/* Where second-level storage is, but not that it is to be used. All in one line. */
+static void warn_of_second_level(const struct ds_options *options, ds_option_warning *warn,
+                                 void *arg)
+{
+    char text[DS_OPTIONS_ERROR_SIZE];
+    struct ds_message w = {text, sizeof(text), 0};
+    unsigned n = 0;
+
+    if (strcmp(ds_options_str(options, DS_OPT_l2_cache_type), "none") != 0) {
+        return;
+    }
+    for (int i = 0; i < DS_OPTION_COUNT; i++) {
+        if (row(i)->status == DS_OPTION_ACTIVE && of_second_level(row(i)->name) &&
+            ds_options_differs(options, (enum ds_option_id)i)) {
+            if (n == 0) {
+                ds_message_add(&w, "ignored without an l2_cache_type (sfs, s3 or obs): ");
+            }
+            add_name(&w, options, i, n++);
+        }
+    }
+    if (n > 0) {
+        warn(arg, text);
+    }
+}
+
+/* Options that say how, of a thing that no other option asks for. */
+static void warn_of_unused(const struct ds_options *options, ds_option_warning *warn, void *arg)
+{
+    bool spill = ds_options_str(options, DS_OPT_spill_directory)[0] != '\0';
+    bool journal = ds_options_str(options, DS_OPT_write_back_directory)[0] != '\0';
+    char text[DS_OPTIONS_ERROR_SIZE];
+
+    warn_of_second_level(options, warn, arg);
+    if (!spill && !journal && ds_options_differs(options, DS_OPT_spill_size_limit)) {
+        struct ds_message w = {text, sizeof(text), 0};
+
+        add_name(&w, options, DS_OPT_spill_size_limit, 0);
+        ds_message_add(&w, " is ignored: nothing is written to disk without a spill_directory");
+        warn(arg, text);
+    }
+    if (spill && journal) {
+        struct ds_message w = {text, sizeof(text), 0};
+
+        add_name(&w, options, DS_OPT_write_back_directory, 0);
+        ds_message_add(&w, " is ignored: the journal of write-back objects is in spill_directory");
+        warn(arg, text);
+    }
+}
+
 int ds_options_check(const struct ds_options *options, ds_option_warning *warn, void *arg,
                      char *err, size_t err_size)
 {
@@ -477,6 +539,7 @@ int ds_options_check(const struct ds_options *options, ds_option_warning *warn, 
     }
     if (rc == 0 && warn != NULL) {
         warn_of_ignored(options, warn, arg);
+        warn_of_unused(options, warn, arg);
     }
     return rc;
 }

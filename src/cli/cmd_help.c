@@ -3,13 +3,15 @@
 #include <ds/client.h>
 #include <string.h>
 
+#include "base/metrics.h"
 #include "base/options.h"
 #include "cli/cli.h"
 
 enum { AS_JSON };
 
 static const struct ds_cli_option help_options[] = {
-    [AS_JSON] = {"", false, "json", NULL, "Prints all commands and options of the worker as JSON."},
+    [AS_JSON] = {"", false, "json", NULL,
+                 "Prints all commands, options and metrics of the worker as JSON."},
 };
 
 /* --- text --- */
@@ -85,6 +87,17 @@ static void print_option_json(enum ds_option_id id)
     print_member("      ", "why", o->why, true);
 }
 
+static void print_metric_json(const struct ds_metric *m)
+{
+    print_member("      ", "field", m->field, false);
+    print_member("      ", "json", m->json, false);
+    print_member("      ", "prometheus", m->prometheus, false);
+    print_member("      ", "tier", ds_metric_tier_name(m->tier), false);
+    print_member("      ", "kind", ds_metric_kind_name(m->kind), false);
+    print_member("      ", "unit", ds_metric_unit_name(m->unit), false);
+    print_member("      ", "sentence", m->sentence, true);
+}
+
 static void print_json(void)
 {
     (void)puts("{");
@@ -98,6 +111,11 @@ static void print_json(void)
     for (int i = 0; i < DS_OPTION_COUNT; i++) {
         (void)puts(i == 0 ? "    {" : "    }, {");
         print_option_json((enum ds_option_id)i);
+    }
+    (void)puts("    }\n  ],\n  \"metrics\": [");
+    for (int i = 0; i < DS_METRIC_COUNT; i++) {
+        (void)puts(i == 0 ? "    {" : "    }, {");
+        print_metric_json(ds_metric((enum ds_metric_id)i));
     }
     (void)puts("    }\n  ]\n}");
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/metrics.h"
 #include "cli/cli.h"
 #include "cli/programs.h"
 #include "client/control.h"
@@ -62,25 +63,43 @@ static const char *time_text(uint64_t ms, char *buf, size_t size)
     return buf;
 }
 
-static void print_count(const char *name, uint64_t value)
+/* A gauge of what its tier's capacity limits is shown with its share of that. */
+static bool is_share(const struct ds_metric *m, const struct ds_metric *capacity)
 {
-    (void)printf("%-14s %" PRIu64 "\n", name, value);
+    return m->kind == DS_METRIC_GAUGE && capacity != NULL && m->unit == capacity->unit;
 }
 
-static void print_bytes(const char *name, uint64_t value, uint64_t whole)
+static void print_metric(const struct ds_metric *m, const struct ds_worker_stats *stats)
 {
+    const struct ds_metric *capacity = ds_metric_capacity(m->tier);
+    uint64_t value = ds_metric_value(m, stats);
+    uint64_t whole = capacity != NULL ? ds_metric_value(capacity, stats) : 0;
     char text[32];
 
-    (void)printf("%-14s %10s", name, bytes_text(value, text, sizeof(text)));
-    if (whole > 0) {
+    if (m->label[0] == '\0' || (capacity != NULL && whole == 0)) {
+        return;
+    }
+    if (m->unit == DS_METRIC_BYTES) {
+        (void)printf("%-14s %10s", m->label, bytes_text(value, text, sizeof(text)));
+    } else if (m->unit == DS_METRIC_POLICY) {
+        (void)printf("%-14s %s", m->label, ds_metric_policy_name(value));
+    } else if (is_share(m, capacity)) { /* in line with the sizes and their shares */
+        (void)printf("%-14s %10" PRIu64, m->label, value);
+    } else {
+        (void)printf("%-14s %" PRIu64, m->label, value);
+    }
+    if (is_share(m, capacity)) {
         (void)printf(" %5.1f %%", 100.0 * (double)value / (double)whole);
+    }
+    if (m == ds_metric(DS_METRIC_disk_rewritten) && stats->disk_written > 0) {
+        (void)printf("  (write amplification %.2f)",
+                     1 + (double)value / (double)stats->disk_written);
     }
     (void)putchar('\n');
 }
 
 static void print_table(const char *address, const struct ds_control_reply *r)
 {
-    const struct ds_worker_stats *s = &r->stats;
     char text[32];
 
     (void)printf("%-14s %s\n", "worker", address);
@@ -91,19 +110,11 @@ static void print_table(const char *address, const struct ds_control_reply *r)
     (void)printf("%-14s %" PRId64 "\n", "worker pid", r->worker_pid);
     (void)printf("%-14s %" PRId64 "\n", "keeper pid", r->keeper_pid);
     (void)printf("%-14s %s\n", "up", time_text(r->uptime_ms, text, sizeof(text)));
-    print_count("restarts", r->restarts);
+    (void)printf("%-14s %" PRIu64 "\n", "restarts", r->restarts);
     (void)printf("%-14s %s\n", "socket", r->socket_path);
-    print_bytes("memory", s->memory_size, 0);
-    print_bytes("  live", s->memory_live, s->memory_size);
-    print_bytes("  granted", s->memory_granted, s->memory_size);
-    print_bytes("  doomed", s->memory_doomed, s->memory_size);
-    print_bytes("  free", s->memory_free, s->memory_size);
-    print_count("objects", s->objects);
-    print_count("clients", s->sessions);
-    print_count("sets", s->sets);
-    print_count("evictions", s->evictions);
-    print_count("expirations", s->expirations);
-    print_count("deletes", s->deletes);
+    for (int i = 0; i < DS_METRIC_COUNT; i++) {
+        print_metric(ds_metric((enum ds_metric_id)i), &r->stats);
+    }
 }
 
 static void print_json_text(const char *name, const char *value)
@@ -115,37 +126,22 @@ static void print_json_text(const char *name, const char *value)
 
 static void print_json(const char *address, const struct ds_control_reply *r)
 {
-    const struct ds_worker_stats *s = &r->stats;
-    const struct {
-        const char *name;
-        uint64_t value;
-    } numbers[] = {
-        {"worker_pid", (uint64_t)r->worker_pid},
-        {"keeper_pid", (uint64_t)r->keeper_pid},
-        {"uptime_ms", r->uptime_ms},
-        {"restarts", r->restarts},
-        {"memory_size_bytes", s->memory_size},
-        {"memory_live_bytes", s->memory_live},
-        {"memory_granted_bytes", s->memory_granted},
-        {"memory_doomed_bytes", s->memory_doomed},
-        {"memory_free_bytes", s->memory_free},
-        {"objects", s->objects},
-        {"clients", s->sessions},
-        {"sets", s->sets},
-        {"evictions", s->evictions},
-        {"expirations", s->expirations},
-        {"deletes", s->deletes},
-        {"passes", s->passes},
-    };
-
     (void)puts("{\n  \"running\": true,");
     print_json_text("worker_address", address);
     print_json_text("version", r->version);
     print_json_text("last_trouble", r->text);
     print_json_text("socket_path", r->socket_path);
-    for (size_t i = 0; i < DS_ARRAY_SIZE(numbers); i++) {
-        (void)printf("  \"%s\": %" PRIu64 "%s\n", numbers[i].name, numbers[i].value,
-                     i + 1 < DS_ARRAY_SIZE(numbers) ? "," : "");
+    for (int i = 0; i < DS_METRIC_COUNT; i++) {
+        const struct ds_metric *m = ds_metric((enum ds_metric_id)i);
+        uint64_t value = ds_metric_value(m, &r->stats);
+
+        (void)printf("  \"%s\": ", m->json);
+        if (m->unit == DS_METRIC_POLICY) {
+            ds_cli_print_json(stdout, ds_metric_policy_name(value));
+        } else {
+            (void)printf("%" PRIu64, value);
+        }
+        (void)puts(i + 1 < DS_METRIC_COUNT ? "," : "");
     }
     (void)puts("}");
 }
@@ -297,7 +293,7 @@ static int run_upgrade(const struct ds_cli_args *args)
 
 const struct ds_cli_command ds_cmd_status = {
     .name = "status",
-    .summary = "Shows whether a worker runs, its processes, memory and counters.",
+    .summary = "Shows whether a worker runs, its processes, the use of every tier, and counters.",
     .words = "",
     .options = status_options,
     .n_options = DS_ARRAY_SIZE(status_options),

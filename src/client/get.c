@@ -5,6 +5,7 @@
  * Steps R1 to R7 of docs/concurrency.md. A batch looks at all buckets first, then at all
  * descriptors, then pins: each stage prefetches for the next one.
  */
+#include <poll.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -14,6 +15,7 @@
 #include "client/internal.h"
 
 #define RETRIES 3
+#define PAUSE_MAX_MS 32
 #define BATCH 64 /* keys in flight in one stage */
 
 /* A thread notes what it logged lately: the same object again within this time says nothing new. */
@@ -195,7 +197,7 @@ static int ask_some(const struct asking *a, size_t *at)
     }
     rc = ds_request_begin(&r, a->link, DS_OP_GET,
                           wait_ms > 0 ? a->deadline_ns + INT64_C(1000000000) : a->limit_ns,
-                          wait_ms > 0);
+                          wait_ms > 0 || ds_request_waits(a->link, DS_OP_GET));
     if (rc != 0) {
         return rc;
     }
@@ -222,21 +224,40 @@ static int ask_some(const struct asking *a, size_t *at)
     return 0;
 }
 
-static bool any_left(const struct asking *a)
+static size_t count_left(const struct asking *a)
 {
+    size_t n = 0;
+
     for (size_t i = 0; i < a->n; i++) {
-        if (a->results[i] == DS_EAGAIN) {
-            return true;
-        }
+        n += a->results[i] == DS_EAGAIN;
     }
-    return false;
+    return n;
+}
+
+/* Before the next round. Without a success in the last one, what vanished is likely to vanish
+ * again, as when the batch is larger than memory: the worker is left alone for longer each time. */
+static void pause_between(size_t before, size_t left, int *pause_ms)
+{
+    if (left < before) {
+        *pause_ms = 0;
+        return;
+    }
+    if (*pause_ms > 0) {
+        (void)poll(NULL, 0, *pause_ms);
+    }
+    *pause_ms = *pause_ms == 0 ? 1 : *pause_ms < PAUSE_MAX_MS ? *pause_ms * 2 : PAUSE_MAX_MS;
 }
 
 /* Asks for everything whose result is DS_EAGAIN. What vanished between answer and pin is asked for
- * again. */
+ * again, until the time is over. */
 static int ask(struct asking *a)
 {
-    while (any_left(a)) {
+    size_t left = count_left(a);
+    int pause_ms = 0;
+
+    while (left > 0) {
+        size_t before = left;
+
         for (size_t at = 0; at < a->n;) {
             int rc;
 
@@ -251,8 +272,12 @@ static int ask(struct asking *a)
                 return rc;
             }
         }
-        if (ds_monotonic_ns() > a->limit_ns && any_left(a)) {
-            return DS_ETIMEOUT;
+        left = count_left(a);
+        if (left > 0) {
+            if (ds_monotonic_ns() > a->limit_ns) {
+                return DS_ETIMEOUT;
+            }
+            pause_between(before, left, &pause_ms);
         }
     }
     return 0;
@@ -313,7 +338,7 @@ int ds_link_get(struct ds_link *l, const struct ds_bytes *keys, size_t n, int64_
 
         find_some(l, keys + at, some, views + at, found != NULL ? found + at : NULL, results + at);
     }
-    if (!any_left(&a)) {
+    if (count_left(&a) == 0) {
         return 0;
     }
     now = ds_monotonic_ns();

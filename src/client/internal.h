@@ -243,6 +243,9 @@ DS_MUST_USE bool ds_request_add(struct request *r, const struct ds_request_item 
 
 struct ds_request_header *ds_request_header(struct request *r);
 
+/* Whether what second-level storage or spill may have to say can keep a request waiting. */
+bool ds_request_waits(const struct ds_link *l, enum ds_op op);
+
 /* Posts and waits for the answer. On success the results can be read until ds_request_end(). On
  * failure the slot is given back already. */
 DS_MUST_USE int ds_request_call(struct request *r);
@@ -276,6 +279,8 @@ struct write {
     uint64_t ttl_ms;
     uint8_t mode;
     uint8_t kind;
+    bool posted; /* set by ds_link_put() and what calls it: the grant is the worker's from then on,
+                    which drops it when nothing is made of it */
 };
 
 /* Posts; *ret_position is where the applied cursor must get to. */
@@ -285,12 +290,12 @@ DS_MUST_USE int ds_ring_wait(struct ds_link *l, uint64_t position, int64_t deadl
 /* W1 to W4; *ret_wait: the position to wait for, 0 if there is nothing to wait for. */
 DS_MUST_USE int ds_set_post(struct ds_link *l, const struct write *w, int64_t deadline_ns,
                             uint64_t *ret_wait);
-DS_MUST_USE int ds_link_put(struct ds_link *l, enum ds_op op, const struct write *w,
-                            int64_t deadline_ns, struct ds_request_result *ret);
+/* A set that is asked for. */
+DS_MUST_USE int ds_link_put(struct ds_link *l, enum ds_op op, struct write *w, int64_t deadline_ns,
+                            struct ds_request_result *ret);
 
 /* A set of a mode with second-level storage; returns when that has it, or the journal. */
-DS_MUST_USE int ds_set_second(struct ds_link *l, const struct write *w, bool absent,
-                              int64_t deadline_ns);
+DS_MUST_USE int ds_set_second(struct ds_link *l, struct write *w, bool absent, int64_t deadline_ns);
 struct ds_request_item ds_second_item(const struct write *w, bool absent);
 
 static inline bool ds_second_mode(enum ds_write_mode mode)
@@ -298,7 +303,7 @@ static inline bool ds_second_mode(enum ds_write_mode mode)
     return mode == DS_WRITE_THROUGH || mode == DS_WRITE_BACK || mode == DS_WRITE_BACK_EVICT;
 }
 
-DS_MUST_USE int ds_set_absent(struct ds_link *l, const struct write *w, int64_t deadline_ns);
+DS_MUST_USE int ds_set_absent(struct ds_link *l, struct write *w, int64_t deadline_ns);
 
 /* --- wait helpers, link.c --- */
 

@@ -81,11 +81,13 @@ static int set_on(struct ds_link *l, const struct ds_bytes *key, const struct ds
         return rc;
     }
     copy_in(l, &w.grant, value->data, value->size);
-    if (ds_second_mode(o->mode)) {
-        return ds_set_second(l, &w, o->only_if_absent, deadline_ns);
-    }
-    if (o->only_if_absent) {
-        return ds_set_absent(l, &w, deadline_ns);
+    if (ds_second_mode(o->mode) || o->only_if_absent) {
+        rc = ds_second_mode(o->mode) ? ds_set_second(l, &w, o->only_if_absent, deadline_ns)
+                                     : ds_set_absent(l, &w, deadline_ns);
+        if (!w.posted) {
+            ds_grant_keep(l, &w.grant);
+        }
+        return rc;
     }
     rc = ds_set_post(l, &w, deadline_ns, &position);
     if (rc == DS_ETIMEOUT) {
@@ -250,6 +252,9 @@ static int mset_on(struct ds_link *l, const struct mset *m, int64_t deadline_ns)
         copy_in(l, &w.grant, m->values[i].data, m->values[i].size);
         if (m->options->only_if_absent) {
             rc = ds_set_absent(l, &w, deadline_ns);
+            if (!w.posted) {
+                ds_grant_keep(l, &w.grant);
+            }
             m->results[i] = rc >= 0 ? rc : m->results[i];
             rc = rc > 0 ? 0 : rc;
             continue;
@@ -353,10 +358,16 @@ struct question {
     int *results;     /* or NULL */
     bool *exists;     /* or NULL */
     uint64_t *values; /* or NULL */
+    int failure;      /* the first one of an item */
+    int error;        /* the same, but that a key is missing is none */
 };
 
-static void take_answer(const struct question *q, size_t i, struct ds_request_result a)
+static void take_answer(struct question *q, size_t i, struct ds_request_result a)
 {
+    if (a.status < 0) {
+        q->failure = q->failure != 0 ? q->failure : a.status;
+        q->error = q->error != 0 || a.status == DS_ENOTFOUND ? q->error : a.status;
+    }
     if (q->results != NULL) {
         q->results[i] = a.status;
     }
@@ -369,13 +380,13 @@ static void take_answer(const struct question *q, size_t i, struct ds_request_re
 }
 
 /* As many keys from *at on as fit into one request. */
-static int ask_part(struct ds_link *l, const struct question *q, size_t *at, size_t *ok,
+static int ask_part(struct ds_link *l, struct question *q, size_t *at, size_t *ok,
                     int64_t deadline_ns)
 {
     size_t first = *at;
     size_t i = *at;
     struct request r;
-    int rc = ds_request_begin(&r, l, q->op, deadline_ns, false);
+    int rc = ds_request_begin(&r, l, q->op, deadline_ns, ds_request_waits(l, q->op));
 
     if (rc != 0) {
         return rc;
@@ -403,7 +414,7 @@ static int ask_part(struct ds_link *l, const struct question *q, size_t *at, siz
     return 0;
 }
 
-static int fail_all(const struct question *q, size_t from, int rc)
+static int fail_all(struct question *q, size_t from, int rc)
 {
     for (size_t i = from; i < q->n; i++) {
         take_answer(q, i, (struct ds_request_result){.status = rc});
@@ -411,7 +422,7 @@ static int fail_all(const struct question *q, size_t from, int rc)
     return rc;
 }
 
-static int ask_all(struct ds_client *client, const struct question *q, size_t limit, size_t *ret_ok)
+static int ask_all(struct ds_client *client, struct question *q, size_t limit, size_t *ret_ok)
 {
     int64_t deadline_ns;
     size_t at = 0;
@@ -441,12 +452,12 @@ static int ask_all(struct ds_client *client, const struct question *q, size_t li
     return 0;
 }
 
-static int first_failure(struct ds_client *client, const struct question *q)
+static int first_failure(struct ds_client *client, struct question *q)
 {
     size_t ok;
     int rc = ask_all(client, q, DS_BATCH_MAX, &ok);
 
-    return rc != 0 ? rc : ok > 0 || q->n == 0 ? 0 : DS_ENOTFOUND;
+    return rc != 0 ? rc : ok > 0 || q->n == 0 ? 0 : q->failure;
 }
 
 int ds_kv_delete(struct ds_client *client, const struct ds_bytes *keys, size_t n, int *results)
@@ -460,8 +471,9 @@ int ds_kv_exist(struct ds_client *client, const struct ds_bytes *keys, size_t n,
 {
     struct question q = {.op = DS_OP_EXIST, .keys = keys, .n = n, .exists = ret_exists};
     size_t ok;
+    int rc = ask_all(client, &q, DS_BATCH_EXIST_MAX, &ok);
 
-    return ask_all(client, &q, DS_BATCH_EXIST_MAX, &ok);
+    return rc != 0 ? rc : q.error; /* nobody knows: not the same as absent */
 }
 
 int ds_kv_expire(struct ds_client *client, const struct ds_bytes *keys, size_t n, uint64_t ttl_ms,

@@ -399,6 +399,14 @@ void ds_link_close(struct ds_link *l)
     ds_free(l);
 }
 
+/* What was mapped for writing, if it is. A write that is under way goes nowhere, then. */
+static void let_go_writable(struct ds_link *l)
+{
+    if (ds_load_acquire(&l->writable) != NULL) {
+        ds_sys_replace(l->data_rw.base, l->data_rw.size);
+    }
+}
+
 int ds_link_map_writable(struct ds_link *l)
 {
     int fd;
@@ -417,6 +425,10 @@ int ds_link_map_writable(struct ds_link *l)
         return rc;
     }
     ds_store_release(&l->writable, l->data_rw.base);
+    ds_fence_full(); /* pairs with let_go(): one of the two sees the other */
+    if (ds_load_acquire(&l->dead)) {
+        let_go_writable(l);
+    }
     return 0;
 }
 
@@ -473,7 +485,8 @@ void ds_link_wake_waiters(struct ds_link *l)
 }
 
 /* Lets the memory of a dead link go, in place. The index first: from then on nobody finds anything
- * to pin; who has pinned before that keeps the data. */
+ * to pin; who has pinned before that keeps the data. Takes no lock: who finds out that a link is
+ * dead may be a writer in the middle of a refill, with write_lock. */
 static void let_go(struct ds_link *l)
 {
     ds_sys_replace(l->index_segment.base, l->index_segment.size);
@@ -483,11 +496,7 @@ static void let_go(struct ds_link *l)
     }
     ds_sys_replace(l->data.base, l->data.size);
     ds_sys_replace(l->session_segment.base, l->session_segment.size);
-    (void)pthread_mutex_lock(&l->write_lock);
-    if (l->data_rw.base != NULL) {
-        ds_sys_replace(l->data_rw.base, l->data_rw.size);
-    }
-    (void)pthread_mutex_unlock(&l->write_lock);
+    let_go_writable(l);
 }
 
 /* 0, or DS_ETIMEOUT at the deadline. */

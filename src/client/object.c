@@ -32,6 +32,7 @@ struct ds_buffer {
     uint32_t key_size;
     uint8_t kind;
     bool published;
+    bool lost; /* asked to publish, without success: the grant is gone */
     bool sealed;
     bool writable;      /* may be changed after publish: made by the object API */
     uint8_t read_latch; /* enum held */
@@ -198,7 +199,7 @@ static int publish_one(struct ds_buffer *b, int64_t deadline_ns, uint64_t *wait)
     if (b->published) {
         return DS_EINVAL;
     }
-    rc = check_link(b);
+    rc = b->lost ? DS_ESTALE : check_link(b);
     if (rc != 0) {
         return rc;
     }
@@ -213,6 +214,7 @@ static int publish_one(struct ds_buffer *b, int64_t deadline_ns, uint64_t *wait)
     if (rc >= 0) {
         set_published(b);
     }
+    b->lost = rc < 0 && w.posted;
     return rc;
 }
 
@@ -356,7 +358,7 @@ static int first_publish(struct ds_buffer *b, bool for_good)
     int rc;
 
     w.kind |= for_good ? DS_KIND_SEALED : 0;
-    rc = ds_link_put(b->link, DS_OP_PUT, &w, 0, &result);
+    rc = ds_link_put(b->link, DS_OP_PUT, &w, ds_client_deadline(b->link->client), &result);
     rc = rc != 0 ? rc : result.status;
     if (rc == 0) {
         set_published(b);
@@ -604,7 +606,7 @@ void ds_buffer_free(struct ds_buffer *buffer)
         if (buffer->write_latch == HELD_AT_WORKER) {
             (void)!unlatch(buffer, true);
         }
-        if (!buffer->published && !ds_load_acquire(&l->dead)) {
+        if (!buffer->published && !buffer->lost && !ds_load_acquire(&l->dead)) {
             (void)pthread_mutex_lock(&l->write_lock);
             ds_grant_give(l, &buffer->grant);
             (void)pthread_mutex_unlock(&l->write_lock);

@@ -19,6 +19,7 @@
 #define SPIN_NS 100000          /* about one wake-up of a sleeping worker */
 #define CHECK_FIRST_NS 20000000 /* asleep for so long without an answer: is the worker there? */
 #define CHECK_MAX_NS 500000000
+#define CANCEL_FAR_AWAY (UINT64_C(1) << 40) /* ms */
 #define SLOTS_FOR_WAITING UINT64_C(0x00ffffffffffffff) /* eight stay free of long waits */
 
 static void take_back_late(struct ds_link *l)
@@ -94,6 +95,15 @@ int ds_request_begin(struct request *r, struct ds_link *l, enum ds_op op, int64_
     h = ds_request_header(r);
     *h = (struct ds_request_header){.op = (uint16_t)op};
     return 0;
+}
+
+bool ds_request_waits(const struct ds_link *l, enum ds_op op)
+{
+    if (ds_load_relaxed(&l->index.header->tiers) == 0) {
+        return false;
+    }
+    return op == DS_OP_GET || op == DS_OP_EXIST || op == DS_OP_EXPIRE || op == DS_OP_DELETE ||
+           op == DS_OP_SET;
 }
 
 struct ds_request_header *ds_request_header(struct request *r)
@@ -209,15 +219,43 @@ static void post(struct request *r)
     ds_fence_full(); /* the sleep protocol */
 }
 
-/* Nobody waits for the answer any more. Blocks and latches that it may bring are given back by a
- * second request in the same slot: whatever becomes of the first one, that one comes after it. */
+static bool to_be_cancelled(uint16_t op)
+{
+    switch (op) {
+    case DS_OP_GRANT:
+    case DS_OP_LATCH_READ:
+    case DS_OP_LATCH_WRITE:
+    case DS_OP_GET:
+    case DS_OP_SET:
+    case DS_OP_EXPIRE:
+    case DS_OP_DELETE:
+    case DS_OP_EXIST:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Nobody waits for the answer any more. A second request in the same slot ends the first one, which
+ * may wait for a tier that never answers, and gives back the blocks and latches that it may bring:
+ * whatever becomes of the first one, that one comes after it. The items of sets stay, so that the
+ * worker sees whose grants are not needed.
+ *
+ * The worker may be copying the header meanwhile, for one more try of the first request, and get
+ * parts of both. So the value, of which a cancel has the low half, is one that does no harm as the
+ * time to live of an expire: far away. */
 static void give_up(struct request *r)
 {
     struct ds_link *l = r->link;
     struct ds_request_header *h = ds_request_header(r);
 
-    if (h->op == DS_OP_GRANT || h->op == DS_OP_LATCH_READ || h->op == DS_OP_LATCH_WRITE) {
-        *h = (struct ds_request_header){.op = DS_OP_CANCEL, .value = r->number};
+    if (to_be_cancelled(h->op)) {
+        bool set = h->op == DS_OP_SET;
+
+        *h = (struct ds_request_header){.op = DS_OP_CANCEL,
+                                        .n = set ? r->n : 0,
+                                        .size = set ? r->size : 0,
+                                        .value = CANCEL_FAR_AWAY | r->number};
         post(r);
         if (ds_load_relaxed(&l->index.header->asleep) != 0) { /* no time left to reconnect */
             ds_sys_event_ring(ds_load_relaxed(&l->wake_fd));

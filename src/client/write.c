@@ -295,21 +295,6 @@ int ds_ring_wait(struct ds_link *l, uint64_t position, int64_t deadline_ns)
     return rc;
 }
 
-/* Insert if absent, and publish of an object: asked for, since the answer matters. */
-int ds_link_put(struct ds_link *l, enum ds_op op, const struct write *w, int64_t deadline_ns,
-                struct ds_request_result *ret)
-{
-    struct ds_request_item item = {.key_size = (uint16_t)w->key_size,
-                                   .mode = w->mode,
-                                   .kind = w->kind,
-                                   .id = w->grant.id,
-                                   .value_size = w->value_size,
-                                   .ttl_ms = w->ttl_ms};
-
-    (void)deadline_ns;
-    return ds_request_one(l, op, 0, 0, &item, w->key, ret);
-}
-
 struct ds_request_item ds_second_item(const struct write *w, bool absent)
 {
     return (struct ds_request_item){.key_size = (uint16_t)w->key_size,
@@ -320,12 +305,12 @@ struct ds_request_item ds_second_item(const struct write *w, bool absent)
                                     .ttl_ms = w->ttl_ms};
 }
 
-int ds_set_second(struct ds_link *l, const struct write *w, bool absent, int64_t deadline_ns)
+static int put_item(struct ds_link *l, enum ds_op op, struct write *w, bool absent,
+                    int64_t deadline_ns, struct ds_request_result *ret)
 {
     struct ds_request_item item = ds_second_item(w, absent);
-    struct ds_request_result result;
     struct request r;
-    int rc = ds_request_begin(&r, l, DS_OP_SET, deadline_ns, true);
+    int rc = ds_request_begin(&r, l, op, deadline_ns, op == DS_OP_SET);
 
     if (rc != 0) {
         return rc;
@@ -334,16 +319,32 @@ int ds_set_second(struct ds_link *l, const struct write *w, bool absent, int64_t
         ds_request_end(&r);
         return DS_EINVAL;
     }
+    w->posted = true;
     rc = ds_request_call(&r);
     if (rc != 0) {
         return rc;
     }
-    result = ds_request_result(&r, 0);
+    *ret = ds_request_result(&r, 0);
     ds_request_end(&r);
-    return result.status;
+    return 0;
 }
 
-int ds_set_absent(struct ds_link *l, const struct write *w, int64_t deadline_ns)
+/* Insert if absent, and publish of an object: asked for, since the answer matters. */
+int ds_link_put(struct ds_link *l, enum ds_op op, struct write *w, int64_t deadline_ns,
+                struct ds_request_result *ret)
+{
+    return put_item(l, op, w, false, deadline_ns, ret);
+}
+
+int ds_set_second(struct ds_link *l, struct write *w, bool absent, int64_t deadline_ns)
+{
+    struct ds_request_result result;
+    int rc = put_item(l, DS_OP_SET, w, absent, deadline_ns, &result);
+
+    return rc != 0 ? rc : result.status;
+}
+
+int ds_set_absent(struct ds_link *l, struct write *w, int64_t deadline_ns)
 {
     struct ds_request_result result;
     int rc = ds_link_put(l, DS_OP_SET_ABSENT, w, deadline_ns, &result);

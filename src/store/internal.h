@@ -117,12 +117,13 @@ struct ds_store {
     uint32_t fresh_first;
     uint32_t fresh_n;
     uint64_t disk_slack;
-    bool disk_tight;        /* the disk had no room for the last object that was to go there */
-    uint64_t looked;        /* victims that could not go, one after the other */
-    int64_t stuck_until_ns; /* nothing can go: not looked at again before */
-    uint64_t lower_freed;   /* bytes dropped from disk since it took something last */
-    uint64_t lower_max;     /* largest block that a spilled object will need again */
-    uint64_t fetching;      /* bytes of blocks that objects are read back into */
+    int64_t disk_bad_until_ns; /* its last write failed */
+    bool disk_tight;           /* the disk had no room for the last object that was to go there */
+    uint64_t looked;           /* victims that could not go, one after the other */
+    int64_t stuck_until_ns;    /* nothing can go: not looked at again before */
+    uint64_t lower_freed;      /* bytes dropped from disk since it took something last */
+    uint64_t lower_max;        /* largest block that a spilled object will need again */
+    uint64_t fetching;         /* bytes of blocks that objects are read back into */
     struct ds_second_op *second[DS_STORE_SECOND_BUCKETS]; /* by key: see second.c */
     uint64_t second_n;
     bool second_done; /* some are finished */

@@ -309,12 +309,13 @@ static void unnest(struct ds_store *s, uint32_t id)
     s->unnesting = false;
 }
 
-/* A copy on disk carries the same expiry: it need not be buried. */
+/* A copy on disk carries the same expiry: it need not be buried. With a journal there may be a
+ * newer copy beside it, of a set that a kill cut short. */
 static bool over(const struct ds_store *s, uint32_t id)
 {
     int64_t expiry = ds_load_relaxed(&s->record[id].expiry_ns);
 
-    return expiry != 0 && expiry <= s->now.boot_ns;
+    return !s->config.journal && expiry != 0 && expiry <= s->now.boot_ns;
 }
 
 static void end_object(struct ds_store *s, uint32_t id, bool bury)

@@ -118,6 +118,7 @@ static void lru_evict(struct ds_policy *p, uint32_t id)
 
 const struct ds_policy_ops ds_policy_lru = {
     .name = "lru",
+    .number = DS_EVICT_LRU,
     .insert = lru_insert,
     .touch = lru_touch,
     .remove = ds_policy_unlink,
@@ -215,4 +216,9 @@ uint64_t ds_policy_count(const struct ds_policy *p)
 const char *ds_policy_acting(const struct ds_policy *p)
 {
     return p->acting->name;
+}
+
+enum ds_evict_policy ds_policy_acting_number(const struct ds_policy *p)
+{
+    return p->acting->number;
 }

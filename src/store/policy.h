@@ -23,6 +23,8 @@
 #ifndef DS_STORE_POLICY_H
 #define DS_STORE_POLICY_H
 
+#include <ds/client.h>
+
 #include "store/list.h"
 
 struct ds_policy;
@@ -67,5 +69,6 @@ uint64_t ds_policy_count(const struct ds_policy *p); /* objects in */
 
 /* "lru" or "s3fifo": what is in force; `auto` tells what it has chosen. */
 const char *ds_policy_acting(const struct ds_policy *p);
+enum ds_evict_policy ds_policy_acting_number(const struct ds_policy *p);
 
 #endif

@@ -24,7 +24,8 @@
 #define DS_POLICY_STEPS 256u
 
 struct ds_policy_ops {
-    const char *name; /* value of --evict_policy */
+    const char *name;            /* value of --evict_policy */
+    enum ds_evict_policy number; /* of one that can be in force: not `auto` */
 
     /* What policy.h says of the functions of these names. `insert` links the object, `remove` and
      * `evict` unlink it; `victim` may move it. All slots are set but the last two. */

@@ -74,6 +74,7 @@ static void s3_evict(struct ds_policy *p, uint32_t id)
 
 const struct ds_policy_ops ds_policy_s3fifo = {
     .name = "s3fifo",
+    .number = DS_EVICT_S3FIFO,
     .insert = s3_insert,
     .touch = s3_touch,
     .remove = s3_remove,

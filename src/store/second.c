@@ -336,10 +336,20 @@ static void describe(struct ds_store *s, struct ds_second_op *o, const struct ds
     }
 }
 
+static int begin_set(struct ds_store *s, const struct ds_store_set *set, enum ds_tier_kind kind)
+{
+    struct ds_second_op *o = new_op(s, kind, set->key, set->key_size, set->origin);
+
+    if (o == NULL) {
+        return DS_ENOMEM;
+    }
+    describe(s, o, set);
+    return begin(s, o);
+}
+
 static int start_set(struct ds_store *s, const struct ds_store_set *set)
 {
     bool back = back_mode(set->mode) && s->config.journal;
-    struct ds_second_op *o;
     int rc;
 
     if (back && s->uploads_n + s->uploading >= s->config.upload_max) {
@@ -348,24 +358,14 @@ static int start_set(struct ds_store *s, const struct ds_store_set *set)
     if (ds_store_need_place(s, set->id) != 0) {
         return DS_ENOMEM;
     }
-    o = new_op(s, back ? DS_TIER_JOURNAL : DS_TIER_STORE, set->key, set->key_size, set->origin);
-    if (o == NULL) {
-        return DS_ENOMEM;
-    }
-    describe(s, o, set);
-    rc = start(s, o);
+    rc = begin_set(s, set, back ? DS_TIER_JOURNAL : DS_TIER_STORE);
     if (back && rc == DS_ENOSPACE && ds_store_drop_lower(s, ds_store_block(set->value_size)) > 0) {
         return DS_EAGAIN; /* the log takes its time to make room of it */
     }
-    if (back && (rc == DS_ENOSPACE || rc == DS_ENOTSUPPORTED)) { /* L2 at once, then */
-        o = new_op(s, DS_TIER_STORE, set->key, set->key_size, set->origin);
-        if (o == NULL) {
-            return DS_ENOMEM;
-        }
-        describe(s, o, set);
-        rc = start(s, o);
+    if (back && (rc == DS_ENOSPACE || rc == DS_ENOTSUPPORTED)) {
+        rc = begin_set(s, set, DS_TIER_STORE); /* full, or too large for it: durable all the same */
     }
-    return waits(rc);
+    return rc;
 }
 
 static bool push_upload(struct ds_store *s, uint32_t id)

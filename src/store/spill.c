@@ -96,6 +96,9 @@ int ds_store_spill(struct ds_store *s, uint32_t id)
     if ((s->flags[id] & FLAG_BUSY) != 0) {
         return DS_EAGAIN;
     }
+    if (s->now.boot_ns < s->disk_bad_until_ns) {
+        return DS_ENOSPACE; /* a writer is told, not kept waiting for a disk that fails */
+    }
     if (ds_store_need_place(s, id) != 0) {
         return DS_EAGAIN;
     }
@@ -273,6 +276,7 @@ int ds_store_fetch(struct ds_store *s, uint32_t id)
 }
 
 #define FRESH_NS INT64_C(20000000)
+#define DISK_BAD_NS INT64_C(1000000000) /* after a failed write it is left alone for so long */
 
 void ds_store_freshen(struct ds_store *s, uint32_t id)
 {
@@ -332,6 +336,7 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
     s->flags[op->id] &= (uint8_t)~FLAG_FAILED;
     if (op->status != 0) {
         s->stats.tier_errors++;
+        s->disk_bad_until_ns = s->now.boot_ns + DISK_BAD_NS;
         if (current(s, op)) {
             ds_store_rank(s, op->id);
         }
@@ -417,6 +422,12 @@ void ds_store_forget(struct ds_store *s, uint32_t id, bool bury)
     if (place != 0) {
         set_place(s, id, 0);
     }
+}
+
+void ds_store_bury(struct ds_store *s, const void *key, uint32_t key_size)
+{
+    s->buried++;
+    s->config.tier->forget(s->config.tier_arg, key, key_size, 0, 0, true);
 }
 
 void ds_store_changed(struct ds_store *s, uint32_t id)

@@ -316,6 +316,10 @@ void ds_store_stats(const struct ds_store *s, struct ds_worker_stats *ret)
     ret->memory_free = s->config.data_size - ds_store_used(s);
     ret->sessions = s->n_active;
     ret->l2_waiting = ds_store_uploads(s);
+    ret->evict_policy = ds_policy_acting_number(s->policy);
+    if (s->config.tier != NULL && s->config.tier->stats != NULL) {
+        s->config.tier->stats(s->config.tier_arg, ret);
+    }
     ret->restarts = ds_load_relaxed(&s->state->restarts);
     ret->uptime_ms =
         (uint64_t)(s->now.boot_ns - (int64_t)ds_load_relaxed(&s->state->started_ns)) / 1000000;

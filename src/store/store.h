@@ -110,6 +110,10 @@ uint64_t ds_store_uploads(const struct ds_store *s);
 /* So many copies have been buried since the store was made: see tier.h. */
 void ds_store_buried(struct ds_store *s, uint64_t total);
 
+/* A copy on disk of a key that no object names, left behind by a kill: the tier is told to bury it.
+ */
+void ds_store_bury(struct ds_store *s, const void *key, uint32_t key_size);
+
 /* A copy was moved on disk. False: it is not wanted any more. */
 bool ds_store_moved(struct ds_store *s, const void *key, size_t key_size, uint64_t from,
                     uint64_t to, bool *ret_dirty);

@@ -15,6 +15,8 @@
 #ifndef DS_STORE_TIER_H
 #define DS_STORE_TIER_H
 
+#include <ds/client.h>
+
 #include "base/base.h"
 
 enum ds_tier_kind {
@@ -64,6 +66,10 @@ struct ds_store_tier {
     /* L2 has what `op` stored: its copy at `place` need not be uploaded any more. 0: it stays as a
      * spilled copy; DS_UNCHANGED: there is no spill, the copy may be forgotten. */
     int (*clean)(void *arg, const struct ds_tier_op *op, uint64_t place);
+
+    /* Writes the fields disk_* and l2_* that it alone knows; the others are not its own. NULL: it
+     * knows none. */
+    void (*stats)(void *arg, struct ds_worker_stats *ret);
 };
 
 #endif

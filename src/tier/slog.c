@@ -106,16 +106,23 @@ static int open_stream(struct ds_slog *s, int stream, struct slog_op *op)
 }
 
 /* A stream with room for the record. */
-static int make_room(struct ds_slog *s, int stream, uint64_t size, uint64_t summary)
+static int make_room(struct ds_slog *s, int stream, bool put, uint64_t size, uint64_t summary)
 {
+    bool reserved = stream == STREAM_PUT && ds_slog_room(s, STREAM_PUT, true) == 0;
     struct slog_segment *g = s->open[stream] >= 0 ? &s->segments[s->open[stream]] : NULL;
     struct slog_op *seal;
     struct slog_op *open;
 
+    if (stream == STREAM_PUT && s->n_used + 2 <= s->segments_max) {
+        s->put_reserved = false;
+    }
+    if (stream == STREAM_PUT && put && s->put_reserved) {
+        return DS_ENOSPACE;
+    }
     if (g != NULL && fits(s, g, size, summary)) {
         return 0;
     }
-    if (ds_slog_room(s, stream) == 0 || ds_monotonic_ns() < s->no_open_before_ns) {
+    if (ds_slog_room(s, stream, put) == 0 || ds_monotonic_ns() < s->no_open_before_ns) {
         return DS_ENOSPACE;
     }
     seal = ds_slog_op_new(OP_SEAL, NULL, 0);
@@ -130,6 +137,7 @@ static int make_room(struct ds_slog *s, int stream, uint64_t size, uint64_t summ
     } else {
         ds_free(seal);
     }
+    s->put_reserved = stream == STREAM_PUT ? reserved : s->put_reserved;
     return open_stream(s, stream, open);
 }
 
@@ -139,7 +147,7 @@ int ds_slog_place(struct ds_slog *s, int stream, struct slog_op *op)
     uint64_t size = slog_record_size(op->head.key_size, op->head.value_size);
     uint64_t summary = slog_summary_size(op->head.key_size);
     struct slog_segment *g;
-    int rc = make_room(s, stream, size, summary);
+    int rc = make_room(s, stream, op->head.type != SLOG_TOMBSTONE, size, summary);
 
     if (rc < 0) {
         return rc;
@@ -165,27 +173,98 @@ int ds_slog_place(struct ds_slog *s, int stream, struct slog_op *op)
     return 0;
 }
 
+/* Keeps the order of LSNs: the owner counts on answers in the order of requests. */
+static void push_late(struct ds_slog *s, struct slog_op *op)
+{
+    struct slog_op **at = &s->late.first;
+
+    if (s->late.last == NULL || s->late.last->head.lsn < op->head.lsn) {
+        slog_push(&s->late, op);
+        return;
+    }
+    while ((*at)->head.lsn < op->head.lsn) {
+        at = &(*at)->next;
+    }
+    op->next = *at;
+    *at = op;
+}
+
+/* A segment that is being filled by the cleaner takes tombstones too, as long as it may make
+ * another one: each has killed a record at least as large, so it has what cleaning gains. */
+static bool place_with_copies(struct ds_slog *s, struct slog_op *op)
+{
+    const struct slog_segment *g =
+        s->open[STREAM_GC] >= 0 ? &s->segments[s->open[STREAM_GC]] : NULL;
+
+    return g != NULL && ds_slog_room(s, STREAM_GC, false) > 0 &&
+           fits(s, g, slog_record_size(op->head.key_size, 0),
+                slog_summary_size(op->head.key_size)) &&
+           ds_slog_place(s, STREAM_GC, op) == 0;
+}
+
+/* What is dead may lie in the segments being filled: sealed, they can be cleaned. */
+static void seal_full(struct ds_slog *s)
+{
+    for (int i = 0; i < STREAMS && !s->gc.active && ds_slog_room(s, STREAM_GC, false) > 0; i++) {
+        struct slog_op *op = s->open[i] >= 0 ? ds_slog_op_new(OP_SEAL, NULL, 0) : NULL;
+
+        if (op != NULL) {
+            close_stream(s, i, op);
+        }
+    }
+}
+
+void ds_slog_place_late(struct ds_slog *s)
+{
+    struct slog_op *op;
+
+    while ((op = s->late.first) != NULL) {
+        struct slog_op *next = op->next;
+
+        if (ds_slog_place(s, STREAM_PUT, op) < 0 && !place_with_copies(s, op)) {
+            seal_full(s);
+            ds_slog_wake_at(s, ds_monotonic_ns() + OPEN_AGAIN_NS);
+            return;
+        }
+        s->late.first = next;
+        s->late.last = next != NULL ? s->late.last : NULL;
+    }
+}
+
 static int submit(struct ds_slog *s, struct slog_op *op, enum slog_type type, bool durable,
                   uint64_t cookie)
 {
+    bool late = false;
     int rc;
 
     op->head.type = (uint8_t)type;
     op->head.lsn = op->head.flags_lsn = s->next_lsn;
     op->durable = durable;
     op->cookie = cookie;
-    rc = s->stopped_told ? DS_EIO : ds_slog_place(s, STREAM_PUT, op);
-    if (rc < 0) {
-        ds_free(op);
-        if (!s->polling) { /* not from a callback of the cleaner */
-            ds_slog_gc_step(s);
-            ds_slog_flush(s);
-        }
-        return rc;
+    rc = s->stopped_told                                   ? DS_EIO
+         : type == SLOG_TOMBSTONE && s->late.first != NULL ? DS_ENOSPACE
+                                                           : ds_slog_place(s, STREAM_PUT, op);
+    if (type == SLOG_TOMBSTONE && rc == DS_ENOSPACE) { /* its LSN is given: no put overtakes it */
+        push_late(s, op);
+        late = true;
+        rc = 0;
+    } else if (type == SLOG_TOMBSTONE && rc == DS_EIO) { /* an answer like the others before it */
+        op->rc = rc;
+        slog_push(&s->ready, op);
+        ds_slog_wake_at(s, 1);
+        rc = 0;
     }
-    s->next_lsn++;
-    s->stats.queued++;
-    return 0;
+    if (rc == 0) {
+        s->next_lsn++;
+        s->stats.queued++;
+    } else {
+        ds_free(op);
+    }
+    if ((rc < 0 || late) && !s->polling) { /* not from a callback of the cleaner */
+        ds_slog_gc_step(s);
+        ds_slog_flush(s);
+    }
+    return rc == DS_ENOSPACE && type == SLOG_PUT && s->gc.active ? DS_EAGAIN : rc;
 }
 
 static bool key_ok(const void *key, size_t key_size)
@@ -327,7 +406,8 @@ void ds_slog_dead(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t si
 
     if (g != NULL) {
         uint64_t half = s->segment_size / 2;
-        bool crosses = (g->live > half) != (g->live - bytes > half) || g->live == bytes;
+        bool crosses = (g->live > half) != (g->live - bytes > half) || g->live == bytes ||
+                       ds_slog_room(s, STREAM_PUT, true) == 0 || s->late.first != NULL;
 
         DS_ASSERT(g->live >= bytes);
         g->live -= bytes;
@@ -352,6 +432,7 @@ void ds_slog_wake_at(struct ds_slog *s, int64_t ns)
 
 void ds_slog_flush(struct ds_slog *s)
 {
+    ds_slog_place_late(s);
     if (s->ring != NULL) {
         ds_slog_ring_submit(s->ring);
     }
@@ -439,6 +520,12 @@ static bool finish(struct ds_slog *s, struct slog_op *op, struct ds_slog_event *
         break;
     default:
         settle(s, op);
+        if (op->type == OP_TOMBSTONE && op->rc == DS_ENOSPACE && !s->stopped_told) {
+            op->rc = 0; /* no segment could be made: once more, when the disk has room */
+            op->number = 0;
+            push_late(s, op);
+            return false;
+        }
         break;
     }
     s->stats.queued--;
@@ -469,12 +556,20 @@ size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
     if (stopped && !s->stopped_told && n < max) {
         s->stopped_told = true;
         ret[n++] = (struct ds_slog_event){.type = DS_SLOG_ERROR, .rc = DS_EIO};
+        for (op = s->late.first; op != NULL; op = op->next) {
+            op->rc = DS_EIO; /* its place: none */
+        }
+        slog_append(&s->ready, &s->late);
     }
     s->polling = true;
     reap(s);
     while (n < max && (op = slog_pop(&s->ready)) != NULL) {
-        n += finish(s, op, &ret[n]);
-        ds_free(op);
+        bool told = finish(s, op, &ret[n]);
+
+        n += told;
+        if (told || op->type != OP_TOMBSTONE) {
+            ds_free(op);
+        }
     }
     if (s->ready.first != NULL) {
         ds_slog_wake_at(s, 1);

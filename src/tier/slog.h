@@ -16,7 +16,8 @@
  * Threads: one owner calls everything; calls after ds_slog_open(), _recover() and _adopt() do not
  * touch the disk. A writer thread and up to `threads` - 1 readers do, started when there is work.
  * Errors: DS_EINVAL, DS_ENOMEM, DS_ENOSPACE (limit or disk full), DS_EIO, DS_ECORRUPT,
- * DS_ENOTFOUND (a place that was cleaned), DS_EAGAIN (another process has the directory).
+ * DS_ENOTFOUND (a place that was cleaned), DS_EAGAIN (another process has the directory; a put must
+ * wait for the cleaner).
  */
 #ifndef DS_TIER_SLOG_H
 #define DS_TIER_SLOG_H
@@ -35,7 +36,8 @@ struct ds_slog;
 
 struct ds_slog_config {
     const char *directory; /* made if missing, mode 0700 */
-    uint64_t size_limit;   /* bytes; the files never use more, cleaning included */
+    uint64_t size_limit;   /* bytes; the files never use more, cleaning included. A directory that
+                            * has more already shrinks to it, one segment of copies apart */
     uint64_t segment_size; /* bytes, a multiple of 4096, at most 1 GiB; 0: chosen from the limit */
     unsigned threads;      /* 0: 4 */
     bool try_uring;        /* small gets by io_uring where it works */
@@ -106,6 +108,9 @@ struct ds_slog_stats {
     bool uring, direct;
 };
 
+/* Bytes that the segments in a directory take of its disk: 0 where there are none. */
+uint64_t ds_slog_disk_use(const char *directory);
+
 /* `err` gets a sentence that says what to do. */
 DS_MUST_USE int ds_slog_open(const struct ds_slog_config *config, char *err, size_t err_size,
                              struct ds_slog **ret);
@@ -114,18 +119,29 @@ DS_MUST_USE int ds_slog_open(const struct ds_slog_config *config, char *err, siz
  * 1. ds_slog_recover(): calls `each` for the newest record of every key that no tombstone covers.
  *    The owner calls ds_slog_dead() for those it does not want, after the call.
  * 2. ds_slog_adopt() for each place that the owner still knows, then ds_slog_adopted(): what is not
- *    adopted is dead. DS_ENOTFOUND: there is no such place (any more). */
+ *    adopted is dead. DS_ENOTFOUND: there is no such place (any more).
+ *    An owner that was killed may not have been told of a put, or may not have got to a tombstone:
+ *    then a key's newest record is an orphan, which nobody adopted, and ds_slog_recover() would
+ *    bring it back one day. `orphan` is called for the key of each, unless an older record of that
+ *    key was adopted (its end will write a tombstone), after the log takes requests: the owner
+ *    writes a tombstone. */
 DS_MUST_USE int ds_slog_recover(struct ds_slog *s,
                                 void (*each)(void *arg, const struct ds_slog_entry *e), void *arg);
 DS_MUST_USE int ds_slog_adopt(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t size);
-void ds_slog_adopted(struct ds_slog *s);
+DS_MUST_USE int ds_slog_adopted(struct ds_slog *s,
+                                void (*orphan)(void *arg, const void *key, size_t key_size),
+                                void *arg);
 
 /* The largest value that a record can hold with a key of that size. */
 uint64_t ds_slog_value_max(const struct ds_slog *s, size_t key_size);
 
 /* Requests. 0: an event with the cookie will come. Other: nothing was begun. A durable one is
  * answered after a sync (many share one); others after the write, and are synced within a second.
- */
+ *
+ * A put that finds no room is DS_EAGAIN while the cleaner works (ds_slog_fd() tells when it has a
+ * segment), DS_ENOSPACE when nothing can be gained. A tombstone is taken without room too, in the
+ * order of the calls, and answered when the cleaner has made it some, or with DS_EIO when the disk
+ * is given up: only DS_EINVAL and DS_ENOMEM refuse it. */
 DS_MUST_USE int ds_slog_put(struct ds_slog *s, const struct ds_slog_item *item, bool durable);
 DS_MUST_USE int ds_slog_tombstone(struct ds_slog *s, const void *key, size_t key_size, bool durable,
                                   uint64_t cookie);

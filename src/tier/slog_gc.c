@@ -18,17 +18,47 @@
 #define ENTRIES_PER_STEP 256
 #define AGAIN_NS 1000000000 /* after a failure */
 
-/* Segments that a stream may still make: the last one is the cleaner's. */
-uint32_t ds_slog_room(const struct ds_slog *s, int stream)
+/* Segments that a stream may still make. The last one is the cleaner's, the one before it is for
+ * tombstones: what gives room must not wait for room. */
+uint32_t ds_slog_room(const struct ds_slog *s, int stream, bool put)
 {
-    uint32_t reserve = stream == STREAM_GC ? 0 : 1;
+    uint32_t max = stream == STREAM_GC ? s->gc_max : s->segments_max;
+    uint32_t reserve = stream == STREAM_GC ? 0 : put ? 2 : 1;
 
-    return s->n_used + reserve < s->segments_max ? s->segments_max - reserve - s->n_used : 0;
+    return s->n_used + reserve < max ? max - reserve - s->n_used : 0;
 }
 
-static bool tight(const struct ds_slog *s)
+static uint64_t dead_of(const struct slog_segment *g)
 {
-    return ds_slog_room(s, STREAM_PUT) <= s->segments_max / 8;
+    return g->end - SLOG_BLOCK - g->live - g->keep;
+}
+
+/* Whether to clean whatever has something dead: for a tombstone that waits, or when a full log
+ * gains a segment by it. It ends: each segment cleaned has nothing dead any more. */
+static bool eager(const struct ds_slog *s)
+{
+    uint64_t dead = 0;
+
+    if (s->late.first != NULL) {
+        return true;
+    }
+    if (ds_slog_room(s, STREAM_PUT, true) > 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < s->n_slots && dead < s->segment_size; i++) {
+        const struct slog_segment *g = &s->segments[i];
+
+        dead += g->state == SEG_SEALED && g->pending == 0 ? dead_of(g) : 0;
+    }
+    return dead >= s->segment_size;
+}
+
+/* What may stay of a segment that is cleaned: half of it while there is room, 7/8 if not. */
+static uint64_t stays_max(const struct ds_slog *s)
+{
+    bool tight = ds_slog_room(s, STREAM_PUT, true) <= s->segments_max / 8;
+
+    return eager(s) ? s->segment_size : tight ? s->segment_size / 8 * 7 : s->segment_size / 2;
 }
 
 /* Whether a dead put older than this may lie in a segment other than `except`. */
@@ -37,8 +67,7 @@ static bool covers_something(const struct ds_slog *s, uint32_t except, uint64_t 
     for (uint32_t i = 0; i < s->n_slots; i++) {
         const struct slog_segment *g = &s->segments[i];
 
-        if (g->state != SEG_FREE && i != except && g->put_lsn_min < lsn &&
-            g->end - SLOG_BLOCK > g->live + g->keep) {
+        if (g->state != SEG_FREE && i != except && g->put_lsn_min < lsn && dead_of(g) > 0) {
             return true;
         }
     }
@@ -61,28 +90,28 @@ static double score(const struct ds_slog *s, uint32_t slot, uint64_t stays)
     return (1 - u) * age / (1 + u);
 }
 
-/* Whether cleaning it is worth the copies (half of it while there is room, an eighth if not), and
- * the copies have a place. */
-static bool worth(const struct ds_slog *s, uint32_t slot, uint64_t stays)
+/* Whether cleaning it is worth the copies, and they have a place. */
+static bool worth(const struct ds_slog *s, uint32_t slot, uint64_t stays, uint64_t max)
 {
     const struct slog_segment *g = &s->segments[slot];
     const struct slog_segment *to =
         s->open[STREAM_GC] >= 0 ? &s->segments[s->open[STREAM_GC]] : NULL;
     bool place =
-        ds_slog_room(s, STREAM_GC) > 0 ||
+        ds_slog_room(s, STREAM_GC, false) > 0 ||
         (to != NULL && to->end + to->summary + stays * 2 + 4 * SLOG_BLOCK <= s->segment_size);
 
-    return stays <= (tight(s) ? s->segment_size / 8 * 7 : s->segment_size / 2) &&
-           stays + SLOG_BLOCK < g->end && (place || stays == 0);
+    return stays <= max && stays + SLOG_BLOCK < g->end && (place || stays == 0);
 }
 
 static bool pick(const struct ds_slog *s, uint32_t *ret)
 {
+    uint64_t max = stays_max(s);
     double best = 0;
 
     for (uint32_t i = 0; i < s->n_slots; i++) {
         const struct slog_segment *g = &s->segments[i];
         uint64_t stays;
+        double value;
 
         if (g->state != SEG_SEALED || g->pending > 0) {
             continue;
@@ -92,8 +121,9 @@ static bool pick(const struct ds_slog *s, uint32_t *ret)
             return true;
         }
         stays = stays_of(s, i);
-        if (worth(s, i, stays) && score(s, i, stays) > best) {
-            best = score(s, i, stays);
+        value = max == s->segment_size ? (double)(g->end - stays) : score(s, i, stays);
+        if (worth(s, i, stays, max) && value > best) {
+            best = value;
             *ret = i;
         }
     }
@@ -197,7 +227,7 @@ static bool may_copy(struct ds_slog *s)
     int64_t now = ds_monotonic_ns();
     int64_t rate = (int64_t)ds_min_u64(s->config.gc_bytes_per_s, INT64_MAX / 4);
 
-    if (rate == 0 || ds_slog_room(s, STREAM_PUT) == 0) {
+    if (rate == 0 || ds_slog_room(s, STREAM_PUT, true) == 0) {
         s->gc.tokens = 0;
         return true;
     }
@@ -249,6 +279,7 @@ void ds_slog_gc_step(struct ds_slog *s)
     struct slog_gc *gc = &s->gc;
     uint32_t slot = 0;
 
+    ds_slog_place_late(s);
     if (!gc->active) {
         if (!s->began || s->stopped_told || ds_monotonic_ns() < gc->not_before_ns ||
             !pick(s, &slot)) {
@@ -324,6 +355,7 @@ void ds_slog_gc_done(struct ds_slog *s, struct slog_op *op)
         s->gc.active = false;
         g->state = SEG_FREE;
         s->n_used--;
+        s->gc_max = ds_slog_gc_max(s, s->gc_max);
         s->stats.segments_freed++;
         break;
     }

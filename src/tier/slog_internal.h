@@ -115,13 +115,18 @@ struct ds_slog {
     /* --- owner --- */
     struct slog_segment *segments;
     uint32_t n_slots, segments_max, n_used;
+    uint32_t gc_max;       /* for the cleaner: more than segments_max while above a lowered limit */
+    bool put_reserved;     /* the open segment of puts was made for tombstones alone */
     int32_t open[STREAMS]; /* slots, -1: none */
     uint64_t next_lsn, next_number;
     struct slog_ops to_write, to_read; /* not handed over yet */
     struct slog_ops ready;             /* taken, not returned yet */
+    struct slog_ops late;              /* tombstones without a place yet, by LSN */
     struct slog_gc gc;
     int64_t no_open_before_ns; /* the disk was full */
     bool stopped_told, began, polling;
+    ds_slog_at *adopted; /* until ds_slog_adopted() */
+    size_t adopted_n, adopted_room;
     uint64_t corrupt_read;
     struct ds_slog_stats stats;
 
@@ -187,6 +192,14 @@ static inline struct slog_anchor slog_anchor_of(const struct ds_slog *s, uint64_
     return a;
 }
 
+/* A directory above a lowered limit shrinks: no more than what there is and the cleaner's one. */
+static inline uint32_t ds_slog_gc_max(const struct ds_slog *s, uint32_t before)
+{
+    uint32_t now = s->n_used < before ? s->n_used + 1 : before;
+
+    return now > s->segments_max ? now : s->segments_max;
+}
+
 /* slog.c: the owner's side. */
 struct slog_op *ds_slog_op_new(enum slog_op_type type, const void *key, size_t key_size);
 int ds_slog_place(struct ds_slog *s, int stream, struct slog_op *op);
@@ -194,11 +207,12 @@ ds_slog_at ds_slog_at_of(uint32_t slot, uint64_t number, uint64_t offset);
 struct slog_segment *ds_slog_find(const struct ds_slog *s, ds_slog_at at, uint32_t *ret_slot,
                                   uint64_t *ret_offset);
 void ds_slog_wake_at(struct ds_slog *s, int64_t ns);
+void ds_slog_place_late(struct ds_slog *s);
 
 /* slog_gc.c */
 void ds_slog_gc_step(struct ds_slog *s);
 void ds_slog_gc_done(struct ds_slog *s, struct slog_op *op);
-uint32_t ds_slog_room(const struct ds_slog *s, int stream);
+uint32_t ds_slog_room(const struct ds_slog *s, int stream, bool put);
 
 /* slog_threads.c */
 int ds_slog_threads_init(struct ds_slog *s);

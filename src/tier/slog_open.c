@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <dirent.h>
@@ -96,6 +97,7 @@ static int lock_directory(struct opening *o, const char *path)
     rc = ds_sys_try_lock(s->lock_fd);
     if (rc < 0) {
         (void)!ds_sys_pread_some(s->lock_fd, pid, sizeof(pid) - 1, 0);
+        pid[strcspn(pid, " ")] = '\0'; /* it is padded, so that a shorter one overwrites it */
         return fail(o, DS_EAGAIN, "%s is in use by process %s: end it or choose another directory",
                     path, pid);
     }
@@ -292,6 +294,28 @@ static int list_segments(struct opening *o, bool fill, uint32_t *ret_slots, uint
     return 0;
 }
 
+uint64_t ds_slog_disk_use(const char *directory)
+{
+    DIR *d = opendir(directory);
+    uint64_t sum = 0;
+    struct dirent *e;
+
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        struct stat st;
+        uint32_t slot;
+        uint64_t number;
+
+        if (parse_name(e->d_name, &slot, &number) &&
+            fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+            sum += (uint64_t)st.st_blocks * 512;
+        }
+    }
+    if (d != NULL) {
+        (void)closedir(d);
+    }
+    return sum;
+}
+
 static uint64_t choose_segment_size(const struct ds_slog_config *c)
 {
     uint64_t size = c->size_limit / 64 / SLOG_BLOCK * SLOG_BLOCK;
@@ -338,8 +362,9 @@ static int open_directory(struct opening *o)
     if (rc < 0) {
         return rc;
     }
-    s->n_slots = slots > s->segments_max ? slots : s->segments_max;
     s->n_used = n;
+    s->gc_max = ds_slog_gc_max(s, SLOTS_MAX);
+    s->n_slots = slots > s->gc_max ? slots : s->gc_max;
     s->segments = ds_zalloc(s->n_slots * sizeof(*s->segments), "slog segments");
     if (s->segments == NULL) {
         return fail(o, DS_ENOMEM, "out of memory");
@@ -361,6 +386,7 @@ static void destroy(struct ds_slog *s)
     ds_sys_close(s->lock_fd);
     ds_sys_close(s->dir);
     ds_free(s->segments);
+    ds_free(s->adopted);
     ds_free(s);
 }
 
@@ -408,6 +434,7 @@ struct ds_slog *ds_slog_close(struct ds_slog *s, bool clean)
     if (s == NULL) {
         return NULL;
     }
+    ds_slog_place_late(s);
     for (int i = 0; clean && i < STREAMS; i++) {
         struct slog_op *op = s->open[i] >= 0 ? ds_slog_op_new(OP_SEAL, NULL, 0) : NULL;
 
@@ -419,6 +446,7 @@ struct ds_slog *ds_slog_close(struct ds_slog *s, bool clean)
         }
     }
     ds_slog_flush(s);
+    free_ops(&s->late);
     ds_slog_ring_close(s->ring, &s->ready);
     ds_slog_threads_stop(s);
     free_ops(&s->ready);

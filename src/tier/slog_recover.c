@@ -3,7 +3,11 @@
  * What the directory held. All summaries are read, and a table by key keeps the newest put, the
  * newest tombstone and the newest note of each. A put counts if no tombstone is newer; a note if it
  * is newer than the flags that the put carries.
+ *
+ * The same table finds orphans for an owner that knows its places: keys of which the newest record
+ * is a put that he has not adopted.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -18,6 +22,7 @@ struct known {
     uint32_t slot; /* of the put */
     uint64_t hash;
     uint64_t tombstone_lsn, note_lsn;
+    uint64_t adopted_lsn; /* of the newest put that the owner knows; 0: of none */
     uint16_t note_flags;
 };
 
@@ -29,6 +34,21 @@ struct recovery {
     uint32_t *table; /* index + 1; 0: empty */
     size_t buckets;  /* a power of two */
 };
+
+static int compare_places(const void *a, const void *b)
+{
+    ds_slog_at x = *(const ds_slog_at *)a;
+    ds_slog_at y = *(const ds_slog_at *)b;
+
+    return (x > y) - (x < y);
+}
+
+static bool is_adopted(const struct ds_slog *s, uint32_t slot, const struct slog_head *h)
+{
+    ds_slog_at at = ds_slog_at_of(slot, s->segments[slot].number, (uint64_t)h->magic * SLOG_UNIT);
+
+    return s->adopted_n > 0 && bsearch(&at, s->adopted, s->adopted_n, sizeof(at), compare_places);
+}
 
 static int grow(struct recovery *r)
 {
@@ -86,6 +106,9 @@ static int take(struct recovery *r, uint32_t slot, const struct slog_head *h, co
 
     if (k == NULL) {
         return DS_ENOMEM;
+    }
+    if (h->type == SLOG_PUT && h->lsn > k->adopted_lsn && is_adopted(r->s, slot, h)) {
+        k->adopted_lsn = h->lsn;
     }
     if (h->type == SLOG_TOMBSTONE) {
         k->tombstone_lsn = ds_max_u64(k->tombstone_lsn, h->lsn);
@@ -153,31 +176,60 @@ static void tell(struct recovery *r, void (*each)(void *arg, const struct ds_slo
     }
 }
 
+static int load_all(struct recovery *r)
+{
+    struct ds_slog *s = r->s;
+    uint8_t *buf = ds_sys_map_private(SLOG_BUFFER);
+    int rc;
+
+    r->summaries = ds_zalloc(s->n_slots * sizeof(*r->summaries), "slog recovery");
+    rc = buf == NULL || r->summaries == NULL ? DS_ENOMEM : 0;
+    for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
+        rc = s->segments[i].state == SEG_SEALED ? load(r, i, buf) : 0;
+    }
+    ds_sys_unmap(buf, SLOG_BUFFER);
+    return rc;
+}
+
+static void forget_all(struct recovery *r)
+{
+    for (uint32_t i = 0; r->summaries != NULL && i < r->s->n_slots; i++) {
+        ds_free(r->summaries[i].data);
+    }
+    ds_free(r->summaries);
+    ds_free(r->known);
+    ds_free(r->table);
+}
+
 int ds_slog_recover(struct ds_slog *s, void (*each)(void *arg, const struct ds_slog_entry *e),
                     void *arg)
 {
     struct recovery r = {.s = s};
-    uint8_t *buf = ds_sys_map_private(SLOG_BUFFER);
-    int rc;
+    int rc = load_all(&r);
 
-    r.summaries = ds_zalloc(s->n_slots * sizeof(*r.summaries), "slog recovery");
-    rc = buf == NULL || r.summaries == NULL ? DS_ENOMEM : 0;
-    for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
-        rc = s->segments[i].state == SEG_SEALED ? load(&r, i, buf) : 0;
-    }
     if (rc == 0) {
         s->began = true;
         tell(&r, each, arg);
         ds_slog_wake_at(s, 1); /* what is dead can go */
     }
-    for (uint32_t i = 0; r.summaries != NULL && i < s->n_slots; i++) {
-        ds_free(r.summaries[i].data);
-    }
-    ds_free(r.summaries);
-    ds_free(r.known);
-    ds_free(r.table);
-    ds_sys_unmap(buf, SLOG_BUFFER);
+    forget_all(&r);
     return rc;
+}
+
+static int note_adopted(struct ds_slog *s, ds_slog_at at)
+{
+    if (s->adopted_n == s->adopted_room) {
+        size_t room = s->adopted_room != 0 ? s->adopted_room * 2 : 1024;
+        ds_slog_at *grown = ds_realloc_array(s->adopted, room, sizeof(*grown), "slog places");
+
+        if (grown == NULL) {
+            return DS_ENOMEM;
+        }
+        s->adopted = grown;
+        s->adopted_room = room;
+    }
+    s->adopted[s->adopted_n++] = at;
+    return 0;
 }
 
 int ds_slog_adopt(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t size)
@@ -186,17 +238,41 @@ int ds_slog_adopt(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t si
     uint64_t offset;
     struct slog_segment *g = ds_slog_find(s, at, &slot, &offset);
     uint64_t bytes = slog_record_size(key_size, size);
+    int rc;
 
     if (g == NULL || size > s->segment_size || bytes > g->end - offset ||
         bytes > g->end - SLOG_BLOCK - g->live) {
         return DS_ENOTFOUND;
     }
-    g->live += bytes;
-    return 0;
+    rc = note_adopted(s, at);
+    if (rc == 0) {
+        g->live += bytes;
+    }
+    return rc;
 }
 
-void ds_slog_adopted(struct ds_slog *s)
+int ds_slog_adopted(struct ds_slog *s, void (*orphan)(void *arg, const void *key, size_t key_size),
+                    void *arg)
 {
-    s->began = true;
+    struct recovery r = {.s = s};
+    int rc;
+
+    if (s->adopted_n > 0) {
+        qsort(s->adopted, s->adopted_n, sizeof(*s->adopted), compare_places);
+    }
+    rc = load_all(&r);
+    s->began = rc == 0;
+    for (size_t i = 0; rc == 0 && i < r.n; i++) {
+        const struct known *k = &r.known[i];
+
+        if (k->put.lsn > k->tombstone_lsn && k->adopted_lsn == 0) {
+            orphan(arg, k->key, k->key_size);
+        }
+    }
+    forget_all(&r);
+    ds_free(s->adopted);
+    s->adopted = NULL;
+    s->adopted_n = s->adopted_room = 0;
     ds_slog_wake_at(s, 1);
+    return rc;
 }

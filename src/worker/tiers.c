@@ -60,7 +60,19 @@ static int clean(void *arg, const struct ds_tier_op *op, uint64_t place)
     return ds_disk_clean(arg, op, place);
 }
 
-static const struct ds_store_tier table = {start, forget, clean};
+static void stats(void *arg, struct ds_worker_stats *ret)
+{
+    struct ds_tiers *t = arg;
+
+    if (t->log != NULL) {
+        ds_disk_stats(t, ret);
+    }
+    if (t->pool != NULL) {
+        ds_second_stats(t, ret);
+    }
+}
+
+static const struct ds_store_tier table = {start, forget, clean, stats};
 
 int ds_tiers_open(struct ds_worker *w)
 {

@@ -18,7 +18,6 @@
 #include "tier/slog.h"
 
 struct ds_worker;
-struct ds_late;
 struct ds_l2;
 struct ds_l2_pool;
 
@@ -29,15 +28,18 @@ struct ds_tiers {
     struct ds_l2_pool *pool; /* of l2 */
     bool spill;
     struct ds_slog_config disk_config;
-    struct ds_late *late;   /* tombstones that the log has not taken yet */
     uint64_t order;         /* of the last put or remove in L2 */
     uint64_t buried;        /* tombstones that are on disk, or were given up */
+    bool bury_failed;       /* said once */
     int64_t real_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME, looked at now and then */
     int64_t real_look_ns;
     int64_t complained_ns;
     int64_t collect_ns; /* when second-level storage is to be cleaned up */
     uint64_t entered;   /* objects that the directory held */
     uint64_t refused;
+    uint64_t stranded; /* of those, not uploaded yet */
+    uint64_t stranded_size;
+    uint64_t orphans; /* copies that an earlier worker left without a name */
 };
 
 /* Opens what the options name and completes the store's configuration. Nothing is named: 0, and no
@@ -72,6 +74,7 @@ void ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, u
 int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place);
 void ds_disk_poll(struct ds_tiers *t);
 void ds_disk_flush(struct ds_tiers *t);
+void ds_disk_stats(const struct ds_tiers *t, struct ds_worker_stats *ret); /* disk_* */
 int ds_disk_fd(const struct ds_tiers *t);
 void ds_disk_close(struct ds_tiers *t);
 
@@ -79,6 +82,7 @@ void ds_disk_close(struct ds_tiers *t);
 DS_MUST_USE int ds_second_open(struct ds_tiers *t);
 DS_MUST_USE int ds_second_start(struct ds_tiers *t, struct ds_tier_op *op);
 void ds_second_poll(struct ds_tiers *t);
+void ds_second_stats(const struct ds_tiers *t, struct ds_worker_stats *ret); /* l2_* */
 int ds_second_fd(const struct ds_tiers *t);
 void ds_second_close(struct ds_tiers *t);
 

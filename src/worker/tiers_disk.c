@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tiers_disk.c - the segment log behind the store's table: spill, and journal of write-back.
- *
- * A tombstone must not get lost for want of room or memory: until the log takes it, it waits in
- * `late`, and whoever asked for it waits too.
  */
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
 #include <ds/kv.h>
 
-#include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "shm/layout.h"
@@ -21,16 +19,11 @@
 
 #define DIRTY 1u /* flag of a record: second-level storage does not have it */
 #define EVENTS 64u
+#define BURIAL_NS INT64_C(3000000000)
 
 /* Cookies of what the log answers: an op of the store, or one of these. */
 #define COOKIE_TOMBSTONE 1u
 #define COOKIE_NOTE 2u
-
-struct ds_late {
-    struct ds_late *next;
-    uint32_t key_size;
-    uint8_t key[];
-};
 
 /* --- callbacks of the log --- */
 
@@ -92,43 +85,35 @@ int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
     return ds_slog_put(t->log, &item, op->kind == DS_TIER_JOURNAL);
 }
 
-static int bury(struct ds_tiers *t, const uint8_t *key, uint32_t key_size)
+/* Once: when the disk fails, all of them do. */
+static void not_buried(struct ds_tiers *t, int rc)
 {
-    return ds_slog_tombstone(t->log, key, key_size, t->w->config.l2, COOKIE_TOMBSTONE);
-}
-
-static void bury_late(struct ds_tiers *t)
-{
-    while (t->late != NULL && bury(t, t->late->key, t->late->key_size) == 0) {
-        struct ds_late *l = t->late;
-
-        t->late = l->next;
-        ds_free(l);
+    if (!t->bury_failed) {
+        t->bury_failed = true;
+        ds_log(DS_LOG_ERROR,
+               "a tombstone was not written (%s): deleted keys may come back from disk after a "
+               "restart",
+               ds_error_text(rc));
     }
 }
 
 void ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
                     uint64_t size, bool to_bury)
 {
-    struct ds_late *l;
+    int rc;
 
     if (place != 0) {
         ds_slog_dead(t->log, place, key_size, size);
     }
-    if (!to_bury || (t->late == NULL && bury(t, key, key_size) == 0)) {
+    if (!to_bury) {
         return;
     }
-    l = ds_zalloc(sizeof(*l) + key_size, "late tombstone");
-    if (l == NULL) { /* nothing is left to note it with: say so, and let nobody wait for ever */
-        ds_log(DS_LOG_ERROR, "no memory for a tombstone: a deleted key may come back from disk "
-                             "after a restart");
-        t->buried++;
+    rc = ds_slog_tombstone(t->log, key, key_size, t->w->config.l2, COOKIE_TOMBSTONE);
+    if (rc == 0) {
         return;
     }
-    l->key_size = key_size;
-    memcpy(l->key, key, key_size);
-    l->next = t->late;
-    t->late = l;
+    t->buried++; /* nobody waits for ever */
+    not_buried(t, rc);
 }
 
 int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place)
@@ -160,10 +145,7 @@ static void answer(struct ds_tiers *t, const struct ds_slog_event *e)
 static void tombstone_done(struct ds_tiers *t, const struct ds_slog_event *e)
 {
     if (e->rc != 0) {
-        ds_log(DS_LOG_ERROR,
-               "a tombstone was not written (%s): a deleted key may come back from "
-               "disk after a restart",
-               ds_error_text(e->rc));
+        not_buried(t, e->rc);
     }
     t->buried++;
 }
@@ -171,7 +153,6 @@ static void tombstone_done(struct ds_tiers *t, const struct ds_slog_event *e)
 void ds_disk_poll(struct ds_tiers *t)
 {
     struct ds_slog_event events[EVENTS];
-    uint64_t buried = t->buried;
     size_t n;
 
     do {
@@ -194,16 +175,28 @@ void ds_disk_poll(struct ds_tiers *t)
             }
         }
     } while (n == EVENTS);
-    bury_late(t);
-    if (t->buried != buried) {
-        ds_store_buried(t->w->store, t->buried);
-    }
+    ds_store_buried(t->w->store, t->buried);
     ds_store_tier_news(t->w->store);
 }
 
 void ds_disk_flush(struct ds_tiers *t)
 {
+    ds_store_buried(t->w->store, t->buried); /* those without memory have no event */
     ds_slog_flush(t->log);
+}
+
+void ds_disk_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
+{
+    struct ds_slog_stats st;
+
+    ds_slog_stats(t->log, &st);
+    ret->disk_capacity = st.size_limit;
+    ret->disk_used = st.segments * st.segment_size;
+    ret->disk_live = st.live_bytes;
+    ret->disk_written = st.put_bytes;
+    ret->disk_rewritten = st.gc_bytes;
+    ret->disk_errors = st.io_errors;
+    ret->disk_corrupt = st.corrupt;
 }
 
 int ds_disk_fd(const struct ds_tiers *t)
@@ -213,14 +206,14 @@ int ds_disk_fd(const struct ds_tiers *t)
 
 /* --- start and end --- */
 
-/* What 0 means: nearly all that is free, and what the files take already. */
+/* What 0 means: nearly all that is free, or is taken by the files of a worker before this one. */
 static uint64_t size_limit(const struct ds_tiers *t, const char *directory)
 {
     uint64_t limit = (uint64_t)ds_options_int(t->w->options, DS_OPT_spill_size_limit);
     struct statvfs fs;
 
     if (limit == 0 && statvfs(directory, &fs) == 0) {
-        limit = (uint64_t)fs.f_bavail * fs.f_frsize / 100 * 95;
+        limit = (uint64_t)fs.f_bavail * fs.f_frsize / 100 * 95 + ds_slog_disk_use(directory);
     }
     return limit;
 }
@@ -267,6 +260,10 @@ static void enter(void *arg, const struct ds_slog_entry *e)
 
     t->entered += rc == 0;
     t->refused += rc != 0;
+    if (rc != 0 && !f.uploaded) { /* acknowledged, and nowhere else */
+        t->stranded++;
+        t->stranded_size = ds_max_u64(t->stranded_size, e->size);
+    }
 }
 
 static void adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
@@ -276,6 +273,43 @@ static void adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
 
     t->entered += rc == 0;
     t->refused += rc != 0;
+}
+
+static void bury_orphan(void *arg, const void *key, size_t key_size)
+{
+    struct ds_tiers *t = arg;
+
+    t->orphans++;
+    ds_store_bury(t->w->store, key, (uint32_t)key_size);
+}
+
+/* Before anybody is served: a delete of such a key finds nothing to bury. A disk that hangs does
+ * not keep the memory from being served for ever. */
+static void wait_for_burials(struct ds_tiers *t)
+{
+    int64_t end = ds_monotonic_ns() + BURIAL_NS;
+
+    while (t->buried < t->orphans && ds_monotonic_ns() < end) {
+        struct pollfd p = {.fd = ds_slog_fd(t->log), .events = POLLIN};
+
+        ds_slog_flush(t->log);
+        (void)poll(&p, 1, 100);
+        ds_disk_poll(t);
+    }
+}
+
+static int adopt_all(struct ds_tiers *t)
+{
+    int rc;
+
+    ds_store_places(t->w->store, adopt, t);
+    rc = ds_slog_adopted(t->log, bury_orphan, t);
+    if (rc == 0 && t->orphans > 0) {
+        ds_log(DS_LOG_INFO, "%llu copies on disk that no object names are buried",
+               (unsigned long long)t->orphans);
+        wait_for_burials(t);
+    }
+    return rc;
 }
 
 int ds_disk_enter(struct ds_tiers *t, bool recovered)
@@ -289,10 +323,17 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
         return rc;
     }
     if (recovered) {
-        ds_store_places(t->w->store, adopt, t);
-        ds_slog_adopted(t->log);
+        rc = adopt_all(t);
     } else {
         rc = ds_slog_recover(t->log, enter, t);
+    }
+    if (rc == 0 && t->stranded > 0) {
+        (void)snprintf(t->w->trouble, sizeof(t->w->trouble),
+                       "%llu write-back objects that are not uploaded yet do not fit (the largest "
+                       "has %llu MiB): start with the --shared_memory_size_mb of before",
+                       (unsigned long long)t->stranded,
+                       (unsigned long long)(t->stranded_size >> 20) + 1);
+        return DS_ENOMEM;
     }
     ds_store_set_disk_slack(t->w->store, ds_slog_value_max(t->log, 1) * 4);
     if (t->entered + t->refused > 0) {
@@ -305,10 +346,4 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
 void ds_disk_close(struct ds_tiers *t)
 {
     t->log = ds_slog_close(t->log, true);
-    while (t->late != NULL) {
-        struct ds_late *l = t->late;
-
-        t->late = l->next;
-        ds_free(l);
-    }
 }

@@ -96,6 +96,7 @@ static bool place(struct ds_tiers *t, struct ds_tier_op *op, const struct ds_l2_
     }
     if (e->rc == DS_ERANGE) {
         *rc = submit(t, op);
+        *rc = *rc == DS_EQUEUEFULL ? DS_EAGAIN : *rc; /* whoever waits asks again */
         return *rc == 0;
     }
     if (e->meta.size > 0) {
@@ -190,6 +191,23 @@ void ds_second_poll(struct ds_tiers *t)
         }
     } while (n == EVENTS);
     collect(t);
+}
+
+void ds_second_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
+{
+    struct ds_l2_pool_stats st;
+
+    ds_l2_pool_stats(t->pool, &st);
+    ret->l2_waiting_max = t->w->config.upload_max;
+    ret->l2_queued = st.queued;
+    ret->l2_requests = 0;
+    ret->l2_errors = 0;
+    ret->l2_retries = 0;
+    for (int op = 0; op < DS_L2_POOL_OPS; op++) {
+        ret->l2_requests += st.ops[op].done;
+        ret->l2_errors += st.ops[op].errors;
+        ret->l2_retries += st.ops[op].retries;
+    }
 }
 
 int ds_second_fd(const struct ds_tiers *t)

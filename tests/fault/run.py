@@ -7,6 +7,8 @@
     tests/fault/run.py keeper-kill --rounds 100
     tests/fault/run.py failing --program dsworker
     tests/fault/run.py hostile --seconds 300
+    tests/fault/run.py tier-worker-kill --cycles 10000
+    tests/fault/run.py tier-node-kill --cycles 200
 
 DS_BUILD_DIR names the build (default build/dev; it needs failpoints). Exit status 0: no promise was
 violated. About 7 ms a client kill and 0.2 s a worker kill on two cores.
@@ -17,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import campaigns  # noqa: E402  (the folder is no package)
+import tiers  # noqa: E402
 from test_hostile import scribble_and_verify  # noqa: E402
 from test_nodes import fail_each_call  # noqa: E402
 
@@ -38,6 +41,10 @@ def main():
     failing.add_argument("--limit", type=int, default=1000)
     hostile = what.add_parser("hostile")
     hostile.add_argument("--seconds", type=float, default=60)
+    tier_workers = what.add_parser("tier-worker-kill")
+    tier_workers.add_argument("--cycles", type=int, default=300)
+    tier_nodes = what.add_parser("tier-node-kill")
+    tier_nodes.add_argument("--cycles", type=int, default=20)
     args = parser.parse_args()
     if args.what == "client-kill":
         for name, count in campaigns.kill_clients(args.kills, args.seed).items():
@@ -50,6 +57,13 @@ def main():
             print(f"{max(left, 0)} to go", flush=True)
     elif args.what == "keeper-kill":
         campaigns.kill_keepers(args.rounds)
+    elif args.what == "tier-worker-kill":
+        left = args.cycles
+        while left > 0:  # each round ends with a look at every key
+            left -= tiers.kill_workers(min(left, 500))[0]
+            print(f"{max(left, 0)} to go", flush=True)
+    elif args.what == "tier-node-kill":
+        tiers.kill_nodes(args.cycles)
     elif args.what == "failing":
         fail_each_call(args.program, args.limit)
     else:

@@ -49,6 +49,18 @@ def wait_until(condition, what="the condition", timeout_s=20):
         time.sleep(0.005)
 
 
+def holds_files(pid):
+    """Whether a thread of it still runs: a killed process loses its command line before its locks."""
+    for thread in Path("/proc").glob(f"{pid}/task/*/stat"):
+        try:
+            state = thread.read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:  # it ended meanwhile
+            continue
+        if state not in "ZX":
+            return True
+    return False
+
+
 class Worker:
     """A running worker at host:port, with its files in folder."""
 
@@ -93,15 +105,16 @@ class Worker:
 
     def kill(self):
         """Ends everything of it at once, keeper and memory too."""
-
+        seen = set()
 
         def ended():
             for pid in self.pids():  # the keeper may have started a worker just before its end
+                seen.add(pid)
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
-            return not self.pids()
+            return not any(holds_files(pid) for pid in seen) and not self.pids()
 
         wait_until(ended, "the end of a killed node")
         self.killed = True

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dscli l2 over a directory and over the stub."""
+"""dscli l2 and status over a directory and over the stub."""
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -95,3 +96,47 @@ def test_wrong_usage(tmp_path):
     assert done.returncode == 1 and not (tmp_path / "none").exists()
     done = l2("ls", "-w", "--l2_cache_type", "s3", "--s3_endpoint", "http://127.0.0.1:1", "--s3_bucket", "b")
     assert done.returncode == 1 and "no bucket" in done.stderr
+
+
+@pytest.fixture(name="dscli")
+def dscli_fixture(tmp_path):
+    """dscli(command, ...) about a worker of its own, which ends with the test."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+
+    def call(command, *args):
+        where = ("-w", "--worker_address") if command == "start" else ("--worker_address",)
+        return subprocess.run([DSCLI, command, *where, address, *args], capture_output=True, text=True,
+                              timeout=60, check=False, env=ENV, cwd=tmp_path)  # fmt: skip
+
+    yield call
+    call("stop")
+
+
+def test_status_counts_requests_retries_and_errors_of_a_worker(dscli, tmp_path):
+    with Stub() as stub:
+        secret = tmp_path / "credentials"
+        secret.write_text(f"[default]\naws_access_key_id={ACCESS}\naws_secret_access_key={SECRET}\n")
+        done = dscli("start", "--shared_memory_size_mb", "64", "--l2_cache_type", "s3", "--s3_endpoint", stub.endpoint,
+                     "--s3_bucket", BUCKET, "--s3_region", REGION, "--s3_credentials_file", str(secret))  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+        def status():
+            found = json.loads(dscli("status", "--json").stdout)
+            return [found[name] for name in ("l2_requests", "l2_retries", "l2_errors", "tier_errors")]
+
+        assert status() == [0, 0, 0, 0]
+        assert dscli("get", "nobody").returncode == 1
+        requests, *others = status()
+        assert requests >= 1 and others == [0, 0, 0]  # "not found" is an answer
+
+        stub.fault("status", times=2, value=(503, "SlowDown"))
+        assert dscli("get", "nobody").returncode == 1
+        after, *others = status()
+        assert after > requests and others == [2, 0, 0]
+
+        stub.fault("status", times=1000, value=(403, "AccessDenied"))
+        assert dscli("get", "nobody").returncode == 1
+        last, _, errors, tier_errors = status()
+        assert last > after and errors >= 1 and tier_errors >= 1

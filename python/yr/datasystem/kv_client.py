@@ -203,7 +203,10 @@ class KVClient(_ds.KV, Connected):
         return Status(code, "The worker does not answer" if code else "")
 
     def worker_stats(self) -> Dict[str, int]:
-        """The worker's figures: memory, objects, sessions, and what happened since its start."""
+        """The worker's figures: the use of every tier, and what happened since its start.
+
+        docs/metrics.md has a row for each, with its key here.
+        """
         if self._connection is None:
             raise from_code(K_NOT_READY, "The client is not connected")
         return self._connection.stats()

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,10 @@ def value(key, size=MIB):
 def used(folder):
     total = 0
     for entry in os.scandir(folder):
-        total += entry.stat().st_blocks * 512
+        try:
+            total += entry.stat().st_blocks * 512
+        except FileNotFoundError:  # a segment was cleaned meanwhile
+            pass
     return total
 
 
@@ -264,6 +268,19 @@ def test_write_back_survives_a_kill_before_its_upload(start_worker, second, tmp_
             assert kv.get([key]) == [value(key)]
 
 
+def test_a_worker_too_small_for_what_is_not_uploaded_does_not_start(start_worker, store, stub, tmp_path):
+    store["write_back_directory"] = tmp_path / "journal"
+    worker = start_worker(**store)
+    with client(worker) as kv:
+        stub.fault("status", method="PUT", times=100000, value=(503, "SlowDown"))
+        kv.set("k", value("k", 20 * MIB), BACK)
+    with pytest.raises(AssertionError, match="not uploaded yet do not fit"):
+        start_again(start_worker, worker, **{**store, "shared_memory_size_mb": 16})
+    stub.faults.clear()
+    with client(start_worker(**store)) as kv:
+        assert kv.get(["k"]) == [value("k", 20 * MIB)]
+
+
 def test_write_back_reaches_the_second_level(start_worker, second, tmp_path, eventually):
     second["write_back_directory"] = tmp_path / "journal"
     worker = start_worker(**second)
@@ -277,6 +294,26 @@ def test_write_back_reaches_the_second_level(start_worker, second, tmp_path, eve
     with client(worker) as kv:
         for key in keys:
             assert kv.get([key]) == [value(key)]
+
+
+def test_write_back_of_a_value_larger_than_a_segment_is_durable(start_worker, second, tmp_path):
+    second["spill_directory"] = tmp_path / "spill"
+    second["spill_size_limit"] = 64 * MIB
+    second["spill_file_max_size_mb"] = 1
+    second["l2_cache_async_write_rate_limit_mb"] = 1
+    worker = start_worker(**second)
+    with client(worker) as kv:
+        kv.set("big", value("big", 4 * MIB), BACK)
+        kv.set("big", value("newer", 4 * MIB), BACK)
+        kv.set("small_then_big", b"small", BACK)
+        kv.set("small_then_big", value("big", 4 * MIB), BACK)
+        kv.set("big_then_small", value("big", 4 * MIB), BACK)
+        kv.set("big_then_small", b"small", BACK)
+    worker = start_again(start_worker, worker, **second)
+    with client(worker) as kv:
+        assert kv.get(["big"]) == [value("newer", 4 * MIB)]
+        assert kv.get(["small_then_big"]) == [value("big", 4 * MIB)]
+        assert kv.get(["big_then_small"]) == [b"small"]
 
 
 def test_more_than_memory_is_read_from_the_second_level(start_worker, second):
@@ -374,3 +411,69 @@ def test_flipped_bits_in_the_store_are_never_returned(start_worker, store, stub)
         assert "Key not found" not in str(failed.value)
         kv.set("k", b"again", THROUGH)
         assert kv.get(["k"]) == [b"again"]
+
+
+def impatient(worker, timeout_ms):
+    kv = KVClient(worker.host, worker.port, req_timeout_ms=timeout_ms)
+    kv.init()
+    return kv
+
+
+def fails(call, *args):
+    try:
+        call(*args)
+    except DsError:
+        return True
+    return False
+
+
+def test_given_up_requests_leave_room_for_others(start_worker, store, stub):
+    worker = start_worker(**store)
+    with impatient(worker, 300) as kv, ThreadPoolExecutor(16) as threads:
+        stub.fault("hang", times=1 << 20, value=3)
+        failed = threads.map(lambda i: fails(kv.set, f"x{i}", b"1", THROUGH), range(80))
+        assert all(failed)
+        failed = threads.map(lambda i: fails(kv.delete, [f"y{i}"]), range(64))
+        assert all(failed)
+        kv.set("plain", b"2")
+        assert kv.get(["plain"]) == [b"2"]
+        stub.faults.clear()
+
+
+def test_blocks_of_sets_that_found_no_slot_are_used_again(start_worker, store, stub):
+    size = 256 << 10
+    worker = start_worker(**store)
+    with impatient(worker, 500) as kv, client(worker) as other:
+        stub.fault("hang", times=1 << 20, value=4)
+        begun = threading.Barrier(65)
+
+        def wait_for(i):  # a slot until one second after the time is over
+            begun.wait()
+            return fails(kv.get, [f"missing{i}"], False, 500)
+
+        with ThreadPoolExecutor(64 + 32) as threads:
+            waiting = [threads.submit(wait_for, i) for i in range(64)]
+            begun.wait()
+            sets = threads.map(lambda i: fails(kv.set, f"x{i}", bytes(size), THROUGH), range(32))
+            assert all(sets)
+            assert all(w.result() for w in waiting)
+        before = other.worker_stats()["memory_granted"]
+        for i in range(32):
+            kv.set(f"plain{i}", bytes(size))
+        assert before - other.worker_stats()["memory_granted"] >= 24 * size
+        stub.faults.clear()
+
+
+def test_a_batch_larger_than_memory_comes_to_an_end(start_worker, tmp_path):
+    worker = start_worker(shared_memory_size_mb=16, l2_cache_type="sfs", sfs_path=tmp_path / "l2")
+    keys = [f"s{i}" for i in range(40)]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key), THROUGH)
+    with impatient(worker, 1000) as kv:
+        try:
+            for key, got in zip(keys, kv.get(keys)):
+                assert got in (None, value(key))
+        except DsError:
+            pass
+        assert kv.get(["s1"]) == [value("s1")]

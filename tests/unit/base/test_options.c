@@ -462,6 +462,62 @@ DS_TEST(check__warns_of_a_file_in_one_line)
     ds_options_free(o);
 }
 
+/* What is said of the options as they are now, line after line. */
+static void collect(void *arg, const char *text)
+{
+    size_t n = strlen(arg);
+
+    (void)snprintf((char *)arg + n, DS_OPTIONS_ERROR_SIZE * 4 - n, "%s\n", text);
+}
+
+static void check_warned(const struct ds_options *o, const char *expected)
+{
+    char text[DS_OPTIONS_ERROR_SIZE * 4] = "";
+
+    CHECK_OK(ds_options_check(o, collect, text, err, sizeof(err)));
+    CHECK_STR(text, expected);
+}
+
+DS_TEST(check__warns_of_second_level_storage_without_its_type)
+{
+    struct ds_options *o = create();
+
+    CHECK_OK(set(o, "sfs_path", "/mnt/share"));
+    CHECK_OK(set(o, "s3_secret_key", "hunter2"));
+    CHECK_OK(set_file(o, "obs_bucket", "b"));
+    check_warned(o, "ignored without an l2_cache_type (sfs, s3 or obs): --sfs_path, obs_bucket, "
+                    "--s3_secret_key\n");
+    CHECK_OK(set(o, "l2_cache_type", "s3"));
+    check_warned(o, "");
+    ds_options_free(o);
+}
+
+DS_TEST(check__warns_of_a_limit_without_a_directory)
+{
+    struct ds_options *o = create();
+
+    CHECK_OK(set(o, "spill_size_limit", "1G"));
+    check_warned(o, "--spill_size_limit is ignored: nothing is written to disk without a "
+                    "spill_directory\n");
+    CHECK_OK(set(o, "write_back_directory", "/var/tmp/journal"));
+    check_warned(o, "");
+    CHECK_OK(set(o, "write_back_directory", ""));
+    CHECK_OK(set(o, "spill_directory", "/var/tmp/spill"));
+    check_warned(o, "");
+    ds_options_free(o);
+}
+
+DS_TEST(check__warns_of_a_journal_beside_the_spill_directory)
+{
+    struct ds_options *o = create();
+
+    CHECK_OK(set(o, "spill_directory", "/var/tmp/spill"));
+    CHECK_OK(set(o, "write_back_directory", "/var/tmp/journal"));
+    check_warned(o, "--write_back_directory is ignored: the journal of write-back objects is in "
+                    "spill_directory\n");
+    ds_options_free(o);
+}
+
 DS_TEST(check__compares_values_with_each_other)
 {
     struct ds_options *o = create();

@@ -153,7 +153,14 @@ static inline int fake_clean(void *arg, const struct ds_tier_op *op, uint64_t pl
     return t->w->config.spill ? 0 : DS_UNCHANGED;
 }
 
-static const struct ds_store_tier fake_ops = {fake_start, fake_forget, fake_clean};
+static inline void fake_stats(void *arg, struct ds_worker_stats *ret)
+{
+    const struct fake_tier *t = arg;
+
+    ret->disk_capacity = t->capacity;
+}
+
+static const struct ds_store_tier fake_ops = {fake_start, fake_forget, fake_clean, fake_stats};
 
 static inline void fake_write(struct fake_tier *t, struct ds_tier_op *op, uint64_t number)
 {

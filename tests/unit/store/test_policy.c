@@ -508,10 +508,12 @@ DS_TEST(auto__finds_the_better_policy_and_finds_it_again_when_the_work_changes)
         CHECK_STR(ds_policy_acting(c->policy), "s3fifo");
         CHECK_GT(scan(c, &x, &scanned, 2000), 1700); /* nearly all of the hot set stays */
         CHECK_STR(ds_policy_acting(c->policy), "s3fifo");
+        CHECK_EQ(ds_policy_acting_number(c->policy), DS_EVICT_S3FIFO);
         (void)echo(c, &at, 6000);
         CHECK_STR(ds_policy_acting(c->policy), "lru");
         CHECK_GT(echo(c, &at, 2000), 1900);
         CHECK_STR(ds_policy_acting(c->policy), "lru");
+        CHECK_EQ(ds_policy_acting_number(c->policy), DS_EVICT_LRU);
     }
     cache_end(c);
 }

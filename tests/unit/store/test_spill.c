@@ -114,6 +114,30 @@ DS_TEST(spill__a_spilled_key_is_there_for_all_but_readers)
     scene_end(&c);
 }
 
+/* What the tier knows stands beside what the store knows, also in the answer to a client. */
+DS_TEST(spill__figures_of_the_tier_come_with_the_stores)
+{
+    struct scene c;
+    struct ds_worker_stats st;
+
+    scene_init(&c, 4 * MIB);
+    c.t.capacity = 77;
+    CHECK_OK(set_mode(&c, "a", 1000, DS_WRITE_NONE, 0));
+    st = world_stats(&c.w);
+    CHECK_EQ(st.disk_capacity, 77);
+    CHECK_EQ(st.sets, 1);
+    CHECK_EQ(st.evict_policy, DS_EVICT_LRU);
+    req_begin(c.p, 0, DS_OP_STATS, 0);
+    req_post(c.p, 0);
+    settle(&c.w);
+    CHECK(req_done(c.p, 0));
+    memcpy(&st, c.p->slot[0].result, sizeof(st));
+    CHECK_EQ(st.disk_capacity, 77);
+    CHECK_EQ(st.sets, 1);
+    CHECK_EQ(st.reserved[0], 0);
+    scene_end(&c);
+}
+
 DS_TEST(spill__many_readers_of_one_object_cost_one_read)
 {
     struct scene c;
@@ -304,8 +328,30 @@ DS_TEST(spill__a_failed_write_leaves_the_object_in_memory)
     scene_squeeze(&c);
     CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
     c.t.fail = 0;
+    c.w.now.boot_ns += 1000 * MS;
     scene_squeeze(&c);
     CHECK(spilled(&c, "a"));
+    scene_end(&c);
+}
+
+DS_TEST(spill__writers_do_not_wait_for_a_disk_that_fails)
+{
+    struct scene c;
+    struct lent g;
+    char key[32];
+    int rc = 0;
+
+    scene_init(&c, MIB);
+    c.t.fail = DS_EIO;
+    for (unsigned i = 0; rc == 0 && i < 40; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        rc = set_none(&c, key, 60 * KIB);
+    }
+    CHECK_EQ(rc, DS_ENOMEM);
+    CHECK_EQ(hit(&c.w, c.p, "k0"), 60 * KIB);
+    c.t.fail = 0;
+    c.w.now.boot_ns += 1000 * MS;
+    CHECK_OK(grant_disk(&c, 60 * KIB, &g));
     scene_end(&c);
 }
 
@@ -578,6 +624,8 @@ DS_TEST(spill__a_change_and_a_delete_while_it_is_written)
     for (unsigned i = 0; i < 3; i++) {
         CHECK_OK(set_none(&c, "a", 1000));
         c.t.fail = i == 1 ? DS_EIO : 0;
+        c.w.now.boot_ns += 1000 * MS; /* an earlier failure is forgotten */
+        settle(&c.w);
         (void)ds_store_make_room(c.w.s, MIB);
         CHECK_EQ(c.t.n, 1);
         CHECK_OK(ask(&c.w, c.p, DS_OP_EXPIRE, "a", 100000));

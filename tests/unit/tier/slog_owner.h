@@ -40,7 +40,7 @@ struct owner {
     struct rec recs[KEYS];
     uint64_t version;
     struct ds_slog_event last; /* the last event */
-    uint64_t events, recovered;
+    uint64_t events, recovered, buried;
     int told_error;
 };
 

@@ -110,8 +110,8 @@ static void churn(bool direct)
         } else {
             rc = put(&o, k, (x >> 40) % 16384, (x >> 50) % 16 == 0);
         }
-        CHECK(rc == 0 || rc == DS_ENOSPACE);
-        if (rc == DS_ENOSPACE) { /* what an owner does: wait for the cleaner */
+        CHECK(rc == 0 || rc == DS_EAGAIN);
+        if (rc == DS_EAGAIN) { /* what an owner does: wait for the cleaner */
             struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
             struct ds_slog_event e;
 
@@ -176,7 +176,7 @@ DS_TEST(slog__refuses_when_everything_lives)
         ds_slog_dead(o.s, o.recs[i].at, 5, 200000);
         o.recs[i].at = 0;
     }
-    while ((rc = put(&o, 1, 200000, false)) == DS_ENOSPACE) {
+    while ((rc = put(&o, 1, 200000, false)) == DS_EAGAIN) {
         struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
         struct ds_slog_event e;
 
@@ -199,7 +199,7 @@ DS_TEST(slog__refuses_bad_requests)
     owner_init(&o, 16 * MIB, MIB, false);
     c = o.config;
     CHECK_EQ(ds_slog_open(&c, err, sizeof(err), &again), DS_EAGAIN);
-    (void)snprintf(key, sizeof(key), "process %ld", (long)getpid());
+    (void)snprintf(key, sizeof(key), "process %ld: end", (long)getpid());
     CHECK(strstr(err, key) != NULL);
     CHECK_OK(ds_slog_recover(o.s, recovered, &o));
     CHECK_EQ(ds_slog_put(o.s, &item, false), DS_EINVAL);
@@ -226,6 +226,14 @@ DS_TEST(slog__refuses_bad_requests)
     owner_fini(&o, false);
 }
 
+static void bury_key(void *arg, const void *key, size_t key_size)
+{
+    struct owner *o = arg;
+
+    CHECK_OK(ds_slog_tombstone(o->s, key, key_size, false, key_number(key, key_size)));
+    o->buried++;
+}
+
 DS_TEST(slog__adopts_what_the_owner_remembers)
 {
     struct owner o;
@@ -246,11 +254,50 @@ DS_TEST(slog__adopts_what_the_owner_remembers)
     }
     CHECK_EQ(ds_slog_adopt(o.s, 1, 5, 1000), DS_ENOTFOUND);
     CHECK_EQ(ds_slog_adopt(o.s, before[60].at, 5, UINT64_MAX), DS_ENOTFOUND);
-    ds_slog_adopted(o.s);
+    CHECK_OK(ds_slog_adopted(o.s, bury_key, &o));
+    CHECK_EQ(o.buried, 50u);
+    owner_wait(&o, o.events + 50);
     for (unsigned i = 50; i < 100; i++) {
         CHECK_OK(get(&o, i));
     }
     CHECK_LT(stats_of(&o).live_bytes, 51 * 51000u);
+    owner_fini(&o, true);
+}
+
+/* What a killed owner was not told of, or did not get to bury, must not come back when the
+ * directory is recovered later. */
+DS_TEST(slog__names_the_orphans_of_a_killed_owner)
+{
+    enum { GONE = 1, KEPT, BURIED, ORPHAN, SHADOWED };
+    struct owner o;
+    struct rec before[KEYS];
+    char key[32];
+
+    owner_init(&o, 16 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    for (unsigned k = GONE; k <= SHADOWED; k++) {
+        CHECK_OK(put(&o, k, 5000, false));
+    }
+    memcpy(before, o.recs, sizeof(before));
+    CHECK_OK(del(&o, GONE, false));
+    CHECK_OK(del(&o, BURIED, false));
+    CHECK_OK(put(&o, BURIED, 300, false));   /* newer than its tombstone, and unknown */
+    CHECK_OK(put(&o, SHADOWED, 300, false)); /* beside an older one that is adopted */
+    o.s = ds_slog_close(o.s, false);
+    owner_open(&o);
+    memset(o.recs, 0, sizeof(o.recs));
+    o.recs[KEPT] = before[KEPT];
+    o.recs[SHADOWED] = before[SHADOWED];
+    CHECK_OK(ds_slog_adopt(o.s, before[KEPT].at, key_of(KEPT, key), 5000));
+    CHECK_OK(ds_slog_adopt(o.s, before[SHADOWED].at, key_of(SHADOWED, key), 5000));
+    o.buried = o.events = 0;
+    CHECK_OK(ds_slog_adopted(o.s, bury_key, &o));
+    CHECK_EQ(o.buried, 2u); /* BURIED and ORPHAN */
+    owner_wait(&o, 2);
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, 2u);
+    CHECK_EQ(o.recs[KEPT].size, 5000u);
+    CHECK_EQ(o.recs[SHADOWED].size, 300u);
     owner_fini(&o, true);
 }
 
@@ -400,15 +447,15 @@ DS_TEST_TIMEOUT(slog__flags_outlive_cleaning, 120)
         k = (unsigned)(x >> 33) % 30;
         if (i % 10 == 0) {
             rc = ds_slog_note(o.s, o.recs[k].at, key, key_of(k, key), (uint16_t)i, false, k);
-            CHECK(rc == 0 || rc == DS_ENOSPACE);
+            CHECK(rc == 0 || rc == DS_ENOSPACE); /* a note does not wait */
             if (rc == 0) {
                 o.recs[k].flags = flags[k] = (uint16_t)i;
                 owner_wait(&o, o.events + 1);
             }
         }
         rc = put(&o, 30 + (unsigned)(x >> 23) % 300, (x >> 40) % 16384, false);
-        CHECK(rc == 0 || rc == DS_ENOSPACE);
-        if (rc == DS_ENOSPACE) {
+        CHECK(rc == 0 || rc == DS_EAGAIN);
+        if (rc == DS_EAGAIN) {
             struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
             struct ds_slog_event e;
 
@@ -423,4 +470,237 @@ DS_TEST_TIMEOUT(slog__flags_outlive_cleaning, 120)
         CHECK_OK(get(&o, k));
     }
     owner_fini(&o, true);
+}
+
+/* --- full --- */
+
+static void poll_once(struct owner *o, int timeout_ms)
+{
+    struct pollfd p = {.fd = ds_slog_fd(o->s), .events = POLLIN};
+    struct ds_slog_event e[16];
+    size_t n;
+
+    CHECK(poll(&p, 1, timeout_ms) == 1);
+    n = ds_slog_poll(o->s, e, 16);
+    for (size_t i = 0; i < n; i++) {
+        take_event(o, &e[i]);
+    }
+}
+
+static unsigned fill_up(struct owner *o, uint64_t size)
+{
+    unsigned k = 0;
+    int rc;
+
+    while ((rc = put(o, k, size, false)) == 0) {
+        k++;
+        CHECK_LT(k, (unsigned)KEYS);
+    }
+    CHECK_EQ(rc, DS_ENOSPACE);
+    return k;
+}
+
+/* All of a full log can be deleted, before a restart and after it: nothing waits for room. */
+DS_TEST(slog__deletes_when_it_is_full)
+{
+    for (int again = 0; again < 2; again++) {
+        struct owner o;
+        unsigned n;
+
+        owner_init(&o, 9 * (128u << 10), 128u << 10, false);
+        CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+        n = fill_up(&o, 2200);
+        for (unsigned k = 0; k < n; k += 2) {
+            if (again != 0 && k % 20 == 0) {
+                owner_reopen(&o, k % 40 == 0);
+            }
+            CHECK_OK(del(&o, k, true));
+        }
+        CHECK_LE(disk_use(&o), o.config.size_limit);
+        owner_reopen(&o, true);
+        CHECK_EQ(o.recovered, n / 2);
+        for (unsigned k = 1; k < n; k += 2) {
+            CHECK_OK(get(&o, k));
+        }
+        owner_fini(&o, true);
+    }
+}
+
+/* Keys as large as they may be: a record is no larger than its tombstone. */
+struct large {
+    ds_slog_at at[KEYS];
+    unsigned n, found;
+};
+
+static const char *large_key(unsigned k)
+{
+    static char key[DS_SLOG_KEY_MAX];
+
+    (void)snprintf(key, sizeof(key), "key-%08u", k);
+    return key;
+}
+
+static bool large_is_live(void *arg, const void *key, size_t key_size, ds_slog_at at,
+                          uint16_t *flags)
+{
+    struct large *l = arg;
+
+    CHECK_EQ(key_size, DS_SLOG_KEY_MAX);
+    *flags = 0;
+    return l->at[number_of(key)] == at;
+}
+
+static bool large_moved(void *arg, const void *key, size_t key_size, ds_slog_at from, ds_slog_at to,
+                        uint16_t flags, int rc)
+{
+    struct large *l = arg;
+    unsigned k = number_of(key);
+
+    (void)key_size;
+    (void)flags;
+    CHECK_OK(rc);
+    l->at[k] = l->at[k] == from ? to : l->at[k];
+    return l->at[k] == to;
+}
+
+static void large_found(void *arg, const struct ds_slog_entry *e)
+{
+    struct large *l = arg;
+
+    CHECK_EQ(number_of(e->key), l->n - 1);
+    l->found++;
+}
+
+static int large_put(struct owner *o, unsigned k)
+{
+    struct ds_slog_item item = {
+        .key = large_key(k), .key_size = DS_SLOG_KEY_MAX, .cookie = KEYS - 1};
+
+    return ds_slog_put(o->s, &item, true);
+}
+
+/* More tombstones at once than the reserved segment takes: they wait, and a put that is accepted
+ * meanwhile is newer than they are. */
+DS_TEST(slog__a_tombstone_that_waits_is_older_than_a_later_put)
+{
+    struct owner o;
+    static struct large l;
+    int rc;
+
+    owner_init(&o, 9 * (128u << 10), 128u << 10, false);
+    o.s = ds_slog_close(o.s, true);
+    o.config.is_live = large_is_live;
+    o.config.moved = large_moved;
+    o.config.arg = &l;
+    owner_open(&o);
+    CHECK_OK(ds_slog_recover(o.s, large_found, &l));
+    while ((rc = large_put(&o, l.n)) == 0) {
+        owner_wait(&o, o.events + 1);
+        CHECK_OK(o.last.rc);
+        l.at[l.n++] = o.last.at;
+        o.recs[KEYS - 1] = (struct rec){0};
+        CHECK_LT(l.n, (unsigned)KEYS);
+    }
+    CHECK_EQ(rc, DS_ENOSPACE);
+    o.events = 0;
+    for (unsigned k = l.n; k-- > 0;) {
+        ds_slog_dead(o.s, l.at[k], DS_SLOG_KEY_MAX, 0);
+        l.at[k] = 0;
+        CHECK_OK(ds_slog_tombstone(o.s, large_key(k), DS_SLOG_KEY_MAX, true, KEYS - 2));
+    }
+    while ((rc = large_put(&o, l.n - 1)) == DS_EAGAIN) { /* comes back */
+        poll_once(&o, 30000);
+    }
+    CHECK_OK(rc);
+    owner_wait(&o, l.n + 1);
+    CHECK_EQ(stats_of(&o).queued, 0u);
+    CHECK_EQ(stats_of(&o).tombstones, l.n);
+    CHECK_LE(disk_use(&o), o.config.size_limit);
+    o.s = ds_slog_close(o.s, false);
+    owner_open(&o);
+    CHECK_OK(ds_slog_recover(o.s, large_found, &l));
+    CHECK_EQ(l.found, 1u);
+    owner_fini(&o, true);
+}
+
+/* A limit below what the directory holds: nothing grows, and what dies shrinks it. */
+DS_TEST(slog__shrinks_to_a_lower_limit)
+{
+    struct owner o;
+    uint64_t segment = 128u << 10;
+    uint64_t before;
+    unsigned n;
+
+    owner_init(&o, 33 * segment, segment, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    n = fill_up(&o, 10000);
+    before = disk_use(&o);
+    o.config.size_limit = 13 * segment;
+    for (int clean = 0; clean < 2; clean++) {
+        owner_reopen(&o, clean != 0);
+        CHECK_EQ(o.recovered, n);
+        CHECK_EQ(put(&o, KEYS - 1, 10000, false), DS_ENOSPACE);
+        CHECK_LE(disk_use(&o), before + segment);
+    }
+    for (unsigned k = 0; k < n; k++) { /* no segment dies whole */
+        if (k % 4 != 0) {
+            CHECK_OK(del(&o, k, false));
+            CHECK_LE(disk_use(&o), before + segment);
+        }
+    }
+    while (stats_of(&o).segments > stats_of(&o).segments_max) {
+        poll_once(&o, 30000);
+    }
+    CHECK_LE(disk_use(&o), o.config.size_limit);
+    owner_reopen(&o, true);
+    for (unsigned k = 0; k < n; k += 4) {
+        CHECK_OK(get(&o, k));
+    }
+    owner_fini(&o, true);
+}
+
+/* A little dead everywhere, a segment of it in all: the cleaner gathers it while a put waits. */
+DS_TEST(slog__says_that_room_is_coming)
+{
+    struct owner o;
+    uint64_t segment = 128u << 10;
+    char key[32];
+    unsigned n;
+    int rc;
+
+    owner_init(&o, 33 * segment, segment, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    n = fill_up(&o, 8500);
+    CHECK_GE(n, 30 * 13u);
+    for (unsigned k = 0; k < n; k += 13) { /* one of each segment, less than 1/8 of it */
+        ds_slog_dead(o.s, o.recs[k].at, key_of(k, key), o.recs[k].size);
+        o.recs[k].at = 0;
+    }
+    CHECK_EQ(put(&o, KEYS - 1, 8500, false), DS_EAGAIN);
+    while ((rc = put(&o, KEYS - 1, 8500, false)) == DS_EAGAIN) {
+        poll_once(&o, 30000);
+    }
+    CHECK_OK(rc);
+    for (unsigned k = 0; k < n; k++) {
+        CHECK(o.recs[k].at == 0 || get(&o, k) == 0);
+    }
+    CHECK_LE(disk_use(&o), o.config.size_limit);
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog__tells_what_its_files_take)
+{
+    struct owner o;
+    uint64_t use;
+
+    owner_init(&o, 16 * MIB, MIB, false);
+    CHECK_EQ(ds_slog_disk_use(o.dir), 0u);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    CHECK_OK(put(&o, 1, MIB / 2, false));
+    CHECK_OK(put(&o, 2, MIB / 2, false)); /* a second segment */
+    use = ds_slog_disk_use(o.dir);
+    CHECK_GE(use, 2 * MIB);
+    CHECK_LE(use, disk_use(&o));
+    owner_fini(&o, true);
+    CHECK_EQ(ds_slog_disk_use(o.dir), 0u); /* no such directory */
 }

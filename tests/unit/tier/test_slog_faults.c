@@ -297,7 +297,7 @@ static void work_until_killed(struct owner *o, int fd)
 
         CHECK_EQ(write(fd, &ack, sizeof(ack)), (ssize_t)sizeof(ack));
         rc = remove ? del(o, k, i % 3 == 0) : put(o, k, 2000 + i, i % 3 == 0);
-        if (rc == DS_ENOSPACE) {
+        if (rc == DS_EAGAIN) {
             struct pollfd p = {.fd = ds_slog_fd(o->s), .events = POLLIN};
             struct ds_slog_event e;
 

@@ -158,7 +158,7 @@ static void work(struct owner *o, uint64_t *x, int rounds)
         remove = (*x >> 24) % 4 == 0;
         record(BEGIN, k, remove ? 0 : o->version + 1, durable);
         rc = remove ? del(o, k, durable) : put(o, k, (*x >> 40) % 9000, durable);
-        if (rc == DS_ENOSPACE) {
+        if (rc == DS_EAGAIN) {
             struct pollfd p = {.fd = ds_slog_fd(o->s), .events = POLLIN};
             struct ds_slog_event e;
 
