@@ -83,10 +83,11 @@ static void make_ghost(struct ds_link *l, struct ghost *ret)
     uint32_t used = ds_load_acquire(&l->pins_used);
     int fds[DS_FD_COUNT] = {-1, -1, -1, -1, -1};
     struct ds_wire_welcome welcome;
+    uint8_t token[16];
 
     *ret = (struct ghost){.segment.fd = -1, .sock = -1};
-    if (ds_load_acquire(&l->dead) || !any_pin(l, used) ||
-        ds_link_shake(l->client, DS_WIRE_GHOST, NULL, used, ds_monotonic_ns() + GHOST_TIMEOUT_NS,
+    if (ds_load_acquire(&l->dead) || !any_pin(l, used) || ds_sys_random(token, sizeof(token)) < 0 ||
+        ds_link_shake(l->client, DS_WIRE_GHOST, token, used, ds_monotonic_ns() + GHOST_TIMEOUT_NS,
                       &ret->sock, &welcome, fds) != 0) {
         return;
     }

@@ -164,9 +164,10 @@ DS_MUST_USE int ds_link_map_writable(struct ds_link *l);
 void ds_link_populate(struct ds_link *l, uint64_t offset, uint64_t size);
 bool ds_link_pinned(const struct ds_link *l);
 
-/* OPEN and WELCOME over a fresh socket. `flags`: DS_WIRE_*. On success *ret_sock and the
+/* OPEN and WELCOME over a fresh socket. `flags`: DS_WIRE_*. With the same token as often as the
+ * worker dies meanwhile: there is never more than one session. On success *ret_sock and the
  * descriptors are the caller's. */
-DS_MUST_USE int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t *token,
+DS_MUST_USE int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t token[16],
                               uint32_t pins, int64_t deadline_ns, int *ret_sock,
                               struct ds_wire_welcome *welcome, int fds[DS_FD_COUNT]);
 

@@ -187,7 +187,7 @@ static void close_fds(int *fds, size_t n)
     }
 }
 
-static int shake_once(struct ds_client *c, uint32_t flags, const uint8_t *token, uint32_t pins,
+static int shake_once(struct ds_client *c, uint32_t flags, const uint8_t token[16], uint32_t pins,
                       int64_t deadline_ns, int *ret_sock, struct ds_wire_welcome *welcome,
                       int fds[DS_FD_COUNT])
 {
@@ -205,9 +205,7 @@ static int shake_once(struct ds_client *c, uint32_t flags, const uint8_t *token,
     open.pid = (uint32_t)getpid();
     open.flags = flags;
     open.pins = pins;
-    if (token != NULL) {
-        memcpy(open.token, token, sizeof(open.token));
-    }
+    memcpy(open.token, token, sizeof(open.token));
     (void)ds_failpoint("client.connected");
     n = ds_sys_send_fds(sock, &open, sizeof(open), &pidfd, pidfd >= 0 ? 1 : 0);
     ds_sys_close(pidfd);
@@ -233,7 +231,7 @@ static int shake_once(struct ds_client *c, uint32_t flags, const uint8_t *token,
     return refused(c, welcome);
 }
 
-int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t *token, uint32_t pins,
+int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t token[16], uint32_t pins,
                   int64_t deadline_ns, int *ret_sock, struct ds_wire_welcome *welcome,
                   int fds[DS_FD_COUNT])
 {
@@ -324,11 +322,13 @@ int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret)
     if (l == NULL) {
         return DS_ENOMEM;
     }
-    rc = ds_link_shake(c, 0, NULL, 0, deadline_ns, &l->sock, &welcome, fds);
+    rc = ds_sys_random(l->token, sizeof(l->token)) < 0 ? DS_EIO : 0;
+    if (rc == 0) {
+        rc = ds_link_shake(c, 0, l->token, 0, deadline_ns, &l->sock, &welcome, fds);
+    }
     if (rc == 0) {
         l->data_size = welcome.data_size;
         l->boottime_offset_ns = ds_sys_boottime_offset_ns();
-        memcpy(l->token, welcome.token, sizeof(l->token));
         atomic_store(&l->epoch, welcome.epoch);
         atomic_store(&l->wake_fd, fds[DS_FD_WAKE]);
         l->data_rw_fd = fds[DS_FD_DATA_RW];

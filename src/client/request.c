@@ -19,7 +19,7 @@
 #define SPIN_NS 100000          /* about one wake-up of a sleeping worker */
 #define CHECK_FIRST_NS 20000000 /* asleep for so long without an answer: is the worker there? */
 #define CHECK_MAX_NS 500000000
-#define CANCEL_FAR_AWAY (UINT64_C(1) << 40) /* ms */
+#define CANCEL_FAR_AWAY (UINT64_C(1) << 40)            /* ms */
 #define SLOTS_FOR_WAITING UINT64_C(0x00ffffffffffffff) /* eight stay free of long waits */
 
 static void take_back_late(struct ds_link *l)

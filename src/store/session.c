@@ -164,11 +164,6 @@ uint32_t ds_store_session_find(const struct ds_store *s, const uint8_t token[16]
     return UINT32_MAX;
 }
 
-void ds_store_session_token(const struct ds_store *s, uint32_t number, uint8_t ret[16])
-{
-    memcpy(ret, s->session_state[number].token, 16);
-}
-
 void ds_store_sessions(const struct ds_store *s,
                        void (*each)(void *arg, uint32_t number, const struct ds_session_info *info),
                        void *arg)

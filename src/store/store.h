@@ -160,8 +160,6 @@ DS_MUST_USE int ds_store_session_open(struct ds_store *s, const struct ds_sessio
 /* The live session with this token, or UINT32_MAX. */
 uint32_t ds_store_session_find(const struct ds_store *s, const uint8_t token[16]);
 
-void ds_store_session_token(const struct ds_store *s, uint32_t number, uint8_t ret[16]);
-
 /* The state's sessions in use, for recovery: calls back with each number. */
 void ds_store_sessions(const struct ds_store *s,
                        void (*each)(void *arg, uint32_t number, const struct ds_session_info *info),

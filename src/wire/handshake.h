@@ -56,14 +56,14 @@ struct ds_wire_here {
 };
 
 /* flags of OPEN */
-#define DS_WIRE_RESUME 1u /* go on with the session of `token` */
+#define DS_WIRE_RESUME 1u /* only if the session of `token` is there already */
 #define DS_WIRE_GHOST 2u  /* for a child about to be forked: its pidfd follows with CLAIM */
 
 struct ds_wire_open {
     struct ds_wire_header header;
     uint32_t flags;
     uint32_t pid; /* in the client's own namespace: for people only */
-    uint8_t token[16];
+    uint8_t token[16]; /* the client's secret: names the session, from the first OPEN on */
     uint32_t pins; /* slots that must be ready at once; 0: as usual */
     uint32_t reserved;
     char tenant[64]; /* NUL-terminated */
@@ -75,7 +75,6 @@ struct ds_wire_welcome {
     struct ds_wire_header header;
     uint32_t session;
     uint32_t epoch;
-    uint8_t token[16];
     uint64_t data_size;
     int64_t boottime_offset_ns; /* of the worker; see ds_sys_boottime_offset_ns() */
     char text[160];             /* why not, when status != 0 */

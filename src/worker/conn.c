@@ -242,11 +242,12 @@ static int new_session(struct ds_worker *w, struct ds_conn *c, const struct ds_w
     if (rc != 0) {
         return rc;
     }
-    if (ds_sys_random(info.token, sizeof(info.token)) < 0 || ds_sys_peer(c->sock, &peer) < 0) {
+    if (ds_sys_peer(c->sock, &peer) < 0) {
         ds_segment_close(&segment);
         return DS_EIO;
     }
     info.uid = peer.uid;
+    memcpy(info.token, open->token, sizeof(info.token));
     rc = ds_store_session_open(w->store, &info, &segment, &c->session);
     if (rc != 0) {
         ds_segment_close(&segment);
@@ -256,14 +257,15 @@ static int new_session(struct ds_worker *w, struct ds_conn *c, const struct ds_w
     return keep_session(w, c);
 }
 
-/* The connection of a session that an earlier worker or connection left behind. */
-static int resume_session(struct ds_worker *w, struct ds_conn *c, const struct ds_wire_open *open)
+/* Whose client has had no WELCOME may ask again, a new worker perhaps: it gets what was made for
+ * it, or that would stay, with nobody to use it, for as long as the client lives. */
+static int find_session(struct ds_worker *w, struct ds_conn *c, const struct ds_wire_open *open)
 {
     uint32_t number = ds_store_session_find(w->store, open->token);
     struct ds_conn *old = w->conns;
 
     if (number == UINT32_MAX) {
-        return DS_ENOTFOUND;
+        return (open->flags & DS_WIRE_RESUME) != 0 ? DS_ENOTFOUND : new_session(w, c, open);
     }
     while (old != NULL && (old->session != number || old->ending)) {
         old = old->next;
@@ -301,7 +303,6 @@ static int send_welcome(struct ds_worker *w, struct ds_conn *c)
     reply.epoch = atomic_load(&index->epoch);
     reply.data_size = w->config.data_size;
     reply.boottime_offset_ns = w->boottime_offset_ns;
-    ds_store_session_token(w->store, c->session, reply.token);
     (void)ds_failpoint("session.before_welcome");
     return ds_sys_send_fds(c->sock, &reply, sizeof(reply), fds, DS_FD_COUNT) ==
                    (ssize_t)sizeof(reply)
@@ -312,6 +313,7 @@ static int send_welcome(struct ds_worker *w, struct ds_conn *c)
 static void on_open(struct ds_worker *w, struct ds_conn *c, const struct ds_wire_open *open,
                     int *pidfd)
 {
+    static const uint8_t no_token[16];
     struct ds_sys_peer peer;
     int rc;
 
@@ -334,6 +336,10 @@ static void on_open(struct ds_worker *w, struct ds_conn *c, const struct ds_wire
         refuse(c, DS_ENOTSUPPORTED, "tenants are not there yet: leave tenant_id empty");
         return;
     }
+    if (memcmp(open->token, no_token, sizeof(no_token)) == 0) {
+        refuse(c, DS_EINVAL, "a session's token must not be all zero");
+        return;
+    }
     c->ghost = (open->flags & DS_WIRE_GHOST) != 0;
     if (!c->ghost) {
         /* The kernel's word counts; the client's own only where its pid cannot be seen from here.
@@ -344,7 +350,7 @@ static void on_open(struct ds_worker *w, struct ds_conn *c, const struct ds_wire
             *pidfd = -1;
         }
     }
-    rc = (open->flags & DS_WIRE_RESUME) != 0 ? resume_session(w, c, open) : new_session(w, c, open);
+    rc = find_session(w, c, open);
     if (rc == 0 && c->pidfd >= 0) {
         rc = ds_worker_watch(w, c->pidfd, DS_WATCH_PROCESS, c);
     }

@@ -109,13 +109,18 @@ void *shared_memory(size_t size)
 
 int try_open(int request_timeout_ms, struct ds_client **ret)
 {
+    return try_open_within(5000, request_timeout_ms, ret);
+}
+
+int try_open_within(int connect_timeout_ms, int request_timeout_ms, struct ds_client **ret)
+{
     const char *port = getenv("FAULT_PORT");
     struct ds_client_options o;
 
     ds_client_options_init(&o);
     o.host = "127.0.0.1";
     o.port = (uint16_t)strtoul(port != NULL ? port : "31501", NULL, 10);
-    o.connect_timeout_ms = 5000;
+    o.connect_timeout_ms = connect_timeout_ms;
     o.request_timeout_ms = request_timeout_ms;
     return ds_client_open(&o, ret);
 }

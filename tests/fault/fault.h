@@ -34,6 +34,7 @@ void *shared_memory(size_t size);
 
 /* A handle for the worker at FAULT_PORT. */
 int try_open(int request_timeout_ms, struct ds_client **ret);
+int try_open_within(int connect_timeout_ms, int request_timeout_ms, struct ds_client **ret);
 struct ds_client *must_open(int request_timeout_ms);
 
 void value_fill(void *buf, size_t size, const char *key, uint64_t writer, uint64_t seq);

@@ -7,6 +7,7 @@
  * fault_scenes closed                      views of a closed handle
  * fault_scenes impatient                   short timeouts while the worker is away
  * fault_scenes late                        gives up what the worker does later
+ * fault_scenes reopen MS                   opens within so long, then again: one session is there
  * fault_scenes restart                     the node is stopped and started under a client
  * fault_scenes session                     opens, uses and ends handles, with and without goodbye
  * fault_scenes fill MIB                    writes and reads so much
@@ -382,6 +383,22 @@ static void scene_late(void)
     ds_client_close(c);
 }
 
+static void scene_reopen(int timeout_ms)
+{
+    struct ds_client *c = NULL;
+    struct ds_worker_stats st;
+    int rc = try_open_within(timeout_ms, 9000, &c);
+
+    (void)printf("opened: %s\n", ds_error_name(rc));
+    if (rc != 0) {
+        c = must_open(9000);
+    }
+    if (!settle_stats(c, 1, &st)) {
+        violation(&outcome->violations, "%lu sessions for one client", (unsigned long)st.sessions);
+    }
+    ds_client_close(c);
+}
+
 static void scene_session(void)
 {
     for (int i = 0; i < 6; i++) {
@@ -518,6 +535,8 @@ int main(int argc, char **argv)
         scene_impatient();
     } else if (strcmp(what, "late") == 0) {
         scene_late();
+    } else if (strcmp(what, "reopen") == 0) {
+        scene_reopen((int)strtol(arg, NULL, 10));
     } else if (strcmp(what, "restart") == 0) {
         scene_restart();
     } else if (strcmp(what, "session") == 0) {

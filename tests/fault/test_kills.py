@@ -81,6 +81,16 @@ def test_what_was_given_up_while_the_worker_was_away_is_not_held(node):
     assert scene.returncode == 0 and "VIOLATION" not in text, text
 
 
+@pytest.mark.parametrize(
+    "action, answer", [("kill!@1", "K_OK"), ("sleep:1500!@1", "K_RPC_DEADLINE_EXCEEDED")], ids=["killed", "late"]
+)
+def test_session_of_a_client_that_was_not_told_of_it_is_not_left_over(failpoints, action, answer):
+    with Node(64, env={"DS_FAILPOINTS": f"session.before_welcome={action}"}) as node:
+        text = check_output(node.run("scenes", "reopen", 600 if "sleep" in action else 5000))
+        assert f"opened: {answer}" in text, text
+        assert node.fired() == {"session.before_welcome": 1}
+
+
 def test_worker_killed_while_a_forked_child_reads():
     with Node(64) as node:
         scene = node.spawn("scenes", "fork", "dies")

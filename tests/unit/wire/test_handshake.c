@@ -12,7 +12,7 @@ DS_TEST(messages__have_the_documented_sizes)
     CHECK_EQ(ds_wire_size(DS_WIRE_HELLO), (size_t)16);
     CHECK_EQ(ds_wire_size(DS_WIRE_HERE), (size_t)120);
     CHECK_EQ(ds_wire_size(DS_WIRE_OPEN), (size_t)112);
-    CHECK_EQ(ds_wire_size(DS_WIRE_WELCOME), (size_t)216);
+    CHECK_EQ(ds_wire_size(DS_WIRE_WELCOME), (size_t)200);
     CHECK_EQ(ds_wire_size(DS_WIRE_CONTROL), (size_t)536);
     CHECK_EQ(ds_wire_size(DS_WIRE_ANSWER), (size_t)1496);
     CHECK_EQ(ds_wire_size(DS_WIRE_GOODBYE), (size_t)16);
@@ -29,9 +29,8 @@ DS_TEST(open__has_the_documented_offsets)
     CHECK_EQ(offsetof(struct ds_wire_open, token), (size_t)24);
     CHECK_EQ(offsetof(struct ds_wire_open, pins), (size_t)40);
     CHECK_EQ(offsetof(struct ds_wire_open, tenant), (size_t)48);
-    CHECK_EQ(offsetof(struct ds_wire_welcome, token), (size_t)24);
-    CHECK_EQ(offsetof(struct ds_wire_welcome, data_size), (size_t)40);
-    CHECK_EQ(offsetof(struct ds_wire_welcome, boottime_offset_ns), (size_t)48);
+    CHECK_EQ(offsetof(struct ds_wire_welcome, data_size), (size_t)24);
+    CHECK_EQ(offsetof(struct ds_wire_welcome, boottime_offset_ns), (size_t)32);
     CHECK_EQ(offsetof(struct ds_wire_answer, stats), (size_t)16);
     CHECK_EQ(offsetof(struct ds_wire_answer, version), (size_t)336);
 }
