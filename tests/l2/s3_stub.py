@@ -44,6 +44,7 @@ class Stub(ThreadingHTTPServer):
     def __init__(self, **settings):
         super().__init__(("127.0.0.1", 0), Handler)
         self.secret, self.token = SECRET, None
+        self.on_expired = lambda: None  # before a request with another token is refused
         self.objects, self.uploads = {}, {}  # key: (bytes, time); id: [key, time, parts]
         self.faults, self.requests = [], []
         self.lock = threading.Lock()
@@ -109,6 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         if access != ACCESS or region != REGION:
             raise Refused(403, "InvalidAccessKeyId")
         if self.server.token and self.headers["x-amz-security-token"] != self.server.token:
+            self.server.on_expired()
             raise Refused(400, "ExpiredToken", "The provided token has expired.")
         if not hmac.compare_digest(sign(self.server.secret, date, region, text), auth["Signature"]):
             raise Refused(403, "SignatureDoesNotMatch")
