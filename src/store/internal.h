@@ -66,7 +66,7 @@ struct session {
     uint64_t waiting;                  /* executed, but for something to come */
     int64_t deadline_ns[DS_REQUESTS];
     uint32_t known[DS_REQUESTS]; /* number of the newest request seen */
-    uint8_t tries[DS_REQUESTS];  /* of a grant that found no memory but what is not settled yet */
+    uint8_t tries[DS_REQUESTS];  /* since one found no memory but what is not settled yet */
     struct ds_list grants;
     struct ds_list holds; /* references and latches */
     uint32_t number;
@@ -157,6 +157,7 @@ struct ds_store {
     bool unnesting;                 /* inside the walk of unnest() */
     bool examine;                   /* a waiting request may be able to go on */
     bool starved;                   /* somebody waits for memory: ds_store_memory_news() */
+    bool settling;                  /* ... that objects which are not settled yet may give */
     bool mirrored;                  /* a mirror moved without a set being applied */
     bool partial;                   /* this pass could not read all rings: nothing settles */
     int64_t wait_next_ns;

@@ -118,11 +118,13 @@ static bool do_grant(struct ds_store *s, struct session *by, unsigned slot)
     return false;
 }
 
-/* What was set a moment ago cannot be evicted yet: two more passes settle it. The request stays
- * among those to be executed. */
+#define TRIES_MAX 3u
+
+/* What was set a moment ago, or by an earlier worker, cannot be evicted yet: two more passes settle
+ * it. The request stays among those to be executed. */
 static bool wait_for_settling(const struct ds_store *s, struct session *by, unsigned slot)
 {
-    if (by->slot[slot].result[0].status != DS_ENOMEM || by->tries[slot] == 3 ||
+    if (by->slot[slot].result[0].status != DS_ENOMEM || by->tries[slot] == TRIES_MAX ||
         s->earlier.n + s->newer.n == 0) {
         return false;
     }
@@ -130,6 +132,17 @@ static bool wait_for_settling(const struct ds_store *s, struct session *by, unsi
     by->waiting &= ~(UINT64_C(1) << slot);
     by->ready |= UINT64_C(1) << slot;
     return true;
+}
+
+/* The same for an object that is to come from a tier: it waits with those. */
+static int no_memory_yet(struct ds_store *s, struct session *by, unsigned slot)
+{
+    if (by->tries[slot] > TRIES_MAX || s->earlier.n + s->newer.n == 0) {
+        return DS_ENOMEM;
+    }
+    by->tries[slot] = by->tries[slot] == 0 ? 1 : by->tries[slot];
+    s->starved = s->settling = true;
+    return DS_EAGAIN;
 }
 
 static void do_pins(struct ds_store *s, struct session *by, unsigned slot)
@@ -418,6 +431,10 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
             rc = on_key(s, id, origin, &value);
             pending = rc == DS_EAGAIN;
         }
+        if (rc == DS_ENOMEM) {
+            rc = no_memory_yet(s, by, slot);
+            pending = rc == DS_EAGAIN;
+        }
     }
     answer(by, slot, i, pending ? DS_STORE_PENDING : rc, id, value);
     return rc;
@@ -469,6 +486,9 @@ static bool do_items(struct ds_store *s, struct session *by, unsigned slot)
     bool wait = false;
     int rc;
 
+    if (by->tries[slot] > 0 && by->tries[slot] <= TRIES_MAX) {
+        by->tries[slot]++;
+    }
     while ((item = ds_store_item(s, &c, &key)) != NULL) {
         if (c.i - 1 < first || ds_store_bit(by->answered[slot], c.i - 1)) {
             continue;

@@ -511,6 +511,41 @@ DS_TEST(spill__survives_the_worker)
     CHECK_OK(munmap(c.t.disk, sizeof(*c.t.disk)));
 }
 
+/* Nothing that a new worker found may leave memory before it is settled: whoever needs room is not
+ * told that there is none. */
+DS_TEST(spill__a_full_memory_makes_room_for_a_reader_right_after_a_restart)
+{
+    struct scene c;
+    struct ds_arena_stats st;
+    struct lent g;
+    char key[16];
+
+    scene_init(&c, MIB);
+    for (unsigned i = 0; i < 40; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(set_none(&c, key, 32 * KIB));
+    }
+    CHECK(spilled(&c, "k0"));
+    for (ds_arena_stats(c.w.s->data, &st); st.largest_free >= 32 * KIB;
+         ds_arena_stats(c.w.s->data, &st)) {
+        CHECK_OK(grant_disk(&c, 32 * KIB, &g));
+    }
+    fake_attach(&c.t, &c.w, c.t.disk);
+    req_begin(c.p, 0, DS_OP_GET, 0);
+    req_key(c.p, 0, "k0");
+    req_post(c.p, 0);
+    world_restart(&c.w);
+    (void)pass(&c.w);
+    CHECK(!req_done(c.p, 0));
+    for (int i = 0; i < 20 && !req_done(c.p, 0); i++) {
+        settle_tiers(&c.w, &c.t);
+        c.w.now.boot_ns += 2 * MS;
+    }
+    CHECK_OK(req_result(c.p, 0, 0)->status);
+    CHECK_EQ(hit(&c.w, c.p, "k0"), 32 * KIB);
+    scene_end(&c);
+}
+
 DS_TEST(spill__a_directory_fills_a_new_store)
 {
     struct scene c;
