@@ -145,6 +145,14 @@ class Node:
         except OSError:
             return []
 
+    def state(self, pid):
+        """The letter of ps(1), "" for one that is gone."""
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            return stat[stat.rindex(")") + 2]
+        except OSError:
+            return ""
+
     def kill(self, pid, sig=signal.SIGKILL):
         try:
             os.kill(pid, sig)

@@ -2,6 +2,7 @@
 """Kill and disk-error campaigns of the tiers: a node whose memory is a fraction of the keys, with a
 spill directory and a directory as second-level storage. fault_tiers is load and oracle."""
 import random
+import signal
 import time
 
 from node import Node, wait_until
@@ -98,7 +99,7 @@ class Load:
         return dict(zip(words[::2], map(int, words[1::2])))
 
     def fail(self, text):
-        print("".join(self.node.log_lines()[-60:]))
+        print("".join(self.node.log_lines()[-600:]))
         raise AssertionError(text[-6000:])
 
     def alive(self):
@@ -152,17 +153,15 @@ def kill_nodes(cycles, seconds_up=0.8):
 
 
 def kill_whole(node):
-    """As Node.kill_both(), for a worker that dies by itself as well."""
+    """As Node.kill_both(), for a worker that dies by itself as well: of a keeper that stands still,
+    each child is known, also one that is no dsworker yet."""
     keeper = node.keeper()
+    node.kill(keeper, signal.SIGSTOP)
+    wait_until(lambda: node.state(keeper) == "T", "the stop of the keeper")
+    for pid in node.children(keeper):
+        node.kill(pid)
     node.kill(keeper)
-    wait_until(lambda: node.keeper() != keeper, "the end of the keeper")
-
-    def nothing_left():
-        for pid in node.processes():
-            node.kill(pid)
-        return not node.processes()
-
-    wait_until(nothing_left, "the end of keeper and worker")
+    wait_until(lambda: not node.processes(), "the end of keeper and worker")
 
 
 def start_again(node):
