@@ -205,6 +205,13 @@ void ds_store_enter_found(struct ds_store *s, uint32_t id, const struct ds_store
 
 /* The live, unexpired object of a key, or DS_ID_NONE. */
 uint32_t ds_store_find(struct ds_store *s, const void *key, size_t key_size);
+
+/* The same, or an object that is over but stays for now: see second.c. */
+uint32_t ds_store_find_any(struct ds_store *s, const void *key, size_t key_size);
+bool ds_store_over(const struct ds_store *s, uint32_t id);
+
+/* Unpublishes a live object whose time is over, if it need not stay. */
+bool ds_store_end_if_over(struct ds_store *s, uint32_t id);
 uint32_t ds_store_lookup(const struct ds_store *s, uint64_t hash, const struct ds_table *t,
                          const void *key, size_t key_size, uint32_t from);
 
@@ -352,7 +359,8 @@ void ds_store_mirror(struct ds_store *s, struct session *x);
  * done, and goes on where it was. --- */
 
 bool ds_store_in_l2(const struct ds_store *s, uint32_t id);
-bool ds_store_dirty(const struct ds_store *s, uint32_t id); /* L2 is to have it, and has not */
+bool ds_store_dirty(const struct ds_store *s, uint32_t id);    /* L2 is to have it, and has not */
+bool ds_store_hides_l2(const struct ds_store *s, uint32_t id); /* L2 may have an older one */
 
 /* Work on its key is under way. */
 bool ds_store_second_busy(struct ds_store *s, uint32_t id);

@@ -261,28 +261,25 @@ int64_t ds_store_expire_in(struct ds_store *s, uint32_t id, uint64_t ttl_ms)
     return at;
 }
 
-/* The record that `set` replaces, or DS_ID_NONE; an expired one goes at once. */
-static uint32_t replaced(struct ds_store *s, const struct ds_store_set *set)
-{
-    return ds_store_find(s, set->key, set->key_size);
-}
-
 static bool older(const struct ds_store *s, const struct ds_store_set *set, uint32_t old)
 {
     const struct ds_record *r = &s->record[old];
 
-    return set->version < r->version ||
-           (set->version == r->version &&
-            DS_ORIGIN_SESSION(set->origin) < DS_ORIGIN_SESSION(r->origin));
+    return !ds_store_over(s, old) &&
+           (set->version < r->version ||
+            (set->version == r->version &&
+             DS_ORIGIN_SESSION(set->origin) < DS_ORIGIN_SESSION(r->origin)));
 }
 
-/* P3: the record, in full, while it is still GRANTED. */
-static void fill_record(struct ds_store *s, const struct ds_store_set *set)
+/* P3: the record, in full, while it is still GRANTED. After a kill the newer one of both counts. */
+static void fill_record(struct ds_store *s, const struct ds_store_set *set, uint32_t old)
 {
     struct ds_record *r = &s->record[set->id];
 
     r->size = set->value_size;
-    r->version = set->version;
+    r->version = old == DS_ID_NONE || !ds_store_over(s, old)
+                     ? set->version
+                     : ds_max_u64(set->version, s->record[old].version + 1);
     r->origin = set->origin;
     r->mode = set->mode;
     r->kind = set->kind & DS_KIND_KEPT;
@@ -313,9 +310,7 @@ static void unnest(struct ds_store *s, uint32_t id)
  * newer copy beside it, of a set that a kill cut short. */
 static bool over(const struct ds_store *s, uint32_t id)
 {
-    int64_t expiry = ds_load_relaxed(&s->record[id].expiry_ns);
-
-    return !s->config.journal && expiry != 0 && expiry <= s->now.boot_ns;
+    return !s->config.journal && ds_store_over(s, id);
 }
 
 static void end_object(struct ds_store *s, uint32_t id, bool bury)
@@ -353,7 +348,7 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     uint64_t hash = ds_store_key_hash(s, set->key, set->key_size);
     uint64_t shared_hash = ds_index_hash(&s->index, set->key, set->key_size);
     uint64_t capacity = s->record[set->id].size;
-    uint32_t old = replaced(s, set);
+    uint32_t old = ds_store_find_any(s, set->key, set->key_size);
     uint8_t unsettled = FLAG_NEWER;
     uint64_t word = DS_RECORD_LIVE;
 
@@ -364,11 +359,11 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     }
     (void)ds_failpoint("publish.before_record");
     grant_used(s, by, set->id, capacity);
-    fill_record(s, set);
+    fill_record(s, set, old);
     word |= (set->kind & DS_KIND_SEALED) != 0 ? DS_WORD_SEALED : 0;
     ds_store_release(&s->record[set->id].word, word); /* P4: from here on it survives a kill */
     (void)ds_failpoint("publish.live");
-    if (old != DS_ID_NONE && ds_index_has(&s->index, shared_hash, old)) {
+    if (old != DS_ID_NONE && !ds_store_over(s, old) && ds_index_has(&s->index, shared_hash, old)) {
         unsettled = s->flags[old] & (FLAG_EARLIER | FLAG_NEWER); /* never absent: as the old one */
     }
     ds_store_project(s, set->id, unsettled == 0);
@@ -645,8 +640,7 @@ void ds_store_expire(struct ds_store *s)
 
     while (ds_heap_pop_due(&s->expiry, s->now.boot_ns, &due)) {
         if (expiry_holds(s, &due)) {
-            s->stats.expirations++;
-            ds_store_unpublish(s, (uint32_t)due.id);
+            (void)ds_store_end_if_over(s, (uint32_t)due.id);
         }
     }
 }

@@ -188,7 +188,7 @@ static void apply_set(struct ds_store *s, const struct set_entry *e)
 
     memcpy(key, e->session->ring + (e->position + sizeof(*r)) % DS_RING_SIZE, r->key_size);
     if (ds_store_plain_mode(set.mode) && ds_store_set_valid(s, e->session, &set)) {
-        old = s->config.l2 ? ds_store_find(s, key, r->key_size) : DS_ID_NONE;
+        old = s->config.l2 ? ds_store_find_any(s, key, r->key_size) : DS_ID_NONE;
         if (old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old))) {
             set.mode = DS_WRITE_BACK; /* see second.c */
             upload = true;

@@ -212,19 +212,34 @@ uint32_t ds_store_lookup(const struct ds_store *s, uint64_t hash, const struct d
     return id;
 }
 
-uint32_t ds_store_find(struct ds_store *s, const void *key, size_t key_size)
+bool ds_store_over(const struct ds_store *s, uint32_t id)
+{
+    int64_t expiry = ds_load_relaxed(&s->record[id].expiry_ns);
+
+    return expiry != 0 && expiry <= s->now.boot_ns;
+}
+
+bool ds_store_end_if_over(struct ds_store *s, uint32_t id)
+{
+    if (!ds_store_over(s, id) || ds_store_hides_l2(s, id)) {
+        return false;
+    }
+    s->stats.expirations++;
+    ds_store_unpublish(s, id);
+    return true;
+}
+
+uint32_t ds_store_find_any(struct ds_store *s, const void *key, size_t key_size)
 {
     uint64_t hash = ds_store_key_hash(s, key, key_size);
     uint32_t id = ds_store_lookup(s, hash, &s->objects, key, key_size, DS_ID_NONE);
 
-    if (id != DS_ID_NONE) {
-        int64_t expiry = ds_load_relaxed(&s->record[id].expiry_ns);
+    return id != DS_ID_NONE && ds_store_end_if_over(s, id) ? DS_ID_NONE : id;
+}
 
-        if (expiry != 0 && expiry <= s->now.boot_ns) {
-            s->stats.expirations++;
-            ds_store_unpublish(s, id);
-            return DS_ID_NONE;
-        }
-    }
-    return id;
+uint32_t ds_store_find(struct ds_store *s, const void *key, size_t key_size)
+{
+    uint32_t id = ds_store_find_any(s, key, key_size);
+
+    return id != DS_ID_NONE && ds_store_over(s, id) ? DS_ID_NONE : id;
 }

@@ -17,7 +17,8 @@
  *
  * In L2 is what has mode DS_WRITE_THROUGH (it is published behind its put), and what has
  * DS_WORD_UPLOADED. Dirty is a write-back object without that: it may leave memory for the journal,
- * but is never dropped.
+ * but is never dropped. That holds for one whose time is over as well: it is absent for all, but
+ * stays until L2 knows, or an older value there would be back.
  *
  * A plain set over a key of an L2 mode keeps that mode, as write-back: L2 must not keep the older
  * value for good.
@@ -60,6 +61,11 @@ bool ds_store_in_l2(const struct ds_store *s, uint32_t id)
 bool ds_store_dirty(const struct ds_store *s, uint32_t id)
 {
     return back_mode(s->record[id].mode) && !ds_store_in_l2(s, id);
+}
+
+bool ds_store_hides_l2(const struct ds_store *s, uint32_t id)
+{
+    return has_l2(s) && ds_store_dirty(s, id);
 }
 
 /* --- the table of work under way --- */
@@ -170,7 +176,7 @@ static void abandoned(struct ds_store *s, struct ds_second_op *o)
 
     o->consumed = true;
     if (o->op.kind == DS_TIER_JOURNAL && o->op.status == 0) {
-        id = ds_store_find(s, o->op.key, o->op.key_size);
+        id = ds_store_find_any(s, o->op.key, o->op.key_size);
         id = id != DS_ID_NONE && ds_store_place(s, id) == 0 ? DS_ID_NONE : id;
         ds_store_forget_copy(s, &o->op, id == DS_ID_NONE);
     }
@@ -223,7 +229,8 @@ int ds_store_second_look(struct ds_store *s, struct session *by, unsigned slot, 
 {
     struct ds_second_op *o;
 
-    if (!has_l2(s) || key_size == 0 || ds_store_bit(by->asked[slot], i)) {
+    if (!has_l2(s) || key_size == 0 || ds_store_bit(by->asked[slot], i) ||
+        ds_store_find_any(s, key, key_size) != DS_ID_NONE) { /* over: L2 may have what was before */
         return DS_ENOTFOUND;
     }
     o = find_op(s, key, key_size);
@@ -279,7 +286,7 @@ static int enter_loaded(struct ds_store *s, const struct ds_tier_op *op)
     uint32_t id;
     int rc;
 
-    if (ds_store_find(s, op->key, op->key_size) != DS_ID_NONE ||
+    if (ds_store_find_any(s, op->key, op->key_size) != DS_ID_NONE ||
         (op->expiry_ns != 0 && op->expiry_ns <= s->now.boot_ns)) {
         return DS_EAGAIN;
     }
@@ -394,7 +401,7 @@ static bool push_upload(struct ds_store *s, uint32_t id)
 static int publish(struct ds_store *s, struct session *by, struct ds_store_set *set,
                    const struct ds_tier_op *op)
 {
-    uint32_t old = ds_store_find(s, set->key, set->key_size);
+    uint32_t old = ds_store_find_any(s, set->key, set->key_size);
 
     set->version = s->now.ticks;
     if (old != DS_ID_NONE) {
@@ -554,6 +561,9 @@ static void uploaded(struct ds_store *s, const struct ds_second_op *o)
     s->stats.l2_uploads++;
     mark_uploaded(s, id);
     (void)ds_failpoint("upload.marked");
+    if (ds_store_end_if_over(s, id)) {
+        return;
+    }
     if (ds_store_place(s, id) != 0) {
         if (s->config.tier->clean(s->config.tier_arg, &o->op, ds_store_place(s, id)) ==
                 DS_UNCHANGED &&

@@ -545,7 +545,7 @@ int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)
     int rc;
 
     if (f->key_size < 1 || f->key_size > DS_KEY_SIZE_MAX || f->size > s->config.data_size ||
-        ds_store_find(s, f->key, f->key_size) != DS_ID_NONE) {
+        ds_store_find_any(s, f->key, f->key_size) != DS_ID_NONE) {
         return DS_EINVAL;
     }
     rc = ds_store_record_found(s, f, 0, &id);

@@ -372,6 +372,91 @@ DS_TEST(second__times_to_live_reach_l2)
     scene_end(&c);
 }
 
+/* L2 has an older value without an end, and is away while the newer one comes to its end. */
+static void hide_in_l2(struct scene *c)
+{
+    scene_init(c, MIB);
+    CHECK_OK(set_l2(c, "a", 1000, DS_WRITE_BACK));
+    settle_tiers(&c->w, &c->t);
+    CHECK_EQ(in_l2(c, "a"), 1000);
+    c->t.fail_l2 = DS_EUNAVAILABLE;
+    post_set(c, 1, "a", 1100, DS_WRITE_BACK, 0, 500);
+    work_until_done(c, 1);
+    CHECK_OK(req_result(c->p, 1, 0)->status);
+    c->w.now.boot_ns += 600 * MS;
+    settle_tiers(&c->w, &c->t);
+    CHECK_EQ(ask_l2(c, DS_OP_EXIST, "a", 0), DS_ENOTFOUND);
+    CHECK_EQ(ask_l2(c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+}
+
+static void l2_is_back(struct scene *c)
+{
+    c->t.fail_l2 = 0;
+    for (unsigned i = 0; i < 3; i++) { /* what has left memory is read for it first */
+        c->w.now.boot_ns += 2000 * MS;
+        settle_tiers(&c->w, &c->t);
+    }
+}
+
+DS_TEST(second__the_end_of_a_value_does_not_show_an_older_one)
+{
+    struct scene c;
+
+    hide_in_l2(&c);
+    l2_is_back(&c);
+    CHECK_EQ(world_stats(&c.w).objects, 0);
+    CHECK_EQ(world_stats(&c.w).expirations, 1);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    CHECK_EQ(fake_used(&c.t), 0);
+    scene_end(&c);
+
+    hide_in_l2(&c); /* from the journal, by another worker */
+    scene_squeeze(&c);
+    fake_attach_l2(&c.t, &c.w, c.t.disk);
+    world_restart(&c.w);
+    l2_is_back(&c);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    CHECK_EQ(world_stats(&c.w).objects, 0);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_value_that_is_over_is_replaced_by_any_other)
+{
+    static const enum ds_write_mode modes[] = {DS_WRITE_BACK, DS_WRITE_THROUGH, DS_WRITE_NONE};
+
+    for (unsigned i = 0; i < DS_ARRAY_SIZE(modes); i++) {
+        struct scene c;
+
+        hide_in_l2(&c);
+        if (modes[i] == DS_WRITE_THROUGH) {
+            c.t.fail_l2 = 0;
+        }
+        if (modes[i] == DS_WRITE_NONE) { /* of an earlier time: it was posted before */
+            struct lent g;
+
+            CHECK_OK(grant(&c.w, c.p, 1200, &g));
+            value_fill(&c.w, g.offset, 1200, 1200);
+            (void)ring_post(c.p, DS_RING_SET,
+                            &(struct post){.key = "a", .grant = g, .size = 1200, .ticket = 1});
+            settle(&c.w);
+        } else {
+            post_set(&c, 1, "a", 1200, modes[i], DS_KIND_ABSENT, 0);
+            work_until_done(&c, 1);
+            CHECK_OK(req_result(c.p, 1, 0)->status);
+        }
+        settle(&c.w);
+        CHECK_EQ(hit(&c.w, c.p, "a"), 1200);
+        CHECK_EQ(world_stats(&c.w).objects, 1);
+        fake_attach_l2(&c.t, &c.w, c.t.disk);
+        world_restart(&c.w);
+        settle(&c.w);
+        CHECK_EQ(hit(&c.w, c.p, "a"), 1200);
+        l2_is_back(&c);
+        CHECK_EQ(in_l2(&c, "a"), 1200);
+        scene_end(&c);
+    }
+}
+
 DS_TEST(second__a_load_waits_for_memory_or_is_refused)
 {
     struct scene c;
