@@ -213,7 +213,7 @@ static uint64_t size_limit(const struct ds_tiers *t, const char *directory)
     struct statvfs fs;
 
     if (limit == 0 && statvfs(directory, &fs) == 0) {
-        limit = (uint64_t)fs.f_bavail * fs.f_frsize / 100 * 95 + ds_slog_disk_use(directory);
+        limit = ((uint64_t)fs.f_bavail * fs.f_frsize + ds_slog_disk_use(directory)) / 100 * 95;
     }
     return limit;
 }
