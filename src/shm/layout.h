@@ -195,8 +195,10 @@ struct ds_state_header {
     _Atomic uint64_t doubt_id;
     _Atomic uint64_t doubt_word;
 
-    uint64_t place_offset;   /* of the places of records on disk: 8 bytes each; 0 = none */
-    _Atomic uint64_t moving; /* record + 1 whose block and check are being changed; 0 = none */
+    uint64_t place_offset;     /* of the places of records on disk: 8 bytes each; 0 = none */
+    _Atomic uint64_t moving;   /* record + 1 whose block and check are being changed; 0 = none */
+    _Atomic uint64_t unserved; /* 1: nobody was served from this memory yet, nor is all in it that
+                                  is on disk */
 };
 
 /* --- session: one client and the worker, both write --- */

@@ -564,5 +564,6 @@ int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)
     s->flags[id] = 0;
     ds_store_enter_lower(s, id);
     ds_store_renew_expiry(s, id);
+    (void)ds_failpoint("spill.entered");
     return 0;
 }

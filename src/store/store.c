@@ -142,6 +142,7 @@ static int format_state(const struct ds_store_config *config, struct ds_segment 
     h->place_offset = place_offset(config);
     h->session_max = DS_SESSIONS_MAX;
     ds_store_relaxed(&h->started_ns, (uint64_t)now->boot_ns);
+    ds_store_relaxed(&h->unserved, 1);
     rc = ds_sys_random(&h->table_seed, sizeof(h->table_seed));
     if (rc < 0) {
         return DS_EIO;
@@ -280,6 +281,16 @@ void ds_store_usable(struct ds_store *s, uint64_t bytes)
         ds_arena_grow(s->data, bytes);
         ds_store_memory_news(s);
     }
+}
+
+bool ds_store_unserved(const struct ds_store *s)
+{
+    return ds_load_relaxed(&s->state->unserved) != 0;
+}
+
+void ds_store_serve(struct ds_store *s)
+{
+    ds_store_release(&s->state->unserved, 0);
 }
 
 void ds_store_memory_news(struct ds_store *s)

@@ -139,6 +139,11 @@ struct ds_store_found {
 };
 DS_MUST_USE int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f);
 
+/* True until ds_store_serve(), also over restarts: what is on disk is still being entered, and the
+ * store not knowing of it does not make it void. */
+bool ds_store_unserved(const struct ds_store *s);
+void ds_store_serve(struct ds_store *s);
+
 /* Every copy on disk that the store knows of, after recovery. */
 void ds_store_places(const struct ds_store *s,
                      void (*each)(void *arg, uint64_t place, uint64_t size, size_t key_size),

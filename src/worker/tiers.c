@@ -121,6 +121,9 @@ int ds_tiers_enter(struct ds_worker *w, bool recovered)
         flags = (t->spill ? DS_TIERS_SPILL : 0) | (t->l2 != NULL ? DS_TIERS_L2 : 0);
         rc = t->disk_config.directory != NULL ? ds_disk_enter(t, recovered) : 0;
     }
+    if (rc == 0) {
+        ds_store_serve(w->store);
+    }
     ds_store_release(&h->tiers, flags);
     return rc;
 }

@@ -256,7 +256,10 @@ static void enter(void *arg, const struct ds_slog_entry *e)
         .kind = e->kind,
         .uploaded = (e->flags & DIRTY) == 0,
     };
-    int rc = ds_store_enter_spilled(t->w->store, &f);
+    bool dirty;
+    int rc = ds_store_has_place(t->w->store, e->key, e->key_size, e->at, &dirty)
+                 ? 0 /* entered by a worker that was killed before it had entered all */
+                 : ds_store_enter_spilled(t->w->store, &f);
 
     t->entered += rc == 0;
     t->refused += rc != 0;
@@ -322,7 +325,7 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
     if (rc != 0) {
         return rc;
     }
-    if (recovered) {
+    if (recovered && !ds_store_unserved(t->w->store)) {
         rc = adopt_all(t);
     } else {
         rc = ds_slog_recover(t->log, enter, t);

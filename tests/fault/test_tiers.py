@@ -3,7 +3,7 @@
 import pytest
 
 import tiers
-from node import SLOWDOWN
+from node import SLOWDOWN, check_output
 
 WORKER_CYCLES = int(300 / SLOWDOWN)
 NODE_CYCLES = int(20 / SLOWDOWN)
@@ -13,6 +13,17 @@ NODE_CYCLES = int(20 / SLOWDOWN)
 def test_killed_workers_lose_nothing_of_any_tier(failpoints):
     kills, _ = tiers.kill_workers(WORKER_CYCLES, seconds=420)
     assert kills >= WORKER_CYCLES, f"only {kills} kills"
+
+
+def test_worker_killed_while_it_enters_what_is_on_disk_buries_nothing(failpoints):
+    with tiers.tiered_node(l2_cache_type="none") as node:
+        check_output(node.run("scenes", "fill", 128))
+        tiers.kill_whole(node)
+        node.node_env["DS_FAILPOINTS"] = "dsworker:spill.entered=kill!@20"
+        tiers.start_again(node)
+        assert node.fired() == {"spill.entered": 1}
+        there = node.dscli("exist", "--worker_address", node.address, *(f"fill{i}" for i in range(128)))
+        assert there.stdout.count("true fill") >= 40, there.stdout + there.stderr
 
 
 @pytest.mark.timeout(600)

@@ -41,6 +41,7 @@ POINTS = {
     "slog.write.after": 300,
     "slog.write.before": 300,
     "slog.write.mid": 300,
+    "spill.entered": 2000,
     "spill.placed": 200,
     "unpublish.doomed": 1500,
     "upload.marked": 200,

@@ -33,6 +33,7 @@ DS_TEST(layout__abi_numbers)
     AT(ds_index_header, tiers, 208);
     AT(ds_state_header, place_offset, 120);
     AT(ds_state_header, moving, 128);
+    AT(ds_state_header, unserved, 136);
 }
 
 DS_TEST(layout__index)
