@@ -293,13 +293,14 @@ static void on_signal(struct keeper *k)
     }
 }
 
-/* When a worker that is not ready is given up: after a minute, and the new program of an upgrade as
- * soon as it has stood still for a while, since clients wait and there is another one to go on. */
+/* When a worker that is not ready is given up: a minute after it was heard of last, and the new
+ * program of an upgrade as soon as it has stood still for a while, since clients wait and there is
+ * another one to go on. */
 static int64_t give_up_ns(const struct keeper *k)
 {
     int64_t stall_ns =
         ds_options_int(k->options, DS_OPT_upgrade_stall_timeout_s) * INT64_C(1000000000);
-    int64_t at = k->started_ns + START_TIMEOUT_NS;
+    int64_t at = k->progress_ns + START_TIMEOUT_NS;
 
     if (k->fallback[0] != '\0' && k->progress_ns + stall_ns < at) {
         at = k->progress_ns + stall_ns;

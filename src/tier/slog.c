@@ -38,6 +38,13 @@ struct slog_segment *ds_slog_find(const struct ds_slog *s, ds_slog_at at, uint32
     return g;
 }
 
+void ds_slog_progress(const struct ds_slog *s)
+{
+    if (s->config.progress != NULL) {
+        s->config.progress(s->config.arg);
+    }
+}
+
 struct slog_op *ds_slog_op_new(enum slog_op_type type, const void *key, size_t key_size)
 {
     struct slog_op *op = ds_zalloc(sizeof(*op) + key_size, "slog operation");
@@ -195,11 +202,13 @@ static bool place_with_copies(struct ds_slog *s, struct slog_op *op)
 {
     const struct slog_segment *g =
         s->open[STREAM_GC] >= 0 ? &s->segments[s->open[STREAM_GC]] : NULL;
+    bool placed =
+        g != NULL && ds_slog_room(s, STREAM_GC, false) > 0 &&
+        fits(s, g, slog_record_size(op->head.key_size, 0), slog_summary_size(op->head.key_size)) &&
+        ds_slog_place(s, STREAM_GC, op) == 0;
 
-    return g != NULL && ds_slog_room(s, STREAM_GC, false) > 0 &&
-           fits(s, g, slog_record_size(op->head.key_size, 0),
-                slog_summary_size(op->head.key_size)) &&
-           ds_slog_place(s, STREAM_GC, op) == 0;
+    s->tombstones_with_copies += placed;
+    return placed;
 }
 
 /* What is dead may lie in the segments being filled: sealed, they can be cleaned. */
@@ -221,7 +230,8 @@ void ds_slog_place_late(struct ds_slog *s)
     while ((op = s->late.first) != NULL) {
         struct slog_op *next = op->next;
 
-        if (ds_slog_place(s, STREAM_PUT, op) < 0 && !place_with_copies(s, op)) {
+        if ((s->tombstones_with_copies > 0 || ds_slog_place(s, STREAM_PUT, op) < 0) &&
+            !place_with_copies(s, op)) {
             seal_full(s);
             ds_slog_wake_at(s, ds_monotonic_ns() + OPEN_AGAIN_NS);
             return;
@@ -229,6 +239,12 @@ void ds_slog_place_late(struct ds_slog *s)
         s->late.first = next;
         s->late.last = next != NULL ? s->late.last : NULL;
     }
+}
+
+/* The owner counts on answers in the order of requests, and the puts' stream is answered first. */
+static bool tombstone_must_wait(const struct ds_slog *s)
+{
+    return s->late.first != NULL || s->tombstones_with_copies > 0;
 }
 
 static int submit(struct ds_slog *s, struct slog_op *op, enum slog_type type, bool durable,
@@ -241,9 +257,9 @@ static int submit(struct ds_slog *s, struct slog_op *op, enum slog_type type, bo
     op->head.lsn = op->head.flags_lsn = s->next_lsn;
     op->durable = durable;
     op->cookie = cookie;
-    rc = s->stopped_told                                   ? DS_EIO
-         : type == SLOG_TOMBSTONE && s->late.first != NULL ? DS_ENOSPACE
-                                                           : ds_slog_place(s, STREAM_PUT, op);
+    rc = s->stopped_told                                    ? DS_EIO
+         : type == SLOG_TOMBSTONE && tombstone_must_wait(s) ? DS_ENOSPACE
+                                                            : ds_slog_place(s, STREAM_PUT, op);
     if (type == SLOG_TOMBSTONE && rc == DS_ENOSPACE) { /* its LSN is given: no put overtakes it */
         push_late(s, op);
         late = true;
@@ -520,9 +536,11 @@ static bool finish(struct ds_slog *s, struct slog_op *op, struct ds_slog_event *
         break;
     default:
         settle(s, op);
+        s->tombstones_with_copies -= op->type == OP_TOMBSTONE && op->stream == STREAM_GC;
         if (op->type == OP_TOMBSTONE && op->rc == DS_ENOSPACE && !s->stopped_told) {
             op->rc = 0; /* no segment could be made: once more, when the disk has room */
             op->number = 0;
+            op->stream = STREAM_PUT;
             push_late(s, op);
             return false;
         }

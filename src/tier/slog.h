@@ -55,6 +55,9 @@ struct ds_slog_config {
      * be read (it is lost) or written (it stays at `from`, with rc other than DS_ECORRUPT). */
     bool (*moved)(void *arg, const void *key, size_t key_size, ds_slog_at from, ds_slog_at to,
                   uint16_t flags, int rc);
+
+    /* May be NULL. Called now and then while ds_slog_open(), _recover() and _adopted() read. */
+    void (*progress)(void *arg);
     void *arg;
 };
 
@@ -117,7 +120,7 @@ DS_MUST_USE int ds_slog_open(const struct ds_slog_config *config, char *err, siz
 
 /* Exactly one of the two ways to begin, before anything else:
  * 1. ds_slog_recover(): calls `each` for the newest record of every key that no tombstone covers.
- *    The owner calls ds_slog_dead() for those it does not want, after the call.
+ *    The owner calls ds_slog_dead() for those it does not want, from `each` or later.
  * 2. ds_slog_adopt() for each place that the owner still knows, then ds_slog_adopted(): what is not
  *    adopted is dead. DS_ENOTFOUND: there is no such place (any more).
  *    An owner that was killed may not have been told of a put, or may not have got to a tombstone:

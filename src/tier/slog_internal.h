@@ -122,6 +122,7 @@ struct ds_slog {
     struct slog_ops to_write, to_read; /* not handed over yet */
     struct slog_ops ready;             /* taken, not returned yet */
     struct slog_ops late;              /* tombstones without a place yet, by LSN */
+    uint64_t tombstones_with_copies;   /* in the cleaner's stream, not answered yet */
     struct slog_gc gc;
     int64_t no_open_before_ns; /* the disk was full */
     bool stopped_told, began, polling;
@@ -201,6 +202,7 @@ static inline uint32_t ds_slog_gc_max(const struct ds_slog *s, uint32_t before)
 }
 
 /* slog.c: the owner's side. */
+void ds_slog_progress(const struct ds_slog *s);
 struct slog_op *ds_slog_op_new(enum slog_op_type type, const void *key, size_t key_size);
 int ds_slog_place(struct ds_slog *s, int stream, struct slog_op *op);
 ds_slog_at ds_slog_at_of(uint32_t slot, uint64_t number, uint64_t offset);

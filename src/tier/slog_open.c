@@ -251,6 +251,7 @@ static int load_segments(struct opening *o)
         char name[SLOG_NAME_MAX];
 
         if (s->segments[i].number != 0) {
+            ds_slog_progress(s);
             ds_slog_segment_name(name, i, s->segments[i].number);
             rc = load_segment(o, i, name, buf);
         }

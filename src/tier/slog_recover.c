@@ -185,6 +185,7 @@ static int load_all(struct recovery *r)
     r->summaries = ds_zalloc(s->n_slots * sizeof(*r->summaries), "slog recovery");
     rc = buf == NULL || r->summaries == NULL ? DS_ENOMEM : 0;
     for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
+        ds_slog_progress(s);
         rc = s->segments[i].state == SEG_SEALED ? load(r, i, buf) : 0;
     }
     ds_sys_unmap(buf, SLOG_BUFFER);

@@ -28,8 +28,11 @@ struct ds_tiers {
     struct ds_l2_pool *pool; /* of l2 */
     bool spill;
     struct ds_slog_config disk_config;
-    uint64_t order;         /* of the last put or remove in L2 */
-    uint64_t buried;        /* tombstones that are on disk, or were given up */
+    uint64_t order;      /* of the last put or remove in L2 */
+    uint64_t bury_asked; /* of the log */
+    uint64_t buried;     /* answered by it, in that order */
+    uint64_t unburied;   /* that it did not take: they count once all asked before are answered */
+    uint64_t unburied_told, unburied_behind;
     bool bury_failed;       /* said once */
     int64_t real_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME, looked at now and then */
     int64_t real_look_ns;
@@ -37,8 +40,10 @@ struct ds_tiers {
     int64_t collect_ns; /* when second-level storage is to be cleaned up */
     uint64_t entered;   /* objects that the directory held */
     uint64_t refused;
-    uint64_t stranded; /* of those, not uploaded yet */
+    uint64_t stranded; /* of those, nowhere else */
     uint64_t stranded_size;
+    int stranded_rc;
+    int adopt_rc;
     uint64_t orphans; /* copies that an earlier worker left without a name */
 };
 

@@ -55,6 +55,13 @@ static bool moved(void *arg, const void *key, size_t key_size, ds_slog_at from, 
     return true;
 }
 
+static void progress(void *arg)
+{
+    struct ds_tiers *t = arg;
+
+    ds_worker_progress(t->w);
+}
+
 /* --- store -> log --- */
 
 int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
@@ -110,9 +117,11 @@ void ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, u
     }
     rc = ds_slog_tombstone(t->log, key, key_size, t->w->config.l2, COOKIE_TOMBSTONE);
     if (rc == 0) {
+        t->bury_asked++;
         return;
     }
-    t->buried++; /* nobody waits for ever */
+    t->unburied++; /* nobody waits for ever, but all for those before it */
+    t->unburied_behind = t->bury_asked;
     not_buried(t, rc);
 }
 
@@ -140,6 +149,14 @@ static void answer(struct ds_tiers *t, const struct ds_slog_event *e)
                ds_error_text(e->rc));
     }
     ds_store_tier_done(t->w->store, op);
+}
+
+static void tell_buried(struct ds_tiers *t)
+{
+    if (t->buried >= t->unburied_behind) {
+        t->unburied_told = t->unburied;
+    }
+    ds_store_buried(t->w->store, t->buried + t->unburied_told);
 }
 
 static void tombstone_done(struct ds_tiers *t, const struct ds_slog_event *e)
@@ -175,13 +192,13 @@ void ds_disk_poll(struct ds_tiers *t)
             }
         }
     } while (n == EVENTS);
-    ds_store_buried(t->w->store, t->buried);
+    tell_buried(t);
     ds_store_tier_news(t->w->store);
 }
 
 void ds_disk_flush(struct ds_tiers *t)
 {
-    ds_store_buried(t->w->store, t->buried); /* those without memory have no event */
+    tell_buried(t); /* those without memory have no event */
     ds_slog_flush(t->log);
 }
 
@@ -232,6 +249,7 @@ int ds_disk_open(struct ds_tiers *t)
         .gc_bytes_per_s = UINT64_C(64) << 20,
         .is_live = is_live,
         .moved = moved,
+        .progress = progress,
         .arg = t,
     };
     char probe[4096];
@@ -256,15 +274,21 @@ static void enter(void *arg, const struct ds_slog_entry *e)
         .kind = e->kind,
         .uploaded = (e->flags & DIRTY) == 0,
     };
+    bool droppable = f.mode == DS_WRITE_NONE_EVICT || (f.uploaded && f.mode != DS_WRITE_NONE);
     bool dirty;
     int rc = ds_store_has_place(t->w->store, e->key, e->key_size, e->at, &dirty)
                  ? 0 /* entered by a worker that was killed before it had entered all */
                  : ds_store_enter_spilled(t->w->store, &f);
 
+    ds_worker_progress(t->w);
     t->entered += rc == 0;
     t->refused += rc != 0;
-    if (rc != 0 && !f.uploaded) { /* acknowledged, and nowhere else */
+    if (rc != 0) {
+        ds_slog_dead(t->log, e->at, e->key_size, e->size);
+    }
+    if (rc != 0 && !droppable) { /* acknowledged, and nowhere else */
         t->stranded++;
+        t->stranded_rc = rc;
         t->stranded_size = ds_max_u64(t->stranded_size, e->size);
     }
 }
@@ -274,6 +298,7 @@ static void adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
     struct ds_tiers *t = arg;
     int rc = ds_slog_adopt(t->log, place, key_size, size);
 
+    t->adopt_rc = rc == DS_ENOMEM ? rc : t->adopt_rc; /* it would be buried */
     t->entered += rc == 0;
     t->refused += rc != 0;
 }
@@ -292,9 +317,10 @@ static void wait_for_burials(struct ds_tiers *t)
 {
     int64_t end = ds_monotonic_ns() + BURIAL_NS;
 
-    while (t->buried < t->orphans && ds_monotonic_ns() < end) {
+    while (t->buried + t->unburied < t->orphans && ds_monotonic_ns() < end) {
         struct pollfd p = {.fd = ds_slog_fd(t->log), .events = POLLIN};
 
+        ds_worker_progress(t->w);
         ds_slog_flush(t->log);
         (void)poll(&p, 1, 100);
         ds_disk_poll(t);
@@ -306,6 +332,9 @@ static int adopt_all(struct ds_tiers *t)
     int rc;
 
     ds_store_places(t->w->store, adopt, t);
+    if (t->adopt_rc != 0) {
+        return t->adopt_rc;
+    }
     rc = ds_slog_adopted(t->log, bury_orphan, t);
     if (rc == 0 && t->orphans > 0) {
         ds_log(DS_LOG_INFO, "%llu copies on disk that no object names are buried",
@@ -332,9 +361,9 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
     }
     if (rc == 0 && t->stranded > 0) {
         (void)snprintf(t->w->trouble, sizeof(t->w->trouble),
-                       "%llu write-back objects that are not uploaded yet do not fit (the largest "
-                       "has %llu MiB): start with the --shared_memory_size_mb of before",
-                       (unsigned long long)t->stranded,
+                       "%llu objects that are nowhere but on disk cannot be entered (%s; the "
+                       "largest has %llu MiB): start with the --shared_memory_size_mb of before",
+                       (unsigned long long)t->stranded, ds_error_text(t->stranded_rc),
                        (unsigned long long)(t->stranded_size >> 20) + 1);
         return DS_ENOMEM;
     }

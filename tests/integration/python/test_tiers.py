@@ -274,7 +274,7 @@ def test_a_worker_too_small_for_what_is_not_uploaded_does_not_start(start_worker
     with client(worker) as kv:
         stub.fault("status", method="PUT", times=100000, value=(503, "SlowDown"))
         kv.set("k", value("k", 20 * MIB), BACK)
-    with pytest.raises(AssertionError, match="not uploaded yet do not fit"):
+    with pytest.raises(AssertionError, match="nowhere but on disk cannot be entered"):
         start_again(start_worker, worker, **{**store, "shared_memory_size_mb": 16})
     stub.faults.clear()
     with client(start_worker(**store)) as kv:
