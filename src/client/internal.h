@@ -35,6 +35,7 @@ struct grant_class {
     struct {
         uint32_t id;
         uint64_t offset;
+        uint64_t origin;
     } grant[GRANTS_MAX];
 };
 
@@ -262,6 +263,7 @@ DS_MUST_USE int ds_request_one(struct ds_link *l, enum ds_op op, uint64_t value,
 struct ds_grant {
     uint32_t id;
     uint64_t offset;
+    uint64_t origin; /* DS_ORIGIN of the item that brought it */
     uint64_t capacity;
 };
 

@@ -359,6 +359,7 @@ static int first_publish(struct ds_buffer *b, bool for_good)
 
     w.kind |= for_good ? DS_KIND_SEALED : 0;
     rc = ds_link_put(b->link, DS_OP_PUT, &w, ds_client_deadline(b->link->client), &result);
+    b->lost = rc != 0 && w.posted; /* it may still be published */
     rc = rc != 0 ? rc : result.status;
     if (rc == 0) {
         set_published(b);
@@ -385,6 +386,9 @@ static int publish(struct ds_buffer *b, bool for_good, const struct ds_bytes *ne
     }
     if (rc != 0) {
         return rc;
+    }
+    if (b->lost) {
+        return DS_ESTALE;
     }
     if (b->sealed) {
         return DS_ESEALED;

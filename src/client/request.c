@@ -19,7 +19,6 @@
 #define SPIN_NS 100000          /* about one wake-up of a sleeping worker */
 #define CHECK_FIRST_NS 20000000 /* asleep for so long without an answer: is the worker there? */
 #define CHECK_MAX_NS 500000000
-#define CANCEL_FAR_AWAY (UINT64_C(1) << 40)            /* ms */
 #define SLOTS_FOR_WAITING UINT64_C(0x00ffffffffffffff) /* eight stay free of long waits */
 
 static void take_back_late(struct ds_link *l)
@@ -239,11 +238,8 @@ static bool to_be_cancelled(uint16_t op)
 /* Nobody waits for the answer any more. A second request in the same slot ends the first one, which
  * may wait for a tier that never answers, and gives back the blocks and latches that it may bring:
  * whatever becomes of the first one, that one comes after it. The items of sets stay, so that the
- * worker sees whose grants are not needed.
- *
- * The worker may be copying the header meanwhile, for one more try of the first request, and get
- * parts of both. So the value, of which a cancel has the low half, is one that does no harm as the
- * time to live of an expire: far away. */
+ * worker sees whose grants are not needed. So does the value: the worker may be copying the header
+ * meanwhile, for one more try of the first request, and get parts of both. */
 static void give_up(struct request *r)
 {
     struct ds_link *l = r->link;
@@ -255,7 +251,8 @@ static void give_up(struct request *r)
         *h = (struct ds_request_header){.op = DS_OP_CANCEL,
                                         .n = set ? r->n : 0,
                                         .size = set ? r->size : 0,
-                                        .value = CANCEL_FAR_AWAY | r->number};
+                                        .value = h->value,
+                                        .value2 = r->number};
         post(r);
         if (ds_load_relaxed(&l->index.header->asleep) != 0) { /* no time left to reconnect */
             ds_sys_event_ring(ds_load_relaxed(&l->wake_fd));

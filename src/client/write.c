@@ -76,6 +76,7 @@ static int refill(struct ds_link *l, struct grant_class *g, int64_t deadline_ns)
         first = i == 0 ? one : first;
         if (one.status == 0 && one.value <= l->data_size - g->capacity) {
             g->grant[g->n].id = one.id;
+            g->grant[g->n].origin = DS_ORIGIN(l->session->session, r.slot, r.number, i);
             g->grant[g->n++].offset = one.value;
         }
     }
@@ -105,6 +106,7 @@ static int take_locked(struct ds_link *l, uint64_t size, int64_t deadline_ns, st
         g->n--;
         ret->id = g->grant[g->n].id;
         ret->offset = g->grant[g->n].offset;
+        ret->origin = g->grant[g->n].origin;
     }
     return rc;
 }
@@ -131,6 +133,7 @@ void ds_grant_keep(struct ds_link *l, const struct ds_grant *grant)
     g = class_of(l, grant->capacity);
     if (g->n < GRANTS_MAX) {
         g->grant[g->n].id = grant->id;
+        g->grant[g->n].origin = grant->origin;
         g->grant[g->n++].offset = grant->offset;
     }
     (void)pthread_mutex_unlock(&l->write_lock);
@@ -302,7 +305,8 @@ struct ds_request_item ds_second_item(const struct write *w, bool absent)
                                     .kind = (uint8_t)(w->kind | (absent ? DS_KIND_ABSENT : 0)),
                                     .id = w->grant.id,
                                     .value_size = w->value_size,
-                                    .ttl_ms = w->ttl_ms};
+                                    .ttl_ms = w->ttl_ms,
+                                    .grant_origin = w->grant.origin};
 }
 
 static int put_item(struct ds_link *l, enum ds_op op, struct write *w, bool absent,

@@ -269,8 +269,9 @@ enum ds_op {
     DS_OP_NEST,      /* value = id, value2 = generation of the parent; items: keys of children */
     DS_OP_STATS,     /* the results hold struct ds_worker_stats */
     DS_OP_SYNC,      /* done once everything posted before is applied */
-    DS_OP_CANCEL,    /* value = number of this slot's last request, which nobody waits for: blocks
-                        and latches that it was given are taken back */
+    DS_OP_CANCEL,    /* value2 = number of this slot's last request, which nobody waits for: blocks
+                        and latches that it was given are taken back; items: of a set, whose grants
+                        are not needed */
     DS_OP_SET,       /* items: keys with grants, of a mode with L2; status 0 or DS_UNCHANGED */
     DS_OP_COUNT_
 };
@@ -293,6 +294,8 @@ struct ds_request_item {
     uint32_t id; /* DS_OP_SET_ABSENT: the grant */
     uint64_t value_size;
     uint64_t ttl_ms;
+    uint64_t grant_origin; /* DS_OP_SET: DS_ORIGIN of the item that the grant came from. By it a
+                              cancel knows the grant: its number may have been lent again */
 };
 
 struct ds_request_result {
@@ -337,7 +340,7 @@ _Static_assert(offsetof(struct ds_session_header, applied) == 704, "ABI");
 _Static_assert(offsetof(struct ds_session_header, done) == 768, "ABI");
 _Static_assert(sizeof(struct ds_ring_record) == 48, "ABI");
 _Static_assert(sizeof(struct ds_request_slot) == 8192, "ABI");
-_Static_assert(sizeof(struct ds_request_item) == 24, "ABI");
+_Static_assert(sizeof(struct ds_request_item) == 32, "ABI");
 _Static_assert(DS_SESSION_PIN_OFFSET % 4096 == 0, "pins are reserved by pages");
 
 #endif

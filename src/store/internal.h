@@ -392,7 +392,9 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op);
 /* At the end of a pass. */
 void ds_store_second_sweep(struct ds_store *s);
 void ds_store_upload_some(struct ds_store *s);
-void ds_store_upload_later(struct ds_store *s, uint32_t id); /* if it is dirty */
+
+/* ds_store_publish() of a set of a plain mode. Over a key of an L2 mode it is one of that. */
+void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_store_set *set);
 void ds_store_second_fini(struct ds_store *s);
 
 /* U5 and its end. */

@@ -183,20 +183,10 @@ static void apply_set(struct ds_store *s, const struct set_entry *e)
         .mode = r->mode,
         .kind = (uint8_t)(r->kind & (DS_KIND_CAUSAL | DS_KIND_DISK)),
     };
-    bool upload = false;
-    uint32_t old;
 
     memcpy(key, e->session->ring + (e->position + sizeof(*r)) % DS_RING_SIZE, r->key_size);
     if (ds_store_plain_mode(set.mode) && ds_store_set_valid(s, e->session, &set)) {
-        old = s->config.l2 ? ds_store_find_any(s, key, r->key_size) : DS_ID_NONE;
-        if (old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old))) {
-            set.mode = DS_WRITE_BACK; /* see second.c */
-            upload = true;
-        }
-        ds_store_publish(s, e->session, &set);
-        if (upload) {
-            ds_store_upload_later(s, set.id);
-        }
+        ds_store_publish_plain(s, e->session, &set);
         if (s->buried != buried) {
             hold_mirror(s, e);
         }

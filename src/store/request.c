@@ -164,11 +164,26 @@ static void do_pins(struct ds_store *s, struct session *by, unsigned slot)
     answer(by, slot, 0, rc, 0, 0);
 }
 
+/* The blocks of a cancelled set that it did not use. Those that a tier still reads are left to
+ * abandoned() in second.c. */
+static void drop_items(struct ds_store *s, struct session *by)
+{
+    struct ds_store_cursor c = {0, 0};
+    const struct ds_request_item *item;
+    const uint8_t *key;
+
+    while ((item = ds_store_item(s, &c, &key)) != NULL) {
+        if (ds_store_lent(s, by, item->id) && s->record[item->id].origin == item->grant_origin) {
+            ds_store_grant_drop(s, by, item->id);
+        }
+    }
+}
+
 /* The client gave up waiting for the last request of this slot, and does not know what that was
  * given. It was executed before, or never will be: its number is not the newest any more. */
 static void do_cancel(struct ds_store *s, struct session *by, unsigned slot)
 {
-    uint32_t number = (uint32_t)s->scratch.header.value;
+    uint32_t number = (uint32_t)s->scratch.header.value2;
     uint64_t of_request = DS_ORIGIN(by->number, slot, number, 0);
     uint32_t id = by->grants.first;
 
@@ -180,6 +195,7 @@ static void do_cancel(struct ds_store *s, struct session *by, unsigned slot)
         }
         id = next;
     }
+    drop_items(s, by);
     ds_store_latch_cancel(s, by, slot, number);
     answer(by, slot, 0, 0, 0, 0);
 }
@@ -213,7 +229,7 @@ static int set_absent(struct ds_store *s, struct session *by, const struct ds_re
     }
     set.origin = origin;
     set.version = 0; /* counts as the oldest: any set that races with it wins */
-    ds_store_publish(s, by, &set);
+    ds_store_publish_plain(s, by, &set);
     return 0;
 }
 
@@ -223,6 +239,7 @@ static int put(struct ds_store *s, struct session *by, const struct ds_request_i
 {
     struct ds_store_set set = set_of(item, key);
     uint32_t old;
+    int rc;
 
     if (!ds_store_plain_mode(set.mode) || !ds_store_set_valid(s, by, &set)) {
         s->bad_records++;
@@ -231,6 +248,13 @@ static int put(struct ds_store *s, struct session *by, const struct ds_request_i
     old = ds_store_find(s, key, item->key_size);
     if (old != DS_ID_NONE && (ds_load_relaxed(&s->record[old].word) & DS_WORD_SEALED) != 0) {
         return DS_ESEALED;
+    }
+    old = ds_store_find_any(s, key, item->key_size);
+    if (old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old))) {
+        rc = ds_store_second_delete(s, key, item->key_size, origin); /* it would be back one day */
+        if (rc != 0) {
+            return rc;
+        }
     }
     set.origin = origin;
     set.version = s->now.ticks; /* above what is there, even if that was put in this very pass */
@@ -296,7 +320,7 @@ static int expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uint64_t ori
 static void delete_object(struct ds_store *s, uint32_t id, uint64_t origin)
 {
     if (id != DS_ID_NONE) {
-        s->stats.deletes++;
+        s->stats.deletes += !ds_store_over(s, id);
         ds_store_note_change(s, id, DS_RECORD_DOOMED, origin);
         ds_store_unpublish(s, id);
     }
@@ -330,7 +354,7 @@ static int delete_key(struct ds_store *s, const uint8_t *key, uint32_t key_size,
     int rc = ds_store_second_delete(s, key, key_size, origin);
 
     if (rc == 0) {
-        delete_object(s, ds_store_find(s, key, key_size), origin);
+        delete_object(s, ds_store_find_any(s, key, key_size), origin);
     }
     return rc;
 }
@@ -385,6 +409,7 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
         break;
     case DS_OP_PUT:
         rc = put(s, by, item, key, origin, &value);
+        pending = rc == DS_EAGAIN;
         id = item->id;
         break;
     case DS_OP_REF:

@@ -18,10 +18,11 @@
  * In L2 is what has mode DS_WRITE_THROUGH (it is published behind its put), and what has
  * DS_WORD_UPLOADED. Dirty is a write-back object without that: it may leave memory for the journal,
  * but is never dropped. That holds for one whose time is over as well: it is absent for all, but
- * stays until L2 knows, or an older value there would be back.
+ * stays until it is erased in L2, or an older value there would be back.
  *
  * A plain set over a key of an L2 mode keeps that mode, as write-back: L2 must not keep the older
- * value for good.
+ * value for good. An object of the object API, whose bytes may change, has no such mode: the older
+ * value is erased first.
  */
 #include "base/alloc.h"
 #include "base/failpoint.h"
@@ -33,11 +34,13 @@ struct ds_second_op {
     struct ds_tier_op op; /* first: it is what the tier knows */
     struct ds_second_op *next;
     uint64_t hash;
-    uint64_t origin; /* of the request item that it works for; 0: for any */
+    uint64_t origin;       /* of the request item that it works for; 0: for any */
+    uint64_t grant_origin; /* JOURNAL, STORE: of the record that it is to be published in */
     uint64_t record_version;
     bool done;
     bool consumed; /* the request that it was for has seen the answer */
     bool voided;   /* JOURNAL: an older copy was buried behind it, and it with that */
+    bool upload;   /* UPLOAD, or the ERASE instead of it for an object that is over */
     uint8_t key[];
 };
 
@@ -181,7 +184,8 @@ static void abandoned(struct ds_store *s, struct ds_second_op *o)
         ds_store_forget_copy(s, &o->op, id == DS_ID_NONE);
     }
     if ((o->op.kind == DS_TIER_JOURNAL || o->op.kind == DS_TIER_STORE) && grant != DS_ID_NONE &&
-        ds_store_state(s, grant) == DS_RECORD_GRANTED) {
+        ds_store_state(s, grant) == DS_RECORD_GRANTED &&
+        s->record[grant].origin == o->grant_origin) { /* not lent again since */
         struct session *by = s->session[DS_ORIGIN_SESSION(s->record[grant].origin)];
 
         if (by != NULL && ds_store_lent(s, by, grant)) {
@@ -333,6 +337,7 @@ static bool published(const struct ds_store *s, const struct ds_store_set *set)
 static void describe(struct ds_store *s, struct ds_second_op *o, const struct ds_store_set *set)
 {
     o->op.id = set->id;
+    o->grant_origin = s->record[set->id].origin;
     o->op.offset = s->record[set->id].offset;
     o->op.size = set->value_size;
     o->op.mode = set->mode;
@@ -558,7 +563,7 @@ static void uploaded(struct ds_store *s, const struct ds_second_op *o)
         s->upload_scan = !push_upload(s, id) || s->upload_scan;
         return;
     }
-    s->stats.l2_uploads++;
+    s->stats.l2_uploads += o->op.kind == DS_TIER_UPLOAD;
     mark_uploaded(s, id);
     (void)ds_failpoint("upload.marked");
     if (ds_store_end_if_over(s, id)) {
@@ -577,9 +582,15 @@ static void uploaded(struct ds_store *s, const struct ds_second_op *o)
     }
 }
 
-void ds_store_upload_later(struct ds_store *s, uint32_t id)
+void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_store_set *set)
 {
-    if (ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_dirty(s, id) && !push_upload(s, id)) {
+    uint32_t old = has_l2(s) ? ds_store_find_any(s, set->key, set->key_size) : DS_ID_NONE;
+    bool upload = old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old));
+
+    set->mode = upload ? DS_WRITE_BACK : set->mode;
+    ds_store_publish(s, by, set);
+    if (upload && ds_store_state(s, set->id) == DS_RECORD_LIVE && ds_store_dirty(s, set->id) &&
+        !push_upload(s, set->id)) {
         s->upload_scan = true;
     }
 }
@@ -588,19 +599,21 @@ void ds_store_upload_later(struct ds_store *s, uint32_t id)
 static bool start_upload(struct ds_store *s, uint32_t id)
 {
     const struct ds_record *r = &s->record[id];
+    bool over = ds_store_over(s, id);
     struct ds_second_op *o;
 
-    if (ds_store_spilled(s, id)) {
+    if (ds_store_spilled(s, id) && !over) {
         (void)!ds_store_fetch(s, id);
         return false;
     }
     if ((s->flags[id] & FLAG_BUSY) != 0 || find_op(s, ds_store_key(s, id), r->key_size) != NULL) {
         return false;
     }
-    o = new_op(s, DS_TIER_UPLOAD, ds_store_key(s, id), r->key_size, 0);
+    o = new_op(s, over ? DS_TIER_ERASE : DS_TIER_UPLOAD, ds_store_key(s, id), r->key_size, 0);
     if (o == NULL) {
         return false;
     }
+    o->upload = true;
     o->op.id = id;
     o->op.offset = r->offset;
     o->op.size = r->size;
@@ -684,13 +697,13 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
     }
     if (op->kind == DS_TIER_LOAD) {
         loaded(s, o);
-    } else if (op->kind == DS_TIER_UPLOAD) {
+    } else if (o->upload) {
         uploaded(s, o);
     } else if (op->kind == DS_TIER_ERASE && op->id != DS_ID_NONE) {
         erased(s, o);
     }
-    s->stats.tier_errors += op->status != 0 && op->status != DS_ENOTFOUND &&
-                            op->status != DS_EAGAIN && op->kind != DS_TIER_UPLOAD;
+    s->stats.tier_errors +=
+        op->status != 0 && op->status != DS_ENOTFOUND && op->status != DS_EAGAIN && !o->upload;
     o->done = true;
     s->second_done = true;
     s->examine = true;

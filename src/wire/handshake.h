@@ -62,9 +62,9 @@ struct ds_wire_here {
 struct ds_wire_open {
     struct ds_wire_header header;
     uint32_t flags;
-    uint32_t pid; /* in the client's own namespace: for people only */
+    uint32_t pid;      /* in the client's own namespace: for people only */
     uint8_t token[16]; /* the client's secret: names the session, from the first OPEN on */
-    uint32_t pins; /* slots that must be ready at once; 0: as usual */
+    uint32_t pins;     /* slots that must be ready at once; 0: as usual */
     uint32_t reserved;
     char tenant[64]; /* NUL-terminated */
 };

@@ -125,7 +125,7 @@ DS_TEST(layout__session)
     AT(ds_ring_record, value_size, 24);
     AT(ds_ring_record, ttl_ms, 32);
     SIZE(ds_request_header, 64);
-    SIZE(ds_request_item, 24);
+    SIZE(ds_request_item, 32);
     SIZE(ds_request_result, 16);
     SIZE(ds_request_slot, 8192);
     AT(ds_request_slot, items, 64);

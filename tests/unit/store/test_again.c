@@ -80,7 +80,8 @@ static void name_post(struct peer *p, unsigned slot, enum ds_op op, struct named
 
 static void cancel_post(struct peer *p, unsigned slot)
 {
-    req_begin(p, slot, DS_OP_CANCEL, p->posted[slot]);
+    req_begin(p, slot, DS_OP_CANCEL, 0);
+    p->slot[slot].header.value2 = p->posted[slot];
     req_post(p, slot);
 }
 
