@@ -136,7 +136,9 @@ class Node:
         return self.pid("dsworker")
 
     def keeper(self):
-        return self.pid("dskeeper")
+        """Its child is called like it until that has become a worker."""
+        keepers = [p for p, n in self.processes().items() if n == "dskeeper"]
+        return next((p for p in keepers if self.stat(p)[1:2] not in [[str(k)] for k in keepers]), None)
 
     def children(self, pid):
         """Quicker than processes(): for kill loops."""
@@ -145,13 +147,13 @@ class Node:
         except OSError:
             return []
 
-    def state(self, pid):
-        """The letter of ps(1), "" for one that is gone."""
+    def stat(self, pid):
+        """State, parent and so on of /proc/PID/stat; [] for one that is gone."""
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
-            return stat[stat.rindex(")") + 2]
+            return stat[stat.rindex(")") + 2 :].split()
         except OSError:
-            return ""
+            return []
 
     def kill(self, pid, sig=signal.SIGKILL):
         try:

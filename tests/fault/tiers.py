@@ -158,7 +158,7 @@ def kill_whole(node):
     each child is known, also one that is no dsworker yet."""
     keeper = node.keeper()
     node.kill(keeper, signal.SIGSTOP)
-    wait_until(lambda: node.state(keeper) == "T", "the stop of the keeper")
+    wait_until(lambda: node.stat(keeper)[:1] == ["T"], "the stop of the keeper")
     for pid in node.children(keeper):
         node.kill(pid)
     node.kill(keeper)
