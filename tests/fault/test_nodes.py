@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start, upgrade, other users and namespaces."""
+import json
 import os
 import signal
 import stat
@@ -266,6 +267,11 @@ def remove(group):
 # --- every allocation and system call fails once ---
 
 
+def sessions(node):
+    done = node.dscli("status", "--worker_address", node.address, "--json")
+    return json.loads(done.stdout)["clients"]
+
+
 def check_start_serve_stop(spec, files=None):
     """Returns the points that fired, with their numbers, and how many files keeper and worker have
     open at the end, which must be `files`. A start that fails says why and leaves nothing; one that
@@ -284,7 +290,9 @@ def check_start_serve_stop(spec, files=None):
             assert serve.returncode == 0, f"{spec} ({node.fired()}): {serve.stdout}"
             names = sorted(node.processes().values())
             assert names == ["dskeeper", "dsworker"], f"{spec}: {names}"
-            files = files or node.open_files()
+            if files is None:
+                wait_until(lambda: sessions(node) == 0, "the end of the client's session")
+                files = node.open_files()
             wait_until(lambda: node.open_files() == files,
                        f"{spec}: {files} descriptors ({node.open_files()})", 5)
             stop = ("stop", "--worker_address", node.address)
