@@ -270,6 +270,7 @@ enum ds_op {
     DS_OP_CANCEL,    /* value = number of this slot's last request, which nobody waits for: blocks
                         and latches that it was given are taken back */
     DS_OP_SET,       /* items: keys with grants, of a mode with L2; status 0 or DS_UNCHANGED */
+    DS_OP_WHY, /* items: keys; id = enum ds_gone, value = ms since the key went, 0 = unknown */
     DS_OP_COUNT_
 };
 

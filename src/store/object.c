@@ -313,22 +313,24 @@ static bool over(const struct ds_store *s, uint32_t id)
     return !s->config.journal && ds_store_over(s, id);
 }
 
-static void end_object(struct ds_store *s, uint32_t id, bool bury)
+static void end_object(struct ds_store *s, uint32_t id, enum ds_gone why, bool bury)
 {
     struct ds_record *r = &s->record[id];
     const uint8_t *key = ds_store_key(s, id);
+    uint64_t hash = ds_store_key_hash(s, key, r->key_size);
     uint64_t capacity = ds_store_holds(s, id);
     uint64_t gen = ds_load_relaxed(&r->gen);
     uint64_t spilled = ds_load_relaxed(&r->word) & DS_WORD_SPILLED;
 
     DS_ASSERT(ds_store_state(s, id) == DS_RECORD_LIVE && key != NULL);
+    ds_store_note_end(s, id, hash, why);
     ds_store_release(&r->word,
                      DS_RECORD_DOOMED | spilled); /* U1 first: a kill must not bring it back */
     (void)ds_failpoint("unpublish.doomed");
     ds_index_remove(&s->index, ds_index_hash(&s->index, key, r->key_size), id); /* U2 */
     ds_store_release(&s->index.desc[id].gen, gen + (gen & 1));                  /* U3 */
     ds_store_forget(s, id, bury && !over(s, id));
-    ds_table_remove(&s->objects, ds_store_key_hash(s, key, r->key_size), id);
+    ds_table_remove(&s->objects, hash, id);
     ds_store_unlist(s, id);
     ds_list_append(&s->doomed, s->link, id);
     s->stats.memory_live -= capacity;
@@ -338,9 +340,9 @@ static void end_object(struct ds_store *s, uint32_t id, bool bury)
     unnest(s, id);
 }
 
-void ds_store_unpublish(struct ds_store *s, uint32_t id)
+void ds_store_unpublish(struct ds_store *s, uint32_t id, enum ds_gone why)
 {
-    end_object(s, id, true);
+    end_object(s, id, why, true);
 }
 
 void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_store_set *set)
@@ -370,7 +372,7 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     (void)ds_failpoint("publish.before_bucket");
     ds_index_put(&s->index, shared_hash, set->id, old); /* P7 */
     if (old != DS_ID_NONE) { /* a newer copy on disk need not be told apart from the old one */
-        end_object(s, old, ds_store_place(s, set->id) == 0);
+        end_object(s, old, DS_GONE_NOT, ds_store_place(s, set->id) == 0);
     }
     ds_table_insert(&s->objects, hash, set->id);
     s->flags[set->id] = unsettled;
@@ -423,9 +425,8 @@ static uint64_t drop(struct ds_store *s, uint32_t id, uint64_t block, struct roo
     int rc;
 
     if (!s->config.l2 || ds_store_in_l2(s, id)) {
-        s->stats.evictions++;
         leave_order(s, id);
-        ds_store_unpublish(s, id);
+        ds_store_unpublish(s, id, DS_GONE_EVICTED);
         return block;
     }
     rc = ds_store_second_drop(s, id); /* a value of before in L2 must not show then */

@@ -550,6 +550,7 @@ static void uploaded(struct ds_store *s, const struct ds_second_op *o)
 
     s->uploading--;
     if (!is_current(s, id, o->record_version)) {
+        s->stats.l2_outdated++;
         return;
     }
     if (o->op.status != 0) {
@@ -643,7 +644,9 @@ void ds_store_upload_some(struct ds_store *s)
 
         s->uploads_first = (s->uploads_first + 1) % s->uploads_capacity;
         s->uploads_n--;
-        if (is_current(s, u.id, u.version) && !start_upload(s, u.id)) {
+        if (!is_current(s, u.id, u.version)) {
+            s->stats.l2_outdated++;
+        } else if (!start_upload(s, u.id)) {
             s->uploads[(s->uploads_first + s->uploads_n++) % s->uploads_capacity] = u;
             s->upload_next_ns = s->now.boot_ns + RETRY_NS / 100;
         }
@@ -670,8 +673,7 @@ static void erased(struct ds_store *s, const struct ds_second_op *o)
         ds_store_rank(s, id);
         return;
     }
-    s->stats.evictions++;
-    ds_store_unpublish(s, id);
+    ds_store_unpublish(s, id, DS_GONE_EVICTED);
     ds_store_memory_news(s);
 }
 

@@ -182,6 +182,7 @@ static void give_up_block(struct ds_store *s, uint32_t id)
     ds_store_release(&r->gen, gen + 1);
     ds_arena_free(s->data, r->offset, capacity);
     s->stats.memory_live -= capacity;
+    s->stats.demotions++;
     ds_store_enter_lower(s, id);
     ds_store_renew_expiry(s, id);
 }
@@ -377,8 +378,10 @@ static void fetched(struct ds_store *s, const struct ds_tier_op *op)
     }
     s->stats.tier_errors++;
     if (ds_store_in_l2(s, op->id)) { /* from there, then: it is a miss now */
-        ds_store_unpublish(s, op->id);
+        ds_store_unpublish(s, op->id, DS_GONE_LOST);
     } else if (op->status == DS_ECORRUPT) { /* known from now on, until the key is set again */
+        ds_gone_add(&s->gone, ds_store_key_hash(s, op->key, op->key_size), DS_GONE_LOST,
+                    s->now.boot_ns);
         ds_store_forget(s, op->id, true);
     } else {
         s->flags[op->id] |= FLAG_FAILED;
@@ -449,8 +452,7 @@ uint64_t ds_store_drop_lower(struct ds_store *s, uint64_t bytes)
         next = s->link[id].next;
         if (ds_store_droppable(s, id) && (s->flags[id] & FLAG_BUSY) == 0) {
             freed += s->record[id].size;
-            s->stats.drops++;
-            ds_store_unpublish(s, id);
+            ds_store_unpublish(s, id, DS_GONE_DROPPED);
         }
     }
     return freed;
