@@ -102,6 +102,11 @@ enum ds_gone {
     DS_GONE_LOST = 8,    /* its copy on disk cannot be read, and there is no other */
 };
 
+/* Why the worker's memory and disk do not have the key, and how many milliseconds ago it went (0:
+ * not known). Second-level storage is not asked. DS_ENOTSUPPORTED: an older worker. */
+DS_API DS_MUST_USE int ds_kv_why(struct ds_client *client, const void *key, size_t key_size,
+                                 enum ds_gone *ret_why, uint64_t *ret_age_ms);
+
 /* --- writing in place --- */
 
 /* A buffer of `size` bytes in shared memory, not yet visible to anybody: fill ds_buffer_data(),
