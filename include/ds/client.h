@@ -118,7 +118,10 @@ struct ds_worker_stats {
     uint64_t demotions;       /* objects that gave up their memory: the value is on disk */
     uint64_t losses;          /* spilled objects given up, because disk did not give them back */
     uint64_t l2_outdated;     /* waiting uploads that were not needed any more */
-    uint64_t reserved[19];
+    uint64_t spill_written;   /* bytes of values written by spills */
+    uint64_t spill_refusals;  /* objects that were not worth a spill, by spill_admission */
+    uint64_t spill_refused;   /* bytes of their values: not written */
+    uint64_t reserved[16];
 };
 
 DS_API DS_MUST_USE int ds_client_stats(struct ds_client *client, struct ds_worker_stats *ret);

@@ -27,6 +27,7 @@
 #define FLAG_FAILED                                                                                \
     128u /* spilled: the last fetch failed, the next reader is told; being spilled: it has changed \
             since */
+#define FLAG_READ 256u /* somebody has read it, or may have */
 
 /* Write modes that the ring of sets and plain inserts take; the others go through DS_OP_SET. */
 #define ds_store_plain_mode(mode) ((mode) == DS_WRITE_NONE || (mode) == DS_WRITE_NONE_EVICT)
@@ -102,7 +103,7 @@ struct ds_store {
     struct ds_table nest_parent; /* NESTED records by the parent's number */
     struct ds_table latches;     /* LATCH records by the object's number */
     struct ds_link *link;        /* by record */
-    uint8_t *flags;              /* by record */
+    uint16_t *flags;             /* by record */
     uint32_t free_first;         /* free records below records_used, through link[].next */
     struct ds_policy *policy;    /* the order of evictable objects */
     struct ds_list lower;        /* spilled objects, the one that was spilled first in front */

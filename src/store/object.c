@@ -41,6 +41,7 @@ void ds_store_rank(struct ds_store *s, uint32_t id)
 
 void ds_store_touch(struct ds_store *s, uint32_t id)
 {
+    s->flags[id] |= FLAG_READ;
     if ((s->flags[id] & FLAG_RANKED) != 0) {
         ds_policy_touch(s->policy, id);
     }
@@ -59,7 +60,7 @@ void ds_store_unlist(struct ds_store *s, uint32_t id)
     } else if ((s->flags[id] & FLAG_NEWER) != 0) {
         ds_list_remove(&s->newer, s->link, id);
     }
-    s->flags[id] &= (uint8_t) ~(FLAG_RANKED | FLAG_LOWER | FLAG_EARLIER | FLAG_NEWER);
+    s->flags[id] &= (uint16_t) ~(FLAG_RANKED | FLAG_LOWER | FLAG_EARLIER | FLAG_NEWER);
 }
 
 /* A grant guarantees that its set cannot fail later: room for the longest key as well. */
@@ -299,7 +300,7 @@ static void unnest(struct ds_store *s, uint32_t id)
     s->unnesting = true;
     for (; id != DS_ID_NONE; id = s->link[id].next) {
         if ((s->flags[id] & FLAG_NESTS) != 0) {
-            s->flags[id] &= (uint8_t)~FLAG_NESTS;
+            s->flags[id] &= (uint16_t)~FLAG_NESTS;
             ds_store_unnest(s, id);
         }
     }
@@ -351,7 +352,7 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     uint64_t shared_hash = ds_index_hash(&s->index, set->key, set->key_size);
     uint64_t capacity = s->record[set->id].size;
     uint32_t old = ds_store_find_any(s, set->key, set->key_size);
-    uint8_t unsettled = FLAG_NEWER;
+    uint16_t unsettled = FLAG_NEWER;
     uint64_t word = DS_RECORD_LIVE;
 
     if ((old != DS_ID_NONE && older(s, set, old)) ||
@@ -391,7 +392,7 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
 static void leave_order(struct ds_store *s, uint32_t id)
 {
     ds_policy_evict(s->policy, id);
-    s->flags[id] &= (uint8_t)~FLAG_RANKED;
+    s->flags[id] &= (uint16_t)~FLAG_RANKED;
 }
 
 #define STUCK_NS INT64_C(10000000) /* all were looked at, none could go: not again before */
@@ -418,6 +419,23 @@ static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
                                                                                       : rc;
 }
 
+/* Admission to the disk. What nobody has read since it was set is likely not to be read again: it
+ * is not worth a write, if it may be dropped at all. */
+static bool turned_away(const struct ds_store *s, uint32_t id)
+{
+    return s->config.spill && s->config.spill_second && (s->flags[id] & FLAG_READ) == 0 &&
+           (s->record[id].kind & DS_KIND_DISK) == 0 && ds_store_droppable(s, id) &&
+           !ds_store_in_l2(s, id);
+}
+
+static void count_refusal(struct ds_store *s, uint32_t id)
+{
+    if (turned_away(s, id)) {
+        s->stats.spill_refusals++;
+        s->stats.spill_refused += s->record[id].size;
+    }
+}
+
 /* What is on disk already goes at once; what is not is written there first; without a disk, or when
  * that is full, what may be dropped is. Bytes that will be free, 0: it cannot leave now. */
 static uint64_t drop(struct ds_store *s, uint32_t id, uint64_t block, struct room *room)
@@ -425,12 +443,14 @@ static uint64_t drop(struct ds_store *s, uint32_t id, uint64_t block, struct roo
     int rc;
 
     if (!s->config.l2 || ds_store_in_l2(s, id)) {
+        count_refusal(s, id);
         leave_order(s, id);
         ds_store_unpublish(s, id, DS_GONE_EVICTED);
         return block;
     }
     rc = ds_store_second_drop(s, id); /* a value of before in L2 must not show then */
     if (rc == 0) {
+        count_refusal(s, id);
         leave_order(s, id);
         s->leaving += block;
         room->coming += block;
@@ -459,9 +479,9 @@ static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
         ds_store_leave(s, id);
         return block;
     }
-    rc = ds_store_in_l2(s, id) ? DS_ENOTSUPPORTED
-         : room->disk_full     ? DS_ENOSPACE
-                               : ds_store_spill(s, id);
+    rc = ds_store_in_l2(s, id) || turned_away(s, id) ? DS_ENOTSUPPORTED
+         : room->disk_full                           ? DS_ENOSPACE
+                                                     : ds_store_spill(s, id);
     if (rc == DS_ENOSPACE && !room->disk_full) {
         rc = spill_instead(s, id, block);
     }
@@ -538,7 +558,7 @@ void ds_store_mark_pinned(struct ds_store *s, bool set)
             uint32_t id = ds_load_acquire(&x->pin[k]); /* pairs with the unpin's release, R7 */
 
             if (id != 0 && id <= ds_load_relaxed(&s->state->records_used)) {
-                s->flags[id - 1] &= (uint8_t)~FLAG_PINNED;
+                s->flags[id - 1] &= (uint16_t)~FLAG_PINNED;
                 s->flags[id - 1] |= set ? FLAG_PINNED : 0;
             }
         }
@@ -570,7 +590,7 @@ void ds_store_reclaim(struct ds_store *s)
     }
     ds_fence_full(); /* U4: the even generations are visible before the slots are read */
     for (uint32_t id = s->doomed.first; id != DS_ID_NONE; id = s->link[id].next) {
-        s->flags[id] &= (uint8_t)~FLAG_PINNED;
+        s->flags[id] &= (uint16_t)~FLAG_PINNED;
     }
     ds_store_mark_pinned(s, true);
     (void)ds_failpoint("reclaim.marked");

@@ -113,7 +113,7 @@ static void enter_live(struct ds_store *s, uint32_t id)
     if (ds_store_spilled(s, id)) {
         ds_store_enter_lower(s, id);
     } else {
-        s->flags[id] = FLAG_NEWER;
+        s->flags[id] = FLAG_NEWER | FLAG_READ;
         ds_list_append(&s->newer, s->link, id);
     }
     s->stats.objects++;

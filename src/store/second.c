@@ -682,7 +682,7 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
     struct ds_second_op *o = (void *)op;
 
     if (op->id != DS_ID_NONE) {
-        s->flags[op->id] &= (uint8_t)~FLAG_BUSY;
+        s->flags[op->id] &= (uint16_t)~FLAG_BUSY;
     }
     if (op->kind == DS_TIER_LOAD) {
         loaded(s, o);

@@ -70,7 +70,7 @@ static int make_tables(struct ds_store *s)
         }
     }
     s->link = ds_sys_map_private(max * sizeof(*s->link));
-    s->flags = ds_sys_map_private(max);
+    s->flags = ds_sys_map_private(max * sizeof(*s->flags));
     s->session = ds_zalloc(s->config.session_max * sizeof(*s->session), "sessions");
     s->active = ds_zalloc(s->config.session_max * sizeof(*s->active), "sessions");
     s->wakes_capacity = s->config.session_max * (DS_REQUESTS + 1);
@@ -255,7 +255,7 @@ struct ds_store *ds_store_destroy(struct ds_store *s)
     ds_gone_fini(&s->gone);
     if (s->state != NULL) {
         ds_sys_unmap(s->link, s->state->record_max * sizeof(*s->link));
-        ds_sys_unmap(s->flags, s->state->record_max);
+        ds_sys_unmap(s->flags, s->state->record_max * sizeof(*s->flags));
     }
     for (uint32_t i = 0; i < s->n_active; i++) {
         ds_segment_close(&s->active[i]->segment);
