@@ -111,7 +111,17 @@ struct ds_worker_stats {
     uint64_t l2_errors;       /* of these: failed; "not found" is an answer */
     uint64_t l2_retries;      /* made again within requests */
     uint64_t l2_queued;       /* requests that no thread has begun */
-    uint64_t reserved[2];
+    uint64_t replacements;    /* objects that a newer value of their key has replaced */
+    uint64_t releases;        /* objects that went with the last reference to them */
+    uint64_t misses;          /* keys that the worker was asked for and did not have */
+    uint64_t misses_evicted;  /* of these: had been dropped for room, a while ago */
+    uint64_t demotions;       /* objects that gave up their memory: the value is on disk */
+    uint64_t losses;          /* spilled objects given up, because disk did not give them back */
+    uint64_t l2_outdated;     /* waiting uploads that were not needed any more */
+    uint64_t spill_written;   /* bytes of values written by spills */
+    uint64_t spill_refusals;  /* objects that were not worth a spill, by spill_admission */
+    uint64_t spill_refused;   /* bytes of their values: not written */
+    uint64_t reserved[16];
 };
 
 DS_API DS_MUST_USE int ds_client_stats(struct ds_client *client, struct ds_worker_stats *ret);

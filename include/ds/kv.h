@@ -83,6 +83,30 @@ DS_API DS_MUST_USE int ds_kv_expire(struct ds_client *client, const struct ds_by
 DS_API DS_MUST_USE int ds_kv_size(struct ds_client *client, const struct ds_bytes *keys, size_t n,
                                   uint64_t *ret_sizes, int *results);
 
+/* --- why a key is gone --- */
+
+/* Ends of keys that a worker remembers, the newest ones; none of those before it started. */
+#define DS_GONE_KEYS 65536u
+
+/* The numbers never change. */
+enum ds_gone {
+    DS_GONE_NOT = 0,     /* it is there: in memory, or on the worker's disk */
+    DS_GONE_UNKNOWN = 1, /* never set, or not remembered */
+    DS_GONE_DELETED = 2, /* by a client */
+    DS_GONE_RELEASED =
+        3, /* with the last reference to it, or the last object that it is nested in */
+    DS_GONE_EXPIRED = 4, /* its time to live ended */
+    DS_GONE_EVICTED = 5, /* dropped from memory, for room */
+    DS_GONE_DROPPED = 6, /* dropped from disk, for room there */
+    DS_GONE_L2 = 7,      /* out of memory and disk; second-level storage had it then */
+    DS_GONE_LOST = 8,    /* its copy on disk cannot be read, and there is no other */
+};
+
+/* Why the worker's memory and disk do not have the key, and how many milliseconds ago it went (0:
+ * not known). Second-level storage is not asked. DS_ENOTSUPPORTED: an older worker. */
+DS_API DS_MUST_USE int ds_kv_why(struct ds_client *client, const void *key, size_t key_size,
+                                 enum ds_gone *ret_why, uint64_t *ret_age_ms);
+
 /* --- writing in place --- */
 
 /* A buffer of `size` bytes in shared memory, not yet visible to anybody: fill ds_buffer_data(),

@@ -492,27 +492,35 @@ static void warn_of_second_level(const struct ds_options *options, ds_option_war
     }
 }
 
+static void warn_of(const struct ds_options *options, enum ds_option_id id, const char *why,
+                    ds_option_warning *warn, void *arg)
+{
+    char text[DS_OPTIONS_ERROR_SIZE];
+    struct ds_message w = {text, sizeof(text), 0};
+
+    add_name(&w, options, (int)id, 0);
+    ds_message_add(&w, " is ignored: %s", why);
+    warn(arg, text);
+}
+
 /* Options that say how, of a thing that no other option asks for. */
 static void warn_of_unused(const struct ds_options *options, ds_option_warning *warn, void *arg)
 {
     bool spill = ds_options_str(options, DS_OPT_spill_directory)[0] != '\0';
     bool journal = ds_options_str(options, DS_OPT_write_back_directory)[0] != '\0';
-    char text[DS_OPTIONS_ERROR_SIZE];
 
     warn_of_second_level(options, warn, arg);
     if (!spill && !journal && ds_options_differs(options, DS_OPT_spill_size_limit)) {
-        struct ds_message w = {text, sizeof(text), 0};
-
-        add_name(&w, options, DS_OPT_spill_size_limit, 0);
-        ds_message_add(&w, " is ignored: nothing is written to disk without a spill_directory");
-        warn(arg, text);
+        warn_of(options, DS_OPT_spill_size_limit,
+                "nothing is written to disk without a spill_directory", warn, arg);
+    }
+    if (!spill && ds_options_differs(options, DS_OPT_spill_admission)) {
+        warn_of(options, DS_OPT_spill_admission, "nothing is spilled without a spill_directory",
+                warn, arg);
     }
     if (spill && journal) {
-        struct ds_message w = {text, sizeof(text), 0};
-
-        add_name(&w, options, DS_OPT_write_back_directory, 0);
-        ds_message_add(&w, " is ignored: the journal of write-back objects is in spill_directory");
-        warn(arg, text);
+        warn_of(options, DS_OPT_write_back_directory,
+                "the journal of write-back objects is in spill_directory", warn, arg);
     }
 }
 

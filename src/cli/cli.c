@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,19 @@ void ds_cli_print_json(FILE *out, const char *text)
         p += n;
     }
     (void)fputc('"', out);
+}
+
+const char *ds_cli_time_text(uint64_t ms, char *buf, size_t size)
+{
+    uint64_t s = ms / 1000;
+
+    if (ms < 60000) {
+        (void)snprintf(buf, size, "%.1f s", (double)ms / 1000);
+    } else {
+        (void)snprintf(buf, size, "%" PRIu64 "d %02u:%02u:%02u", s / 86400,
+                       (unsigned)(s / 3600 % 24), (unsigned)(s / 60 % 60), (unsigned)(s % 60));
+    }
+    return buf;
 }
 
 int ds_cli_finish(FILE *out, int status)

@@ -68,6 +68,7 @@ extern const struct ds_cli_command ds_cmd_get;
 extern const struct ds_cli_command ds_cmd_set;
 extern const struct ds_cli_command ds_cmd_del;
 extern const struct ds_cli_command ds_cmd_exist;
+extern const struct ds_cli_command ds_cmd_why;
 extern const struct ds_cli_command ds_cmd_l2;
 extern const struct ds_cli_command ds_cmd_config;
 extern const struct ds_cli_command ds_cmd_generate_config;
@@ -92,6 +93,9 @@ __attribute__((format(printf, 1, 2))) void ds_cli_error(const char *fmt, ...);
 
 /* A string of JSON with its quotes. Bytes that are no UTF-8 become U+FFFD. */
 void ds_cli_print_json(FILE *out, const char *text);
+
+/* "12.3 s", "3d 04:05:06". */
+const char *ds_cli_time_text(uint64_t ms, char *buf, size_t size);
 
 /* Ends output: DS_CLI_FAILED and a message if it could not be written (a full disk, a pipe). */
 DS_MUST_USE int ds_cli_finish(FILE *out, int status);

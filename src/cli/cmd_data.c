@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmd_data.c - dscli get, set, del and exist: one client call each, over the public API. */
+/* cmd_data.c - dscli get, set, del, exist and why: one client call each, over the public API. */
 #include <ds/ds.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -360,6 +360,63 @@ static int run_exist(const struct ds_cli_args *args)
     return with_keys(args, print_existence);
 }
 
+/* --- why --- */
+
+static void print_why(enum ds_gone why, uint64_t age_ms)
+{
+    static const char *const words[] = {
+        [DS_GONE_DELETED] = "deleted",
+        [DS_GONE_RELEASED] = "released with the last reference to it",
+        [DS_GONE_EXPIRED] = "expired",
+        [DS_GONE_EVICTED] = "evicted from memory",
+        [DS_GONE_DROPPED] = "dropped from disk",
+        [DS_GONE_L2] = "left to second-level storage",
+        [DS_GONE_LOST] = "lost by damage on disk",
+    };
+    char age[32];
+
+    if (why == DS_GONE_NOT) {
+        (void)puts("there");
+    } else if (why < DS_ARRAY_SIZE(words) && words[why] != NULL) {
+        (void)printf("%s", words[why]);
+        if (age_ms > 0) {
+            (void)printf(" %s ago", ds_cli_time_text(age_ms, age, sizeof(age)));
+        }
+        (void)putchar('\n');
+    } else {
+        (void)printf("not known: never set, or before the last %u keys that went, or before the "
+                     "worker started\n",
+                     DS_GONE_KEYS);
+    }
+}
+
+static int run_why(const struct ds_cli_args *args)
+{
+    const char *key = args->words[0];
+    struct ds_cli_worker worker;
+    struct ds_client *client;
+    enum ds_gone why;
+    uint64_t age_ms;
+    int timeout_ms;
+    int status = ds_cli_parse_timeout(args->values[TIMEOUT], TIMEOUT_MS, &timeout_ms);
+    int rc;
+
+    if (status == DS_CLI_OK) {
+        status = open_client(args, timeout_ms, &worker, &client);
+    }
+    if (status != DS_CLI_OK) {
+        return status;
+    }
+    rc = ds_kv_why(client, key, strlen(key), &why, &age_ms);
+    if (rc == 0) {
+        print_why(why, age_ms);
+    } else {
+        status = say_error(&worker, "cannot ask why", key, rc);
+    }
+    ds_client_close(client);
+    return ds_cli_finish(stdout, status);
+}
+
 /* --- the table --- */
 
 const struct ds_cli_command ds_cmd_get = {
@@ -406,4 +463,17 @@ const struct ds_cli_command ds_cmd_exist = {
     .n_options = DS_ARRAY_SIZE(plain_options),
     .details = "Exit status 1: one of them does not exist.",
     .run = run_exist,
+};
+
+const struct ds_cli_command ds_cmd_why = {
+    .name = "why",
+    .summary = "Tells why the worker does not have a key, and since when.",
+    .words = "KEY",
+    .words_min = 1,
+    .words_max = 1,
+    .options = plain_options,
+    .n_options = DS_ARRAY_SIZE(plain_options),
+    .details = "Of memory and disk; second-level storage is not asked. The worker remembers the "
+               "last 65536 keys that went since it started.",
+    .run = run_why,
 };

@@ -49,20 +49,6 @@ static const char *bytes_text(uint64_t bytes, char *buf, size_t size)
     return buf;
 }
 
-/* 3d 04:05:06 */
-static const char *time_text(uint64_t ms, char *buf, size_t size)
-{
-    uint64_t s = ms / 1000;
-
-    if (ms < 60000) {
-        (void)snprintf(buf, size, "%.1f s", (double)ms / 1000);
-    } else {
-        (void)snprintf(buf, size, "%" PRIu64 "d %02u:%02u:%02u", s / 86400,
-                       (unsigned)(s / 3600 % 24), (unsigned)(s / 60 % 60), (unsigned)(s % 60));
-    }
-    return buf;
-}
-
 /* A gauge of what its tier's capacity limits is shown with its share of that. */
 static bool is_share(const struct ds_metric *m, const struct ds_metric *capacity)
 {
@@ -109,7 +95,7 @@ static void print_table(const char *address, const struct ds_control_reply *r)
     }
     (void)printf("%-14s %" PRId64 "\n", "worker pid", r->worker_pid);
     (void)printf("%-14s %" PRId64 "\n", "keeper pid", r->keeper_pid);
-    (void)printf("%-14s %s\n", "up", time_text(r->uptime_ms, text, sizeof(text)));
+    (void)printf("%-14s %s\n", "up", ds_cli_time_text(r->uptime_ms, text, sizeof(text)));
     (void)printf("%-14s %" PRIu64 "\n", "restarts", r->restarts);
     (void)printf("%-14s %s\n", "socket", r->socket_path);
     for (int i = 0; i < DS_METRIC_COUNT; i++) {

@@ -35,6 +35,7 @@ const struct ds_cli_command *const ds_cli_commands[] = {
     &ds_cmd_set,
     &ds_cmd_del,
     &ds_cmd_exist,
+    &ds_cmd_why,
     &ds_cmd_l2,
     &ds_cmd_config,
     &ds_cmd_generate_config,

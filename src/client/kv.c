@@ -494,6 +494,41 @@ int ds_kv_size(struct ds_client *client, const struct ds_bytes *keys, size_t n, 
     return first_failure(client, &q);
 }
 
+static int why_on(struct ds_link *l, const void *key, size_t key_size,
+                  struct ds_request_result *ret)
+{
+    struct ds_request_item item = {.key_size = (uint16_t)key_size};
+    int rc = ds_request_one(l, DS_OP_WHY, 0, 0, &item, key, ret);
+
+    if (rc != 0) {
+        return rc;
+    }
+    return ret->status == DS_EINVAL ? DS_ENOTSUPPORTED : ret->status;
+}
+
+int ds_kv_why(struct ds_client *client, const void *key, size_t key_size, enum ds_gone *ret_why,
+              uint64_t *ret_age_ms)
+{
+    struct ds_request_result answer;
+    int rc = ds_check_key(key, key_size);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (ds_client_enter(client) == NULL) {
+        return DS_ENOTREADY;
+    }
+    do {
+        rc = why_on(ds_load_acquire(&client->link), key, key_size, &answer);
+    } while (rc == DS_ESTALE);
+    ds_client_leave(client);
+    if (rc == 0) {
+        *ret_why = (enum ds_gone)answer.id;
+        *ret_age_ms = answer.value;
+    }
+    return rc;
+}
+
 static int ref_call(struct ds_client *client, enum ds_op op, const struct ds_bytes *keys, size_t n,
                     int *results)
 {

@@ -273,6 +273,7 @@ enum ds_op {
                         and latches that it was given are taken back; items: of a set, whose grants
                         are not needed */
     DS_OP_SET,       /* items: keys with grants, of a mode with L2; status 0 or DS_UNCHANGED */
+    DS_OP_WHY, /* items: keys; id = enum ds_gone, value = ms since the key went, 0 = unknown */
     DS_OP_COUNT_
 };
 

@@ -86,7 +86,7 @@ static void release_key(struct ds_store *s, const void *key, uint32_t key_size)
     }
     id = ds_store_find(s, key, key_size);
     if (id != DS_ID_NONE) {
-        ds_store_unpublish(s, id);
+        ds_store_unpublish(s, id, DS_GONE_RELEASED);
     }
 }
 

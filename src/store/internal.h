@@ -10,6 +10,7 @@
 #include "shm/arena.h"
 #include "shm/index.h"
 #include "shm/layout.h"
+#include "store/gone.h"
 #include "store/list.h"
 #include "store/policy.h"
 #include "store/store.h"
@@ -26,6 +27,7 @@
 #define FLAG_FAILED                                                                                \
     128u /* spilled: the last fetch failed, the next reader is told; being spilled: it has changed \
             since */
+#define FLAG_READ 256u /* somebody has read it, or may have */
 
 /* Write modes that the ring of sets and plain inserts take; the others go through DS_OP_SET. */
 #define ds_store_plain_mode(mode) ((mode) == DS_WRITE_NONE || (mode) == DS_WRITE_NONE_EVICT)
@@ -101,7 +103,7 @@ struct ds_store {
     struct ds_table nest_parent; /* NESTED records by the parent's number */
     struct ds_table latches;     /* LATCH records by the object's number */
     struct ds_link *link;        /* by record */
-    uint8_t *flags;              /* by record */
+    uint16_t *flags;             /* by record */
     uint32_t free_first;         /* free records below records_used, through link[].next */
     struct ds_policy *policy;    /* the order of evictable objects */
     struct ds_list lower;        /* spilled objects, the one that was spilled first in front */
@@ -169,6 +171,7 @@ struct ds_store {
 
     struct ds_store_now now;
     struct ds_worker_stats stats;
+    struct ds_gone_record gone;
     uint32_t n_broken; /* sessions that broke the protocol and are still to be hung up */
     uint64_t n_grants;
     uint64_t bad_records;  /* of rings: refused */
@@ -268,8 +271,8 @@ bool ds_store_set_valid(const struct ds_store *s, const struct session *by,
 /* P3 to P7, and U1 to U3 of what it replaces. An older one is dropped. The grant is used up. */
 void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_store_set *set);
 
-/* U1 to U3. */
-void ds_store_unpublish(struct ds_store *s, uint32_t id);
+/* U1 to U3; the key is gone. */
+void ds_store_unpublish(struct ds_store *s, uint32_t id, enum ds_gone why);
 bool ds_store_droppable(const struct ds_store *s, uint32_t id); /* its write mode allows it */
 bool ds_store_rankable(const struct ds_store *s, uint32_t id);  /* may leave memory */
 void ds_store_touch(struct ds_store *s, uint32_t id);
@@ -399,6 +402,22 @@ void ds_store_second_fini(struct ds_store *s);
 
 /* U5 and its end. */
 void ds_store_mark_pinned(struct ds_store *s, bool set);
+
+/* --- why.c: why keys are gone --- */
+
+/* A live object is about to end: while its word still tells what L2 has. DS_GONE_NOT: a newer value
+ * takes its place. */
+void ds_store_note_end(struct ds_store *s, uint32_t id, uint64_t hash, enum ds_gone why);
+
+/* A key that memory and disk did not have was deleted: nothing else is why it is gone now. */
+void ds_store_note_delete(struct ds_store *s, const void *key, size_t key_size);
+
+/* *ret_age_ms: since it went; 0: not known. */
+enum ds_gone ds_store_why(struct ds_store *s, const void *key, size_t key_size,
+                          uint64_t *ret_age_ms);
+
+/* A get or exist was answered with DS_ENOTFOUND. */
+void ds_store_count_miss(struct ds_store *s, const void *key, size_t key_size);
 
 /* --- request.c, wait.c, hold.c --- */
 

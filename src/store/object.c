@@ -41,6 +41,7 @@ void ds_store_rank(struct ds_store *s, uint32_t id)
 
 void ds_store_touch(struct ds_store *s, uint32_t id)
 {
+    s->flags[id] |= FLAG_READ;
     if ((s->flags[id] & FLAG_RANKED) != 0) {
         ds_policy_touch(s->policy, id);
     }
@@ -59,7 +60,7 @@ void ds_store_unlist(struct ds_store *s, uint32_t id)
     } else if ((s->flags[id] & FLAG_NEWER) != 0) {
         ds_list_remove(&s->newer, s->link, id);
     }
-    s->flags[id] &= (uint8_t) ~(FLAG_RANKED | FLAG_LOWER | FLAG_EARLIER | FLAG_NEWER);
+    s->flags[id] &= (uint16_t) ~(FLAG_RANKED | FLAG_LOWER | FLAG_EARLIER | FLAG_NEWER);
 }
 
 /* A grant guarantees that its set cannot fail later: room for the longest key as well. */
@@ -299,7 +300,7 @@ static void unnest(struct ds_store *s, uint32_t id)
     s->unnesting = true;
     for (; id != DS_ID_NONE; id = s->link[id].next) {
         if ((s->flags[id] & FLAG_NESTS) != 0) {
-            s->flags[id] &= (uint8_t)~FLAG_NESTS;
+            s->flags[id] &= (uint16_t)~FLAG_NESTS;
             ds_store_unnest(s, id);
         }
     }
@@ -313,22 +314,24 @@ static bool over(const struct ds_store *s, uint32_t id)
     return !s->config.journal && ds_store_over(s, id);
 }
 
-static void end_object(struct ds_store *s, uint32_t id, bool bury)
+static void end_object(struct ds_store *s, uint32_t id, enum ds_gone why, bool bury)
 {
     struct ds_record *r = &s->record[id];
     const uint8_t *key = ds_store_key(s, id);
+    uint64_t hash = ds_store_key_hash(s, key, r->key_size);
     uint64_t capacity = ds_store_holds(s, id);
     uint64_t gen = ds_load_relaxed(&r->gen);
     uint64_t spilled = ds_load_relaxed(&r->word) & DS_WORD_SPILLED;
 
     DS_ASSERT(ds_store_state(s, id) == DS_RECORD_LIVE && key != NULL);
+    ds_store_note_end(s, id, hash, why);
     ds_store_release(&r->word,
                      DS_RECORD_DOOMED | spilled); /* U1 first: a kill must not bring it back */
     (void)ds_failpoint("unpublish.doomed");
     ds_index_remove(&s->index, ds_index_hash(&s->index, key, r->key_size), id); /* U2 */
     ds_store_release(&s->index.desc[id].gen, gen + (gen & 1));                  /* U3 */
     ds_store_forget(s, id, bury && !over(s, id));
-    ds_table_remove(&s->objects, ds_store_key_hash(s, key, r->key_size), id);
+    ds_table_remove(&s->objects, hash, id);
     ds_store_unlist(s, id);
     ds_list_append(&s->doomed, s->link, id);
     s->stats.memory_live -= capacity;
@@ -338,9 +341,9 @@ static void end_object(struct ds_store *s, uint32_t id, bool bury)
     unnest(s, id);
 }
 
-void ds_store_unpublish(struct ds_store *s, uint32_t id)
+void ds_store_unpublish(struct ds_store *s, uint32_t id, enum ds_gone why)
 {
-    end_object(s, id, true);
+    end_object(s, id, why, true);
 }
 
 void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_store_set *set)
@@ -349,7 +352,7 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     uint64_t shared_hash = ds_index_hash(&s->index, set->key, set->key_size);
     uint64_t capacity = s->record[set->id].size;
     uint32_t old = ds_store_find_any(s, set->key, set->key_size);
-    uint8_t unsettled = FLAG_NEWER;
+    uint16_t unsettled = FLAG_NEWER;
     uint64_t word = DS_RECORD_LIVE;
 
     if ((old != DS_ID_NONE && older(s, set, old)) ||
@@ -370,7 +373,7 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     (void)ds_failpoint("publish.before_bucket");
     ds_index_put(&s->index, shared_hash, set->id, old); /* P7 */
     if (old != DS_ID_NONE) { /* a newer copy on disk need not be told apart from the old one */
-        end_object(s, old, ds_store_place(s, set->id) == 0);
+        end_object(s, old, DS_GONE_NOT, ds_store_place(s, set->id) == 0);
     }
     ds_table_insert(&s->objects, hash, set->id);
     s->flags[set->id] = unsettled;
@@ -389,7 +392,7 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
 static void leave_order(struct ds_store *s, uint32_t id)
 {
     ds_policy_evict(s->policy, id);
-    s->flags[id] &= (uint8_t)~FLAG_RANKED;
+    s->flags[id] &= (uint16_t)~FLAG_RANKED;
 }
 
 #define STUCK_NS INT64_C(10000000) /* all were looked at, none could go: not again before */
@@ -416,6 +419,23 @@ static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
                                                                                       : rc;
 }
 
+/* Admission to the disk. What nobody has read since it was set is likely not to be read again: it
+ * is not worth a write, if it may be dropped at all. */
+static bool turned_away(const struct ds_store *s, uint32_t id)
+{
+    return s->config.spill && s->config.spill_second && (s->flags[id] & FLAG_READ) == 0 &&
+           (s->record[id].kind & DS_KIND_DISK) == 0 && ds_store_droppable(s, id) &&
+           !ds_store_in_l2(s, id);
+}
+
+static void count_refusal(struct ds_store *s, uint32_t id)
+{
+    if (turned_away(s, id)) {
+        s->stats.spill_refusals++;
+        s->stats.spill_refused += s->record[id].size;
+    }
+}
+
 /* What is on disk already goes at once; what is not is written there first; without a disk, or when
  * that is full, what may be dropped is. Bytes that will be free, 0: it cannot leave now. */
 static uint64_t drop(struct ds_store *s, uint32_t id, uint64_t block, struct room *room)
@@ -423,13 +443,14 @@ static uint64_t drop(struct ds_store *s, uint32_t id, uint64_t block, struct roo
     int rc;
 
     if (!s->config.l2 || ds_store_in_l2(s, id)) {
-        s->stats.evictions++;
+        count_refusal(s, id);
         leave_order(s, id);
-        ds_store_unpublish(s, id);
+        ds_store_unpublish(s, id, DS_GONE_EVICTED);
         return block;
     }
     rc = ds_store_second_drop(s, id); /* a value of before in L2 must not show then */
     if (rc == 0) {
+        count_refusal(s, id);
         leave_order(s, id);
         s->leaving += block;
         room->coming += block;
@@ -458,9 +479,9 @@ static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
         ds_store_leave(s, id);
         return block;
     }
-    rc = ds_store_in_l2(s, id) ? DS_ENOTSUPPORTED
-         : room->disk_full     ? DS_ENOSPACE
-                               : ds_store_spill(s, id);
+    rc = ds_store_in_l2(s, id) || turned_away(s, id) ? DS_ENOTSUPPORTED
+         : room->disk_full                           ? DS_ENOSPACE
+                                                     : ds_store_spill(s, id);
     if (rc == DS_ENOSPACE && !room->disk_full) {
         rc = spill_instead(s, id, block);
     }
@@ -537,7 +558,7 @@ void ds_store_mark_pinned(struct ds_store *s, bool set)
             uint32_t id = ds_load_acquire(&x->pin[k]); /* pairs with the unpin's release, R7 */
 
             if (id != 0 && id <= ds_load_relaxed(&s->state->records_used)) {
-                s->flags[id - 1] &= (uint8_t)~FLAG_PINNED;
+                s->flags[id - 1] &= (uint16_t)~FLAG_PINNED;
                 s->flags[id - 1] |= set ? FLAG_PINNED : 0;
             }
         }
@@ -569,7 +590,7 @@ void ds_store_reclaim(struct ds_store *s)
     }
     ds_fence_full(); /* U4: the even generations are visible before the slots are read */
     for (uint32_t id = s->doomed.first; id != DS_ID_NONE; id = s->link[id].next) {
-        s->flags[id] &= (uint8_t)~FLAG_PINNED;
+        s->flags[id] &= (uint16_t)~FLAG_PINNED;
     }
     ds_store_mark_pinned(s, true);
     (void)ds_failpoint("reclaim.marked");

@@ -224,8 +224,7 @@ bool ds_store_end_if_over(struct ds_store *s, uint32_t id)
     if (!ds_store_over(s, id) || ds_store_hides_l2(s, id)) {
         return false;
     }
-    s->stats.expirations++;
-    ds_store_unpublish(s, id);
+    ds_store_unpublish(s, id, DS_GONE_EXPIRED);
     return true;
 }
 

@@ -42,6 +42,16 @@ static void leave_out(struct ds_store *s, uint32_t id)
     r->key_size = 0;
 }
 
+static void note_lost(struct ds_store *s, uint32_t id)
+{
+    const struct ds_record *r = &s->record[id];
+
+    if (ds_store_state(s, id) == DS_RECORD_LIVE) {
+        ds_gone_add(&s->gone, ds_store_key_hash(s, ds_store_key(s, id), r->key_size), DS_GONE_LOST,
+                    s->now.boot_ns);
+    }
+}
+
 static bool claim_key(struct ds_store *s, uint32_t id)
 {
     uint32_t key_size = s->record[id].key_size;
@@ -103,7 +113,7 @@ static void enter_live(struct ds_store *s, uint32_t id)
     if (ds_store_spilled(s, id)) {
         ds_store_enter_lower(s, id);
     } else {
-        s->flags[id] = FLAG_NEWER;
+        s->flags[id] = FLAG_NEWER | FLAG_READ;
         ds_list_append(&s->newer, s->link, id);
     }
     s->stats.objects++;
@@ -202,6 +212,7 @@ static void enter(struct ds_store *s, uint32_t id)
         leave_out(s, id);
     } else if (state == DS_RECORD_LIVE || state == DS_RECORD_DOOMED) {
         if (!claim_block(s, id) || lost_on_disk(s, id)) {
+            note_lost(s, id);
             leave_out(s, id);
         } else if (state == DS_RECORD_LIVE && ds_store_spilled(s, id)) {
             enter_spilled(s, id);

@@ -317,15 +317,6 @@ static int expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uint64_t ori
     return 0;
 }
 
-static void delete_object(struct ds_store *s, uint32_t id, uint64_t origin)
-{
-    if (id != DS_ID_NONE) {
-        s->stats.deletes += !ds_store_over(s, id);
-        ds_store_note_change(s, id, DS_RECORD_DOOMED, origin);
-        ds_store_unpublish(s, id);
-    }
-}
-
 static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint32_t id)
 {
     enum ds_op op = (enum ds_op)s->scratch.header.op;
@@ -352,9 +343,13 @@ static int on_object(struct ds_store *s, struct session *by, unsigned slot, uint
 static int delete_key(struct ds_store *s, const uint8_t *key, uint32_t key_size, uint64_t origin)
 {
     int rc = ds_store_second_delete(s, key, key_size, origin);
+    uint32_t id = rc == 0 ? ds_store_find_any(s, key, key_size) : DS_ID_NONE;
 
-    if (rc == 0) {
-        delete_object(s, ds_store_find_any(s, key, key_size), origin);
+    if (id != DS_ID_NONE) {
+        ds_store_note_change(s, id, DS_RECORD_DOOMED, origin);
+        ds_store_unpublish(s, id, ds_store_over(s, id) ? DS_GONE_EXPIRED : DS_GONE_DELETED);
+    } else if (rc == 0) {
+        ds_store_note_delete(s, key, key_size);
     }
     return rc;
 }
@@ -421,6 +416,9 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
     case DS_OP_REF_COUNT:
         value = ds_store_ref_count(s, key, item->key_size);
         break;
+    case DS_OP_WHY:
+        id = ds_store_why(s, key, item->key_size, &value);
+        break;
     case DS_OP_NEST:
         id = named(s, &(struct ds_request_item){.id = (uint32_t)s->scratch.header.value,
                                                 .value_size = s->scratch.header.value2});
@@ -445,16 +443,12 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
         break;
     default:
         id = ds_store_find(s, key, item->key_size);
-        if (id == DS_ID_NONE) {
-            rc = ds_store_second_look(s, by, slot, i, key, item->key_size, op != DS_OP_EXIST,
-                                      &value);
-            pending = rc == DS_EAGAIN;
-            if (rc == DS_ENOTFOUND && op == DS_OP_GET && s->scratch.header.timeout_ms > 0) {
-                rc = DS_EAGAIN;
-            }
-        } else {
-            rc = on_key(s, id, origin, &value);
-            pending = rc == DS_EAGAIN;
+        rc = id != DS_ID_NONE ? on_key(s, id, origin, &value)
+                              : ds_store_second_look(s, by, slot, i, key, item->key_size,
+                                                     op != DS_OP_EXIST, &value);
+        pending = rc == DS_EAGAIN;
+        if (rc == DS_ENOTFOUND && op == DS_OP_GET && s->scratch.header.timeout_ms > 0) {
+            rc = DS_EAGAIN;
         }
         if (rc == DS_ENOMEM) {
             rc = no_memory_yet(s, by, slot);
@@ -499,6 +493,16 @@ static bool once_only(enum ds_op op)
            op == DS_OP_UNLATCH_WRITE;
 }
 
+static void count_miss(struct ds_store *s, int rc, const struct ds_request_item *item,
+                       const uint8_t *key)
+{
+    enum ds_op op = (enum ds_op)s->scratch.header.op;
+
+    if (rc == DS_ENOTFOUND && (op == DS_OP_GET || op == DS_OP_EXIST)) {
+        ds_store_count_miss(s, key, item->key_size);
+    }
+}
+
 /* All items from the first one that is not done. True if one of them must wait. */
 static bool do_items(struct ds_store *s, struct session *by, unsigned slot)
 {
@@ -522,6 +526,7 @@ static bool do_items(struct ds_store *s, struct session *by, unsigned slot)
         wait = rc == DS_EAGAIN || wait;
         if (rc != DS_EAGAIN) {
             ds_store_set_bit(by->answered[slot], c.i - 1);
+            count_miss(s, rc, item, key);
         }
         if (once_only((enum ds_op)s->scratch.header.op) && !wait) {
             (void)ds_failpoint("request.item");

@@ -555,6 +555,7 @@ static void uploaded(struct ds_store *s, const struct ds_second_op *o)
 
     s->uploading--;
     if (!is_current(s, id, o->record_version)) {
+        s->stats.l2_outdated++;
         return;
     }
     if (o->op.status != 0) {
@@ -656,7 +657,9 @@ void ds_store_upload_some(struct ds_store *s)
 
         s->uploads_first = (s->uploads_first + 1) % s->uploads_capacity;
         s->uploads_n--;
-        if (is_current(s, u.id, u.version) && !start_upload(s, u.id)) {
+        if (!is_current(s, u.id, u.version)) {
+            s->stats.l2_outdated++;
+        } else if (!start_upload(s, u.id)) {
             s->uploads[(s->uploads_first + s->uploads_n++) % s->uploads_capacity] = u;
             s->upload_next_ns = s->now.boot_ns + RETRY_NS / 100;
         }
@@ -683,8 +686,7 @@ static void erased(struct ds_store *s, const struct ds_second_op *o)
         ds_store_rank(s, id);
         return;
     }
-    s->stats.evictions++;
-    ds_store_unpublish(s, id);
+    ds_store_unpublish(s, id, DS_GONE_EVICTED);
     ds_store_memory_news(s);
 }
 
@@ -693,7 +695,7 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
     struct ds_second_op *o = (void *)op;
 
     if (op->id != DS_ID_NONE) {
-        s->flags[op->id] &= (uint8_t)~FLAG_BUSY;
+        s->flags[op->id] &= (uint16_t)~FLAG_BUSY;
     }
     if (op->kind == DS_TIER_LOAD) {
         loaded(s, o);

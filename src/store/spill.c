@@ -131,7 +131,7 @@ static bool hide(struct ds_store *s, uint32_t id)
         return false;
     }
     ds_store_unlist(s, id);
-    s->flags[id] &= (uint8_t)~FLAG_PINNED;
+    s->flags[id] &= (uint16_t)~FLAG_PINNED;
     ds_store_release(&s->index.desc[id].gen, gen + 1);
     return true;
 }
@@ -182,6 +182,7 @@ static void give_up_block(struct ds_store *s, uint32_t id)
     ds_store_release(&r->gen, gen + 1);
     ds_arena_free(s->data, r->offset, capacity);
     s->stats.memory_live -= capacity;
+    s->stats.demotions++;
     ds_store_enter_lower(s, id);
     ds_store_renew_expiry(s, id);
 }
@@ -252,7 +253,7 @@ int ds_store_fetch(struct ds_store *s, uint32_t id)
         return DS_ECORRUPT;
     }
     if ((s->flags[id] & FLAG_FAILED) != 0) { /* one reader is told, the next one tries again */
-        s->flags[id] &= (uint8_t)~FLAG_FAILED;
+        s->flags[id] &= (uint16_t)~FLAG_FAILED;
         return DS_EIO;
     }
     rc = ds_store_block_alloc(s, capacity, &offset);
@@ -333,7 +334,7 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
     bool changed = (s->flags[op->id] & FLAG_FAILED) != 0;
 
     s->leaving -= ds_store_block(op->size);
-    s->flags[op->id] &= (uint8_t)~FLAG_FAILED;
+    s->flags[op->id] &= (uint16_t)~FLAG_FAILED;
     if (op->status != 0) {
         s->stats.tier_errors++;
         s->disk_bad_until_ns = s->now.boot_ns + DISK_BAD_NS;
@@ -343,6 +344,7 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
         return;
     }
     s->stats.spills++;
+    s->stats.spill_written += op->size;
     if (changed && current(s, op)) {
         ds_store_rank(s, op->id);
         ds_store_second_void(s, op->id);
@@ -377,8 +379,10 @@ static void fetched(struct ds_store *s, const struct ds_tier_op *op)
     }
     s->stats.tier_errors++;
     if (ds_store_in_l2(s, op->id)) { /* from there, then: it is a miss now */
-        ds_store_unpublish(s, op->id);
+        ds_store_unpublish(s, op->id, DS_GONE_LOST);
     } else if (op->status == DS_ECORRUPT) { /* known from now on, until the key is set again */
+        ds_gone_add(&s->gone, ds_store_key_hash(s, op->key, op->key_size), DS_GONE_LOST,
+                    s->now.boot_ns);
         ds_store_forget(s, op->id, true);
     } else {
         s->flags[op->id] |= FLAG_FAILED;
@@ -392,7 +396,7 @@ void ds_store_tier_done(struct ds_store *s, struct ds_tier_op *op)
         return;
     }
     DS_ASSERT((s->flags[op->id] & FLAG_BUSY) != 0);
-    s->flags[op->id] &= (uint8_t)~FLAG_BUSY;
+    s->flags[op->id] &= (uint16_t)~FLAG_BUSY;
     if (op->kind == DS_TIER_SPILL) {
         spilled(s, op);
     } else {
@@ -449,8 +453,7 @@ uint64_t ds_store_drop_lower(struct ds_store *s, uint64_t bytes)
         next = s->link[id].next;
         if (ds_store_droppable(s, id) && (s->flags[id] & FLAG_BUSY) == 0) {
             freed += s->record[id].size;
-            s->stats.drops++;
-            ds_store_unpublish(s, id);
+            ds_store_unpublish(s, id, DS_GONE_DROPPED);
         }
     }
     return freed;

@@ -60,16 +60,17 @@ static int make_tables(struct ds_store *s)
     struct ds_table *tables[] = {&s->objects, &s->refs, &s->nest_child, &s->nest_parent,
                                  &s->latches};
     uint32_t max = s->state->record_max;
+    int rc;
 
     for (size_t i = 0; i < DS_ARRAY_SIZE(tables); i++) {
-        int rc = ds_table_init(tables[i], max);
+        rc = ds_table_init(tables[i], max);
 
         if (rc != 0) {
             return rc;
         }
     }
     s->link = ds_sys_map_private(max * sizeof(*s->link));
-    s->flags = ds_sys_map_private(max);
+    s->flags = ds_sys_map_private(max * sizeof(*s->flags));
     s->session = ds_zalloc(s->config.session_max * sizeof(*s->session), "sessions");
     s->active = ds_zalloc(s->config.session_max * sizeof(*s->active), "sessions");
     s->wakes_capacity = s->config.session_max * (DS_REQUESTS + 1);
@@ -79,7 +80,8 @@ static int make_tables(struct ds_store *s)
         s->wakes == NULL || s->leavers == NULL) {
         return DS_ENOMEM;
     }
-    return make_policy(s);
+    rc = ds_gone_init(&s->gone);
+    return rc != 0 ? rc : make_policy(s);
 }
 
 static int make_arenas(struct ds_store *s)
@@ -251,9 +253,10 @@ struct ds_store *ds_store_destroy(struct ds_store *s)
     ds_table_fini(&s->nest_child);
     ds_table_fini(&s->nest_parent);
     ds_table_fini(&s->latches);
+    ds_gone_fini(&s->gone);
     if (s->state != NULL) {
         ds_sys_unmap(s->link, s->state->record_max * sizeof(*s->link));
-        ds_sys_unmap(s->flags, s->state->record_max);
+        ds_sys_unmap(s->flags, s->state->record_max * sizeof(*s->flags));
     }
     for (uint32_t i = 0; i < s->n_active; i++) {
         ds_segment_close(&s->active[i]->segment);

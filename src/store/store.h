@@ -40,7 +40,8 @@ struct ds_store_config {
     /* Slower tiers. NULL: there are none. */
     const struct ds_store_tier *tier;
     void *tier_arg;
-    bool spill;        /* the disk takes cold objects */
+    bool spill;        /* the disk takes cold objects ... */
+    bool spill_second; /* ... but, of those that may be dropped, only what was read */
     bool journal;      /* the disk takes write-back objects; else they are as write-through */
     bool l2;           /* there is second-level storage */
     size_t upload_max; /* write-back objects that may wait for their upload */

@@ -24,8 +24,24 @@ static void filter_add(struct ds_store *s)
     }
 }
 
+static void count_misses(struct ds_store *s, const struct session *x, unsigned slot)
+{
+    struct ds_store_cursor c = {0, 0};
+    const struct ds_request_item *item;
+    const uint8_t *key;
+
+    while ((item = ds_store_item(s, &c, &key)) != NULL) {
+        if (x->slot[slot].result[c.i - 1].status == DS_EAGAIN) {
+            ds_store_count_miss(s, key, item->key_size);
+        }
+    }
+}
+
 static void expire_wait(struct ds_store *s, struct session *x, unsigned slot)
 {
+    if (s->scratch.header.op == DS_OP_GET) {
+        count_misses(s, x, slot);
+    }
     for (uint32_t i = 0; i < s->scratch.header.n; i++) {
         struct ds_request_result *r = &x->slot[slot].result[i];
 

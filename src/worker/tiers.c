@@ -99,6 +99,8 @@ int ds_tiers_open(struct ds_worker *w)
     w->config.tier = &table;
     w->config.tier_arg = t;
     w->config.spill = t->spill;
+    w->config.spill_second =
+        strcmp(ds_options_str(w->options, DS_OPT_spill_admission), "second") == 0;
     w->config.journal = disk;
     w->config.l2 = t->l2 != NULL;
     w->config.upload_max =

@@ -86,6 +86,7 @@ static void use_keys(struct ds_client *c)
     struct ds_view view = {0};
     uint64_t sizes[3];
     uint64_t count;
+    enum ds_gone why;
     bool there[3];
     char to[16];
     size_t size;
@@ -102,6 +103,7 @@ static void use_keys(struct ds_client *c)
     allow(ds_kv_get_into(c, "f3", 2, 0, to, sizeof(to), &size), "get into");
     allow(ds_kv_exist(c, keys, 3, there), "exist");
     allow(ds_kv_size(c, keys, 3, sizes, NULL), "size");
+    allow(ds_kv_why(c, "f1", 2, &why, &count), "why");
     allow(ds_kv_expire(c, keys, 3, 60000, NULL), "expire");
     allow(ds_object_ref(c, keys, 3, NULL), "ref");
     allow(ds_object_ref_count(c, "f1", 2, &count), "ref count");

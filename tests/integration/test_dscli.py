@@ -165,7 +165,8 @@ def last_error(done):
 def test_help_lists_the_commands(cli, args):
     done = cli.run(*args)
     assert done.returncode == OK and done.stderr == ""
-    for command in ("start", "stop", "status", "upgrade", "get", "set", "del", "exist", "config"):
+    for command in ("start", "stop", "status", "upgrade", "get", "set", "del", "exist", "why",
+                    "config"):  # fmt: skip
         assert f"\n  {command} " in done.stdout
 
 
@@ -507,7 +508,9 @@ def test_the_default_address_comes_from_the_environment(cli):
     assert f"no worker runs @ {cli.address}" in cli.run("status").stderr
 
 
-@pytest.mark.parametrize("args", [("get", "k"), ("set", "k", "v"), ("del", "k"), ("exist", "k")])
+@pytest.mark.parametrize(
+    "args", [("get", "k"), ("set", "k", "v"), ("del", "k"), ("exist", "k"), ("why", "k")]
+)
 def test_data_commands_without_a_worker_fail(cli, args):
     done = cli.run(*args, "-w", cli.address)
     assert done.returncode == FAILED and f"no worker answers at {cli.address}" in done.stderr
@@ -778,6 +781,49 @@ def test_real_worker_keeps_values(worker):
     assert worker.run("set", "--ttl", "200ms", "short", "x").returncode == OK
     time.sleep(0.3)
     assert worker.run("exist", "short").returncode == FAILED
+
+
+@real
+def test_real_worker_says_why_a_key_is_gone(worker):
+    def why(key):
+        done = worker.run("why", key)
+        assert done.returncode == OK, done.stderr
+        return done.stdout
+
+    def figures():
+        return json.loads(worker.run("status", "--json").stdout)
+
+    assert why("never").startswith("not known: never set, or before the last 65536 keys that went")
+    assert worker.run("set", "greeting", "hello").returncode == OK
+    assert worker.run("set", "greeting", "hello again").returncode == OK
+    assert why("greeting") == "there\n"
+    assert worker.run("del", "greeting").returncode == OK
+    assert re.fullmatch(r"deleted \d+\.\d s ago\n", why("greeting"))
+    assert worker.run("set", "--ttl", "200ms", "short", "x").returncode == OK
+    time.sleep(0.5)
+    assert re.fullmatch(r"expired \d+\.\d s ago\n", why("short"))
+
+    for i in range(5):  # the first ones make room for the last
+        value = "x" * (20 << 20)
+        done = worker.run("set", "--evictable", f"big{i}", "-", input=value, stdin=None)
+        assert done.returncode == OK, done.stderr
+    assert re.fullmatch(r"evicted from memory \d+\.\d s ago\n", why("big0"))
+    assert why("big4") == "there\n"
+
+    before = figures()
+    for key in ("never", "greeting", "big0"):
+        assert worker.run("get", key).returncode == FAILED
+    assert worker.run("exist", "short", "big0", "big4").returncode == FAILED
+    after = figures()
+    assert after["misses"] - before["misses"] == 5
+    assert after["misses_evicted"] - before["misses_evicted"] == 2
+    ways_out = ("deletes", "releases", "expirations", "evictions", "replacements")
+    assert after["sets"] == after["objects"] + sum(after[name] for name in ways_out) == 8
+
+    assert worker.run("why").returncode == USAGE
+    assert worker.run("upgrade").returncode == OK  # the next one begins anew
+    assert why("greeting").startswith("not known: ")
+    assert why("big4") == "there\n"
 
 
 @real

@@ -127,6 +127,26 @@ def test_the_disk_shows_capacity_use_and_what_was_written(start_worker, spill, e
         assert figures(worker)["deletes"] == len(keys)
 
 
+def test_what_nobody_reads_is_not_written(start_worker, spill, eventually):
+    worker = start_worker(**spill, spill_admission="second")
+    with client(worker) as kv:
+        for i in range(96):
+            kv.set(f"k{i}", value(f"k{i}"), EVICTABLE)
+            if i % 8 == 0:
+                assert kv.get([f"k{i}"]) == [value(f"k{i}")]
+        assert all(kv.exist([f"k{i}" for i in range(0, 96, 8)]))
+        assert kv.get(["k0"]) == [value("k0")]  # from disk
+        eventually(lambda: figures(worker)["memory_free_bytes"] > 6 * MIB)
+        status = figures(worker)
+        assert 0 < status["spills"] <= 12
+        assert status["spill_written_bytes"] == status["spills"] * MIB
+        assert status["spill_written_bytes"] <= status["disk_written_bytes"] <= 13 * MIB
+        assert 24 <= status["spill_refusals"] == status["evictions"] == 96 - status["objects"]
+        assert status["spill_refused_bytes"] == status["spill_refusals"] * MIB
+        assert int(lines(worker)["disk/refusals"]) >= status["spill_refusals"]
+        assert worker.dscli("why", "k1", "-w", worker.address).startswith("evicted from memory ")
+
+
 def test_the_disk_shows_drops_and_the_wear_of_cleaning(start_worker, spill):
     worker = start_worker(**spill)
     with client(worker) as kv:

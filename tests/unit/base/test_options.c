@@ -458,7 +458,7 @@ DS_TEST(check__warns_of_a_file_in_one_line)
     CHECK_OK(set_file(o, "cluster_name", "blue"));
     CHECK_OK(ds_options_check(o, keep, text, err, sizeof(err)));
     CHECK_STR(text, "ignored in the file (dscli config says why): cluster_name, "
-                       "client_reconnect_wait_s");
+                    "client_reconnect_wait_s");
     ds_options_free(o);
 }
 
@@ -504,6 +504,20 @@ DS_TEST(check__warns_of_a_limit_without_a_directory)
     CHECK_OK(set(o, "write_back_directory", ""));
     CHECK_OK(set(o, "spill_directory", "/var/tmp/spill"));
     check_warned(o, "");
+    ds_options_free(o);
+}
+
+DS_TEST(check__warns_of_an_admission_to_no_spill)
+{
+    struct ds_options *o = create();
+
+    CHECK_OK(set(o, "spill_admission", "second"));
+    CHECK_OK(set(o, "write_back_directory", "/var/tmp/journal"));
+    check_warned(o, "--spill_admission is ignored: nothing is spilled without a spill_directory\n");
+    CHECK_OK(set(o, "write_back_directory", ""));
+    CHECK_OK(set(o, "spill_directory", "/var/tmp/spill"));
+    check_warned(o, "");
+    CHECK_EQ(set(o, "spill_admission", "third"), DS_EINVAL);
     ds_options_free(o);
 }
 

@@ -46,6 +46,7 @@ struct world {
     struct ds_store *s;
     struct ds_store_now now;
     struct peer peer[PEERS];
+    uint64_t found; /* objects that the store began with: no counter has them */
 };
 
 struct lent {
@@ -88,6 +89,9 @@ static inline void world_check(const struct world *w)
     ds_store_stats(w->s, &st);
     CHECK_EQ(st.memory_live + st.memory_granted + st.memory_doomed + st.memory_free,
              w->config.data_size);
+    CHECK_EQ(w->found + st.sets + st.l2_loads, /* every way in and every way out is counted */
+             st.objects + st.deletes + st.releases + st.expirations + st.evictions + st.drops +
+                 st.losses + st.replacements);
 }
 
 static inline struct ds_worker_stats world_stats(const struct world *w)
@@ -97,6 +101,12 @@ static inline struct ds_worker_stats world_stats(const struct world *w)
     memset(&st, 0, sizeof(st));
     ds_store_stats(w->s, &st);
     return st;
+}
+
+/* The objects that recovery or a directory has brought. */
+static inline void world_found(struct world *w)
+{
+    w->found = world_stats(w).objects;
 }
 
 /* One pass; the time goes on by a little. True: another one must follow. */
@@ -232,6 +242,7 @@ static inline void world_restart(struct world *w)
     w->now.boot_ns += MS;
     w->now.ticks += 1000;
     CHECK_OK(ds_store_recover(w->s, &w->now));
+    world_found(w);
 }
 
 /* --- requests --- */

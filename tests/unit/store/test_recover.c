@@ -472,6 +472,7 @@ static void trial_resume(struct trial *t)
     w->peer[VISITOR].number = CLIENTS;
     (void)!world_adopt(w, &w->peer[VISITOR]);
     CHECK_OK(ds_store_recover(w->s, &w->now));
+    world_found(w);
     CHECK_OK(ds_store_check(w->s));
     check_pins(t);
 }

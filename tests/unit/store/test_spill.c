@@ -571,6 +571,7 @@ DS_TEST(spill__a_directory_fills_a_new_store)
     fake_attach(&c.t, &c.w, c.t.disk);
     world_start(&c.w);
     CHECK_OK(ds_store_enter_spilled(c.w.s, &f));
+    world_found(&c.w);
     CHECK_EQ(ds_store_enter_spilled(c.w.s, &f), DS_EINVAL); /* twice */
     f.key = "c";
     f.size = 2 * MIB;

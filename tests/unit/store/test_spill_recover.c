@@ -298,6 +298,7 @@ static void next_worker(struct trial *t)
     CHECK_OK(world_adopt(w, &w->peer[0]));
     peer_resume(&w->peer[0]);
     CHECK_OK(ds_store_recover(w->s, &w->now));
+    world_found(w);
     bury_unknown(t);
     settle_tiers(w, &t->tier);
     world_check(w);
@@ -344,6 +345,7 @@ static void power_loss(struct trial *t)
                                                                       .kind = c->kind}));
         }
     }
+    world_found(w);
     (void)peer_open(w, 0);
     settle_tiers(w, &t->tier);
     for (unsigned k = 0; k < KEYS; k++) {

@@ -14,7 +14,7 @@ DS_TEST(messages__have_the_documented_sizes)
     CHECK_EQ(ds_wire_size(DS_WIRE_OPEN), (size_t)112);
     CHECK_EQ(ds_wire_size(DS_WIRE_WELCOME), (size_t)200);
     CHECK_EQ(ds_wire_size(DS_WIRE_CONTROL), (size_t)536);
-    CHECK_EQ(ds_wire_size(DS_WIRE_ANSWER), (size_t)1496);
+    CHECK_EQ(ds_wire_size(DS_WIRE_ANSWER), (size_t)1688);
     CHECK_EQ(ds_wire_size(DS_WIRE_GOODBYE), (size_t)16);
     CHECK_EQ(ds_wire_size(DS_WIRE_CLAIM), (size_t)16);
     CHECK_EQ(ds_wire_size((enum ds_wire_type)0), (size_t)0);
@@ -32,7 +32,7 @@ DS_TEST(open__has_the_documented_offsets)
     CHECK_EQ(offsetof(struct ds_wire_welcome, data_size), (size_t)24);
     CHECK_EQ(offsetof(struct ds_wire_welcome, boottime_offset_ns), (size_t)32);
     CHECK_EQ(offsetof(struct ds_wire_answer, stats), (size_t)16);
-    CHECK_EQ(offsetof(struct ds_wire_answer, version), (size_t)336);
+    CHECK_EQ(offsetof(struct ds_wire_answer, version), (size_t)528);
 }
 
 DS_TEST(valid__accepts_what_begin_made)
