@@ -30,6 +30,9 @@ struct ds_tiers {
     struct ds_slog_config disk_config;
     uint64_t order;         /* of the last put or remove in L2 */
     uint64_t buried;        /* tombstones that are on disk, or were given up */
+    uint64_t written;       /* bytes put since the log was looked at */
+    uint64_t look_after;    /* bytes until the next look */
+    uint64_t over;          /* bytes in the log beyond what leaves room to clean it cheaply */
     bool bury_failed;       /* said once */
     int64_t real_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME, looked at now and then */
     int64_t real_look_ns;
