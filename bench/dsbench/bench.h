@@ -156,6 +156,7 @@ int bench_set_main(struct bench_run *, const struct bench_command *, int, char *
 int bench_copy_main(struct bench_run *, const struct bench_command *, int, char **);
 int bench_batch_main(struct bench_run *, const struct bench_command *, int, char **);
 int bench_mixed_main(struct bench_run *, const struct bench_command *, int, char **);
+int bench_hot_main(struct bench_run *, const struct bench_command *, int, char **);
 int bench_footprint_main(struct bench_run *, const struct bench_command *, int, char **);
 int bench_replay_main(struct bench_run *, const struct bench_command *, int, char **);
 int bench_simulate_main(struct bench_run *, const struct bench_command *, int, char **);

@@ -18,6 +18,8 @@ static const struct bench_command commands[] = {
     {"copy", "Copying gets beside memcpy.", bench_copy_main},
     {"batch", "mget and mset of many keys in one call.", bench_batch_main},
     {"mixed", "Several processes reading and writing at the same time.", bench_mixed_main},
+    {"hot", "Few small values read and set at a modest rate, while others load the worker.",
+     bench_hot_main},
     {"footprint",
      "Threads, memory, idle CPU, start, bytes per object, restart: on workers of its own.",
      bench_footprint_main},

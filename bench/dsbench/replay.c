@@ -15,6 +15,7 @@
 #define START_SECONDS 60u
 #define DELETE_BATCH 1000u
 #define LRU_POINTS 0.5
+#define LRU_POINTS_TIERS 1.0
 
 static void *shared_memory(size_t size)
 {
@@ -202,27 +203,49 @@ static double percent(uint64_t part, uint64_t whole)
     return whole == 0 ? 0 : 100.0 * (double)part / (double)whole;
 }
 
-static int report_ratio(struct replay *r, const struct replay_client *all, uint64_t capacity)
+/* Beside an exact LRU of `capacity` blocks; at most `points` less, 0: no target. */
+static int report_lru(struct replay *r, const struct replay_client *all, const char *what,
+                      const char *fact, uint64_t capacity, double points, const char *target)
 {
     double real = percent(all->hits, all->references), exact;
     int64_t hits = bench_replay_lru_hits(r, capacity);
-    struct bench_row row;
+    struct bench_row row = one_value("prefix hit ratio", "%", real);
 
     if (hits < 0) {
         return -1;
     }
     exact = percent((uint64_t)hits, all->references);
-    row = one_value("prefix hit ratio", "%", real);
-    bench_row_floor(&row, "infinite cache", percent(r->summary.ideal_hits, r->summary.references));
+    bench_row_floor(&row, what, exact);
+    if (points > 0) {
+        bench_row_at_least(&row, target, real - exact, -points);
+    }
     bench_report_row(r->run, &row);
-    row = one_value("prefix hit ratio", "%", real);
-    bench_row_floor(&row, "exact LRU", exact);
-    bench_row_at_least(&row, "at most 0.5 points less", real - exact, -LRU_POINTS);
+    bench_report_fact(r->run, fact, exact);
+    return 0;
+}
+
+/* With a disk the cache is as large as both tiers; a block that is in both counts for one. */
+static int report_ratio(struct replay *r, const struct replay_client *all, uint64_t held,
+                        const struct ds_worker_stats *after)
+{
+    double real = percent(all->hits, all->references);
+    double ideal = percent(r->summary.ideal_hits, r->summary.references);
+    struct bench_row row = one_value("prefix hit ratio", "%", real);
+    int rc;
+
+    bench_row_floor(&row, "infinite cache", ideal);
     bench_report_row(r->run, &row);
     bench_report_fact(r->run, "hit_pct", real);
-    bench_report_fact(r->run, "lru_pct", exact);
-    bench_report_fact(r->run, "ideal_pct", percent(r->summary.ideal_hits, r->summary.references));
-    return 0;
+    bench_report_fact(r->run, "ideal_pct", ideal);
+    if (after->disk_capacity == 0) {
+        return report_lru(r, all, "exact LRU", "lru_pct", held, LRU_POINTS,
+                          "at most 0.5 points less");
+    }
+    rc = report_lru(r, all, "exact LRU of as many blocks", "lru_pct", held, 0, NULL);
+    return rc != 0 ? rc
+                   : report_lru(r, all, "exact LRU of memory + disk", "lru_tiers_pct",
+                                (after->memory_size + after->disk_capacity) / r->block_size,
+                                LRU_POINTS_TIERS, "at most 1 point less");
 }
 
 static void report_facts(struct replay *r, const struct replay_client *all, double seconds,
@@ -244,8 +267,12 @@ static void report_facts(struct replay *r, const struct replay_client *all, doub
         {"wrong", (double)all->wrong},
         {"errors", (double)all->errors},
         {"evictions", (double)(after->evictions - before->evictions)},
+        {"spills", (double)(after->spills - before->spills)},
+        {"fetches", (double)(after->fetches - before->fetches)},
+        {"drops", (double)(after->drops - before->drops)},
         {"capacity_blocks", (double)capacity},
         {"memory_size", (double)after->memory_size},
+        {"disk_capacity", (double)after->disk_capacity},
         {"free_pct", percent(after->memory_free, after->memory_size)},
         {"seconds", seconds},
         {"verified_all_bytes", r->verify ? 1 : 0},
@@ -278,11 +305,11 @@ static int report(struct replay *r, const struct ds_worker_stats *before,
     }
     merge(r, all);
     seconds = bench_seconds_of(r->run, all->end - all->begin);
-    if (after->evictions == before->evictions) {
-        held = r->trace.distinct; /* nothing was ever evicted */
+    if (after->evictions == before->evictions && after->drops == before->drops) {
+        held = r->trace.distinct; /* nothing ever left */
     }
     report_facts(r, all, seconds, before, after, held);
-    rc = report_ratio(r, all, held);
+    rc = report_ratio(r, all, held, after);
     report_latency(r, "hit, per block", &all->hit, r->block_size);
     report_latency(r, "lookup that misses some, per call", &all->miss, 0);
     report_latency(r, "fill: create, write, publish", &all->fill, r->block_size);

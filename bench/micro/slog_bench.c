@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * slog_bench DIRECTORY [direct] - the segment log against bare system calls on the same files.
+ * slog_bench DIRECTORY spill N [direct] - N puts of 1 MiB, then as many gets in another order, 8
+ * under way; two lines "write BYTES/S" and "read BYTES/S" for bench/tiers/disk.py.
  *
  * Gets of 4 KiB one at a time against pread of 4 KiB at the same places; puts and gets of 1 MiB, 8
  * under way, against pwrite and pread of 1 MiB in a file of the same size; durable puts.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -152,16 +155,89 @@ static void tell(const char *what, uint32_t n, uint64_t size, int64_t ns, int64_
                  (double)bare_ns / n / 1e3, (double)ns / (double)bare_ns);
 }
 
+/* The time of `n` puts until the last byte is on the disk: the log syncs each segment when it is
+ * full, the durable put at the end the rest. */
+static int64_t put_all(struct bench *b, uint32_t n)
+{
+    int64_t t = run(b, false, n - 1, MIB, DEPTH, false);
+    int64_t begin = ds_monotonic_ns();
+    uint64_t first = b->done;
+
+    put(b, n - 1, MIB, true);
+    wait_for(b, first + 1);
+    return t + ds_monotonic_ns() - begin;
+}
+
+/* Reads are to come from the disk: what is written can leave the page cache. */
+static void drop_cache(const char *directory)
+{
+    DIR *d = opendir(directory);
+    struct dirent *e;
+
+    must(d != NULL, directory);
+    while ((e = readdir(d)) != NULL) {
+        int fd = openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC);
+
+        if (fd >= 0) {
+            (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+            (void)close(fd);
+        }
+    }
+    (void)closedir(d);
+}
+
+static void spill(struct bench *b, const char *directory, uint32_t n)
+{
+    int64_t w;
+    int64_t r;
+
+    must(n >= 2 && n <= SMALL, "N is 2 to 20000");
+    w = put_all(b, n);
+    drop_cache(directory);
+    r = run(b, true, n, MIB, DEPTH, false);
+    (void)printf("write %.0f\nread %.0f\n", (double)n * MIB * 1e9 / (double)w,
+                 (double)n * MIB * 1e9 / (double)r);
+}
+
+static void beside_bare(struct bench *b, const char *path, bool direct)
+{
+    int64_t w;
+    int64_t r;
+
+    w = run(b, false, SMALL, 4096, 64, false);
+    r = bare(path, direct, true, SMALL, 4096);
+    tell("put 4 KiB, 64 under way", SMALL, 4096, w, r);
+    (void)run(b, true, SMALL, 4096, 1, false);
+    w = run(b, true, SMALL, 4096, 1, false);
+    r = bare(path, direct, false, SMALL, 4096);
+    tell("get 4 KiB, one at a time", SMALL, 4096, w, r);
+    w = run(b, true, SMALL, 4096, 32, false);
+    tell("get 4 KiB, 32 under way", SMALL, 4096, w, r);
+    w = run(b, false, LARGE, MIB, DEPTH, false);
+    (void)unlink(path);
+    r = bare(path, direct, true, LARGE, MIB);
+    tell("put 1 MiB, 8 under way", LARGE, MIB, w, r);
+    w = run(b, true, LARGE, MIB, DEPTH, false);
+    r = bare(path, direct, false, LARGE, MIB);
+    tell("get 1 MiB, 8 under way", LARGE, MIB, w, r);
+    w = run(b, false, 500, 4096, 1, true);
+    tell("durable put 4 KiB, 1", 500, 4096, w, w);
+    w = run(b, false, 5000, 4096, 64, true);
+    tell("durable put 4 KiB, 64", 5000, 4096, w, w);
+    (void)unlink(path);
+}
+
 int main(int argc, char **argv)
 {
     static struct bench b;
-    bool direct = argc > 2 && strcmp(argv[2], "direct") == 0;
+    bool only_spill = argc > 3 && strcmp(argv[2], "spill") == 0;
+    int last = only_spill ? 4 : 2;
+    bool direct = argc > last && strcmp(argv[last], "direct") == 0;
+    uint32_t n = only_spill ? (uint32_t)strtoul(argv[3], NULL, 10) : 0;
     char dir[512];
     char path[600];
     char err[256];
-    int64_t w;
-    int64_t r;
-    struct ds_slog_config c = {.size_limit = 4096ull * MIB,
+    struct ds_slog_config c = {.size_limit = (uint64_t)(n + 4096) * MIB,
                                .segment_size = 64 * MIB,
                                .try_uring = true,
                                .direct = direct,
@@ -169,7 +245,7 @@ int main(int argc, char **argv)
                                .is_live = is_live,
                                .moved = moved};
 
-    must(argc > 1, "usage: slog_bench DIRECTORY [direct]");
+    must(argc > 1, "usage: slog_bench DIRECTORY [spill N] [direct]");
     (void)snprintf(dir, sizeof(dir), "%s/slog", argv[1]);
     (void)snprintf(path, sizeof(path), "%s/bare", argv[1]);
     b.data_fd = memfd_create("data", MFD_CLOEXEC);
@@ -179,27 +255,11 @@ int main(int argc, char **argv)
     c.directory = dir;
     must(ds_slog_open(&c, err, sizeof(err), &b.s) == 0, err);
     must(ds_slog_recover(b.s, none, NULL) == 0, "recover");
-    w = run(&b, false, SMALL, 4096, 64, false);
-    r = bare(path, direct, true, SMALL, 4096);
-    tell("put 4 KiB, 64 under way", SMALL, 4096, w, r);
-    (void)run(&b, true, SMALL, 4096, 1, false);
-    w = run(&b, true, SMALL, 4096, 1, false);
-    r = bare(path, direct, false, SMALL, 4096);
-    tell("get 4 KiB, one at a time", SMALL, 4096, w, r);
-    w = run(&b, true, SMALL, 4096, 32, false);
-    tell("get 4 KiB, 32 under way", SMALL, 4096, w, r);
-    w = run(&b, false, LARGE, MIB, DEPTH, false);
-    (void)unlink(path);
-    r = bare(path, direct, true, LARGE, MIB);
-    tell("put 1 MiB, 8 under way", LARGE, MIB, w, r);
-    w = run(&b, true, LARGE, MIB, DEPTH, false);
-    r = bare(path, direct, false, LARGE, MIB);
-    tell("get 1 MiB, 8 under way", LARGE, MIB, w, r);
-    w = run(&b, false, 500, 4096, 1, true);
-    tell("durable put 4 KiB, 1", 500, 4096, w, w);
-    w = run(&b, false, 5000, 4096, 64, true);
-    tell("durable put 4 KiB, 64", 5000, 4096, w, w);
+    if (only_spill) {
+        spill(&b, dir, n);
+    } else {
+        beside_bare(&b, path, direct);
+    }
     b.s = ds_slog_close(b.s, true);
-    (void)unlink(path);
     return 0;
 }

@@ -342,10 +342,6 @@ void ds_store_forget(struct ds_store *s, uint32_t id, bool bury);
 /* The copy that a finished op has made is void, as with ds_store_forget(). */
 void ds_store_forget_copy(struct ds_store *s, const struct ds_tier_op *op, bool bury);
 
-/* Room on disk from spilled objects that may be dropped: bytes, of at least as much if there are.
- */
-uint64_t ds_store_drop_lower(struct ds_store *s, uint64_t bytes);
-
 /* The object has come for a reader: it stays for some milliseconds, or with little memory it would
  * leave again before he has it. */
 void ds_store_freshen(struct ds_store *s, uint32_t id);

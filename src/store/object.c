@@ -411,7 +411,7 @@ static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
     int rc;
 
     if (s->lower_freed <= s->disk_slack) {
-        s->lower_freed += ds_store_drop_lower(s, block);
+        s->lower_freed += ds_store_drop_disk(s, block);
     }
     rc = ds_store_spill(s, id);
     s->disk_tight = rc == DS_ENOSPACE;

@@ -371,7 +371,7 @@ static int start_set(struct ds_store *s, const struct ds_store_set *set)
         return DS_ENOMEM;
     }
     rc = begin_set(s, set, back ? DS_TIER_JOURNAL : DS_TIER_STORE);
-    if (back && rc == DS_ENOSPACE && ds_store_drop_lower(s, ds_store_block(set->value_size)) > 0) {
+    if (back && rc == DS_ENOSPACE && ds_store_drop_disk(s, ds_store_block(set->value_size)) > 0) {
         return DS_EAGAIN; /* the log takes its time to make room of it */
     }
     if (back && (rc == DS_ENOSPACE || rc == DS_ENOTSUPPORTED)) {

@@ -443,7 +443,7 @@ void ds_store_changed(struct ds_store *s, uint32_t id)
     }
 }
 
-uint64_t ds_store_drop_lower(struct ds_store *s, uint64_t bytes)
+uint64_t ds_store_drop_disk(struct ds_store *s, uint64_t bytes)
 {
     uint64_t freed = 0;
     uint64_t left = DS_STORE_VICTIMS;

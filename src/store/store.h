@@ -105,6 +105,10 @@ DS_MUST_USE int ds_store_tier_room(struct ds_store *s, struct ds_tier_op *op, ui
  * whole segments first. 0 at the start. */
 void ds_store_set_disk_slack(struct ds_store *s, uint64_t bytes);
 
+/* Drops the oldest objects on disk that may be dropped until `bytes` of their values are gone, or a
+ * bounded number was looked at. What was dropped. */
+uint64_t ds_store_drop_disk(struct ds_store *s, uint64_t bytes);
+
 /* Write-back objects that L2 does not have yet. */
 uint64_t ds_store_uploads(const struct ds_store *s);
 

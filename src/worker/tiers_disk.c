@@ -20,6 +20,7 @@
 #define DIRTY 1u /* flag of a record: second-level storage does not have it */
 #define EVENTS 64u
 #define BURIAL_NS INT64_C(3000000000)
+#define RESERVED_SEGMENTS 2u /* that puts leave free: see docs/segment-log.md */
 
 /* Cookies of what the log answers: an op of the store, or one of these. */
 #define COOKIE_TOMBSTONE 1u
@@ -159,6 +160,13 @@ static void tell_buried(struct ds_tiers *t)
     ds_store_buried(t->w->store, t->buried + t->unburied_told);
 }
 
+static uint64_t put_size(const struct ds_slog_event *e)
+{
+    const struct ds_tier_op *op = (const void *)(uintptr_t)e->cookie;
+
+    return e->rc == 0 ? op->size : 0;
+}
+
 static void tombstone_done(struct ds_tiers *t, const struct ds_slog_event *e)
 {
     if (e->rc != 0) {
@@ -167,9 +175,36 @@ static void tombstone_done(struct ds_tiers *t, const struct ds_slog_event *e)
     t->buried++;
 }
 
+/*
+ * A log that is full of live records is cleaned at a high price: nearly all that is read must be
+ * written again. What may be dropped is therefore dropped a little early, at 9/10 of what puts may
+ * fill. The oldest lie together, so whole segments die. In step with what is put: a disk that is
+ * only read keeps what it has, and the loop is not held up.
+ */
+static void keep_slack(struct ds_tiers *t, uint64_t put)
+{
+    uint64_t dropped;
+
+    if (t->written >= t->look_after) {
+        struct ds_slog_stats st;
+        uint64_t most;
+
+        ds_slog_stats(t->log, &st);
+        most = (st.segments_max - RESERVED_SEGMENTS) * st.segment_size / 10 * 9;
+        t->over = st.live_bytes > most ? st.live_bytes - most : 0;
+        t->look_after = st.segment_size / 8;
+        t->written = 0;
+    }
+    if (t->over > 0 && put > 0) {
+        dropped = ds_store_drop_disk(t->w->store, ds_min_u64(t->over, put * 2));
+        t->over = dropped > 0 && dropped < t->over ? t->over - dropped : 0;
+    }
+}
+
 void ds_disk_poll(struct ds_tiers *t)
 {
     struct ds_slog_event events[EVENTS];
+    uint64_t put = 0;
     size_t n;
 
     do {
@@ -177,6 +212,9 @@ void ds_disk_poll(struct ds_tiers *t)
         for (size_t i = 0; i < n; i++) {
             switch (events[i].type) {
             case DS_SLOG_PUT_DONE:
+                put += put_size(&events[i]);
+                answer(t, &events[i]);
+                break;
             case DS_SLOG_GET_DONE:
                 answer(t, &events[i]);
                 break;
@@ -192,6 +230,8 @@ void ds_disk_poll(struct ds_tiers *t)
             }
         }
     } while (n == EVENTS);
+    t->written += put;
+    keep_slack(t, put);
     tell_buried(t);
     ds_store_tier_news(t->w->store);
 }

@@ -532,7 +532,7 @@ DS_TEST(second__what_l2_does_not_have_is_not_dropped_for_that)
     CHECK_OK(ds_store_enter_spilled(c.w.s, &f));
     world_found(&c.w);
     CHECK(!ds_store_droppable(c.w.s, id_of(&c.w, "a")));
-    CHECK_EQ(ds_store_drop_lower(c.w.s, MIB), 0);
+    CHECK_EQ(ds_store_drop_disk(c.w.s, MIB), 0);
     c.t.disk->copy[0].number = 1; /* as if it were there */
     memcpy(c.t.disk->copy[0].key, "a", 2);
     scene_end(&c);

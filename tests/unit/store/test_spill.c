@@ -355,6 +355,30 @@ DS_TEST(spill__writers_do_not_wait_for_a_disk_that_fails)
     scene_end(&c);
 }
 
+DS_TEST(spill__drops_the_oldest_on_disk_when_it_is_told_to)
+{
+    struct scene c;
+    char key[32];
+    uint64_t before;
+
+    scene_init(&c, MIB);
+    CHECK_EQ(ds_store_drop_disk(c.w.s, MIB), 0);
+    for (unsigned i = 0; i < 40; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(set_mode(&c, key, 60 * KIB, i == 0 ? DS_WRITE_NONE : DS_WRITE_NONE_EVICT, 0));
+    }
+    before = world_stats(&c.w).spilled_objects;
+    CHECK(spilled(&c, "k0") && spilled(&c, "k1") && spilled(&c, "k2") && spilled(&c, "k3"));
+    CHECK_EQ(ds_store_drop_disk(c.w.s, 61 * KIB), 120 * KIB); /* whole objects */
+    CHECK_EQ(world_stats(&c.w).drops, 2);
+    CHECK_EQ(world_stats(&c.w).spilled_objects, before - 2);
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "k0", 0)); /* may not be dropped */
+    CHECK_EQ(ask_disk(&c, DS_OP_GET, "k1", 0), DS_ENOTFOUND);
+    CHECK_EQ(ask_disk(&c, DS_OP_GET, "k2", 0), DS_ENOTFOUND);
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "k3", 0));
+    scene_end(&c);
+}
+
 DS_TEST(spill__a_full_disk_refuses_or_drops_what_may_go)
 {
     struct scene c;

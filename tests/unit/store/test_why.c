@@ -137,7 +137,7 @@ DS_TEST(why__room_on_disk_ends_objects)
     scene_squeeze(&c);
     CHECK_EQ(world_stats(&c.w).demotions, 2); /* without a write */
     CHECK_EQ(world_stats(&c.w).spills, 1);
-    CHECK_EQ(ds_store_drop_lower(c.w.s, 1), 1000);
+    CHECK_EQ(ds_store_drop_disk(c.w.s, 1), 1000);
     CHECK_EQ(why(&c, "a"), DS_GONE_DROPPED);
     CHECK_EQ(world_stats(&c.w).drops, 1);
 
@@ -180,7 +180,7 @@ DS_TEST(why__second_level_storage_keeps_what_leaves)
     scene_squeeze(&c);
     CHECK_EQ(why(&c, "a"), DS_GONE_L2);
     CHECK_EQ(why(&c, "d"), DS_GONE_NOT); /* its copy in the journal is as good */
-    CHECK_EQ(ds_store_drop_lower(c.w.s, 1), 1000);
+    CHECK_EQ(ds_store_drop_disk(c.w.s, 1), 1000);
     CHECK_EQ(why(&c, "d"), DS_GONE_L2);
     CHECK_EQ(c.t.lookups + c.t.loads, 0);
     CHECK_EQ(world_stats(&c.w).evictions, 3);
