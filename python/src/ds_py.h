@@ -234,7 +234,7 @@ PyObject *ds_py_buffer_end_with(PyObject *object, PyObject *const *args, Py_ssiz
 /* An object that shows a buffer's bytes and keeps it; `latched`: it gives back a read latch. */
 PyObject *ds_py_memory_new(struct ds_py_buffer *owner, bool writable, bool latched);
 
-/* --- kv_read.c, kv_write.c --- */
+/* --- kv_read.c, kv_write.c, kv_publish.c --- */
 
 struct ds_py_kv {
     PyObject_HEAD struct ds_py_state *state;
