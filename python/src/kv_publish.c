@@ -165,6 +165,7 @@ PyObject *ds_py_kv_mset_buffer(PyObject *object, PyObject *const *args, Py_ssize
     struct ds_py_kv *self = (struct ds_py_kv *)object;
     struct ds_py_call call;
     PyObject *parsed[1], *buffers;
+    Py_ssize_t n;
     int rc;
 
     if (ds_py_parse(&signature, args, nargs, kwnames, parsed) < 0) {
@@ -174,8 +175,12 @@ PyObject *ds_py_kv_mset_buffer(PyObject *object, PyObject *const *args, Py_ssize
         (void)ds_py_bad_type("buffers", "[<class 'list'>]");
         return NULL;
     }
-    if (PyList_GET_SIZE(parsed[0]) == 0) {
+    n = PyList_GET_SIZE(parsed[0]);
+    if (n == 0) {
         return ds_py_fail(self->state, DS_EINVAL, NULL, "The buffer list must not be empty.");
+    }
+    if (n > DS_BATCH_MAX) {
+        return ds_py_fail(self->state, DS_EINVAL, NULL, "The buffers size exceed %u", DS_BATCH_MAX);
     }
     buffers = PyList_AsTuple(parsed[0]);
     if (buffers == NULL) {

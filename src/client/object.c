@@ -229,10 +229,15 @@ int ds_kv_publish(struct ds_client *client, struct ds_buffer *const *buffers, si
     int rc = 0;
 
     if (n > DS_BATCH_MAX || (n > 0 && buffers == NULL)) {
-        return DS_EINVAL;
+        rc = DS_EINVAL;
+    } else if (ds_client_enter(client) == NULL) {
+        rc = DS_ENOTREADY;
     }
-    if (ds_client_enter(client) == NULL) {
-        return DS_ENOTREADY;
+    if (rc != 0) {
+        for (size_t i = 0; results != NULL && i < n; i++) {
+            results[i] = rc;
+        }
+        return rc;
     }
     l = ds_load_acquire(&client->link);
     deadline_ns = ds_client_deadline(client);

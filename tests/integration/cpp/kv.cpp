@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <vector>
 
 #include "check.h"
 
@@ -304,6 +305,30 @@ static void TestWaiting(KVClient &client)
     CHECK_OK(client.Del(k), "the key is deleted");
 }
 
+/* The calls of C below it that have no twin in C++. */
+static void TestBuffersInC(const ConnectOptions &options)
+{
+    struct ds_client_options c_options;
+    struct ds_client *c = nullptr;
+    struct ds_buffer *buffer = nullptr;
+    const std::string k = key("copied");
+    ds_client_options_init(&c_options);
+    c_options.host = options.host.c_str();
+    c_options.port = static_cast<uint16_t>(options.port);
+    if (!CHECK(ds_client_open(&c_options, &c) == 0 &&
+                   ds_kv_create(c, k.data(), k.size(), 5, nullptr, &buffer) == 0,
+               "a buffer is created in C")) {
+        return;
+    }
+    std::vector<struct ds_buffer *> many(DS_BATCH_MAX + 1);
+    std::vector<int> results(many.size());
+    CHECK(ds_kv_publish(c, many.data(), many.size(), results.data()) == DS_EINVAL &&
+              results == std::vector<int>(many.size(), DS_EINVAL),
+          "a batch that is refused has that as each result");
+    ds_buffer_free(buffer);
+    ds_client_close(c);
+}
+
 static void TestRest(KVClient &client)
 {
     CHECK_OK(client.HealthCheck(), "the worker is healthy");
@@ -334,6 +359,7 @@ int main(int argc, char **argv)
         TestBatches(client);
         TestRead(client);
         TestCreateAndPublish(client);
+        TestBuffersInC(check::options(argc, argv));
         TestExistenceAndTime(client);
         TestWaiting(client);
         TestRest(client);
