@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kv_publish.c - mset_buffer: publishes what mcreate() made.
+ *
+ * A published value never changes. A memoryview or an array from MutableData() that the program
+ * still has could change it, and none can be made read-only from here. So where one is alive a copy
+ * is published, in a block of its own, and what was written in place is left to the views of it.
+ * Where none is, which is usual, nothing is copied.
  */
 #include "ds_py.h"
 
@@ -10,13 +15,24 @@
 struct publish {
     size_t n;
     struct ds_py_buffer **objects;
-    struct ds_buffer **buffers;
+    struct ds_buffer **buffers; /* what is published: the object's, or a copy */
     int *results;
 };
 
+static bool is_copy(const struct publish *publish, size_t i)
+{
+    return publish->buffers[i] != publish->objects[i]->buffer;
+}
+
+/* A copy that was not published goes; the object keeps what it has and can be tried again. */
 static void publish_end(struct publish *publish)
 {
     for (size_t i = 0; i < publish->n; i++) {
+        if (is_copy(publish, i)) {
+            PyThreadState *thread = PyEval_SaveThread();
+            ds_buffer_free(publish->buffers[i]);
+            PyEval_RestoreThread(thread);
+        }
         ds_py_buffer_leave(publish->objects[i]);
     }
     PyMem_Free(publish->objects);
@@ -104,6 +120,17 @@ static int publish_begin(const struct ds_py_call *call, PyObject *buffers, struc
     return publish_mark(buffers, ret);
 }
 
+static int fail_publish(struct ds_py_state *state, int code, PyObject *key)
+{
+    if (code == DS_EINVAL) {
+        ds_py_fail(state, code, key,
+                   "The buffer of key %R was published already: make another with mcreate()", key);
+    } else {
+        ds_py_fail_call(state, code, key, "publish");
+    }
+    return -1;
+}
+
 /* A buffer that was released cannot be published any more; a placeholder need not be. */
 static int publish_check_set(const struct ds_py_call *call, const struct publish *publish)
 {
@@ -116,24 +143,56 @@ static int publish_check_set(const struct ds_py_call *call, const struct publish
     return 0;
 }
 
+/* Before anything is published: whoever is told that memory is short can drop the views and try
+ * again. */
+static int publish_copy(const struct ds_py_call *call, struct publish *publish)
+{
+    for (size_t i = 0; i < publish->n; i++) {
+        struct ds_py_buffer *object = publish->objects[i];
+        int rc;
+
+        if (object->writers == 0) {
+            continue;
+        }
+        PyThreadState *thread = PyEval_SaveThread();
+        rc = ds_buffer_copy(object->buffer, &publish->buffers[i]);
+        PyEval_RestoreThread(thread);
+        if (rc == DS_ENOMEM) {
+            ds_py_fail_hint(call->state, rc, object->key,
+                            "drop what MutableData() gave (del, or release()) before "
+                            "mset_buffer(): then nothing is copied",
+                            "No memory for the copy of key %R that a view in use makes necessary",
+                            object->key);
+            return -1;
+        }
+        if (rc < 0) {
+            return fail_publish(call->state, rc, object->key);
+        }
+    }
+    return 0;
+}
+
+static void publish_replace(struct publish *publish)
+{
+    for (size_t i = 0; i < publish->n; i++) {
+        if (publish->results[i] >= 0 && is_copy(publish, i)) {
+            ds_py_buffer_replace(publish->objects[i], publish->buffers[i]);
+        }
+    }
+}
+
 /* The original answers nothing for each key, so one that failed is an error. */
-static int publish_run(const struct ds_py_call *call, const struct publish *publish)
+static int publish_run(const struct ds_py_call *call, struct publish *publish)
 {
     int rc;
 
     PyThreadState *thread = PyEval_SaveThread();
     rc = ds_kv_publish(call->client, publish->buffers, publish->n, publish->results);
     PyEval_RestoreThread(thread);
+    publish_replace(publish);
     for (size_t i = 0; i < publish->n; i++) {
-        if (publish->results[i] == DS_EINVAL) {
-            ds_py_fail(call->state, DS_EINVAL, publish->objects[i]->key,
-                       "The buffer of key %R was published already: make another with mcreate()",
-                       publish->objects[i]->key);
-            return -1;
-        }
         if (publish->results[i] < 0) {
-            ds_py_fail_call(call->state, publish->results[i], publish->objects[i]->key, "publish");
-            return -1;
+            return fail_publish(call->state, publish->results[i], publish->objects[i]->key);
         }
     }
     if (rc < 0) {
@@ -150,6 +209,9 @@ static int publish_all(const struct ds_py_call *call, PyObject *buffers)
 
     if (rc == 0) {
         rc = publish_check_set(call, &publish);
+    }
+    if (rc == 0) {
+        rc = publish_copy(call, &publish);
     }
     if (rc == 0) {
         rc = publish_run(call, &publish);
