@@ -4,7 +4,7 @@
  *
  * libds asks for exclusion between calls on one buffer. A call that runs without the GIL sets
  * `busy`; whoever finds it set waits. Latches wait in slices and leave the buffer free in between,
- * so another thread can give back the latch that this one waits for.
+ * so another thread can give back the latch that this one waits for. A signal ends a slice early.
  *
  * Views are counted, by the libds buffer that they show: a value whose bytes the program can still
  * reach to write is not published itself, but a copy of it (kv_publish.c).
