@@ -219,7 +219,8 @@ public:
         return CreateOne(client, key, size, param, buffer);
     }
 
-    /* Publishes what Create() made. The buffer stays readable. */
+    /* Publishes what Create() made. The buffer stays readable; a pointer that its MutableData()
+     * gave must not be written through any more. */
     Status Set(const std::shared_ptr<Buffer> &buffer) { return Publish(&buffer, 1); }
 
     /* As Create(), for each key; all or none. */
@@ -245,7 +246,7 @@ public:
         return Status::OK();
     }
 
-    /* Publishes what MCreate() made; empty buffers are skipped. */
+    /* Publishes what MCreate() made, as Set() does; empty buffers are skipped. */
     Status MSet(const std::vector<std::shared_ptr<Buffer>> &buffers)
     {
         return Publish(buffers.data(), buffers.size());

@@ -32,8 +32,8 @@ struct ds_client_options {
     const char *tenant_id;      /* only "" until tenants exist: else DS_ENOTSUPPORTED */
     char *ret_reason;           /* or NULL: where a failed open says why, naming the */
     size_t reason_size;         /* address or socket, and what to do; see DS_REASON_SIZE */
-    bool interruptible;         /* a signal ends a get that waits, with DS_EINTERRUPTED: for */
-                                /* languages that run signal handlers between calls */
+    bool interruptible;         /* a signal ends a get or latch that waits, with DS_EINTERRUPTED: */
+                                /* for languages that run signal handlers between calls */
 };
 
 #define DS_REASON_SIZE 512 /* enough for any reason */

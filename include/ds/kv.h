@@ -116,7 +116,9 @@ DS_API DS_MUST_USE int ds_kv_create(struct ds_client *client, const void *key, s
                                     struct ds_buffer **ret);
 
 /* Publishes n buffers of ds_kv_create(), each under its key. The buffers stay readable; free them
- * with ds_buffer_free(). NULL entries are skipped. */
+ * with ds_buffer_free(). NULL entries are skipped. Nothing is copied: a pointer that
+ * ds_buffer_mutable_data() gave must not be written through from here on, it would change what
+ * readers take for unchangeable. Where such a pointer cannot be given up: ds_buffer_copy(). */
 DS_API DS_MUST_USE int ds_kv_publish(struct ds_client *client, struct ds_buffer *const *buffers,
                                      size_t n, int *results);
 

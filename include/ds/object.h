@@ -51,11 +51,16 @@ DS_API DS_MUST_USE int ds_object_get(struct ds_client *client, const struct ds_b
 DS_API size_t ds_buffer_size(const struct ds_buffer *buffer);
 DS_API const void *ds_buffer_data(const struct ds_buffer *buffer); /* to read */
 
-/* To write. NULL if the object is sealed or was set through kv.h by somebody else. */
+/* To write. NULL if the object is sealed or is a published value of kv.h; a pointer that was taken
+ * before is not to be written through any more, it reaches what everybody reads. */
 DS_API void *ds_buffer_mutable_data(struct ds_buffer *buffer);
 
 /* Copies `size` bytes to the front of the buffer. DS_ERANGE: more than the buffer holds. */
 DS_API DS_MUST_USE int ds_buffer_write(struct ds_buffer *buffer, const void *value, size_t size);
+
+/* Another buffer with the key, the options and the bytes of this one, which must not be published
+ * (DS_EINVAL): to publish what pointers into the first one do not reach. DS_ENOMEM, DS_ETIMEOUT. */
+DS_API DS_MUST_USE int ds_buffer_copy(const struct ds_buffer *buffer, struct ds_buffer **ret);
 
 /* Makes the object visible, or announces a change of it. `nested`: keys that stay alive as long as
  * this object; self reference: DS_EINVAL. DS_ESEALED. DS_ESTALE: the key has a newer object now. */

@@ -4,7 +4,10 @@
  *
  * libds asks for exclusion between calls on one buffer. A call that runs without the GIL sets
  * `busy`; whoever finds it set waits. Latches wait in slices and leave the buffer free in between,
- * so another thread can give back the latch that this one waits for.
+ * so another thread can give back the latch that this one waits for. A signal ends a slice early.
+ *
+ * Views are counted, by the libds buffer that they show: a value whose bytes the program can still
+ * reach to write is not published itself, but a copy of it (kv_publish.c).
  */
 #include "ds_py.h"
 
@@ -27,22 +30,32 @@ PyObject *ds_py_buffer_new(struct ds_py_state *state, PyTypeObject *type, struct
     self->key = key;
     self->connection_id = connection_id;
     self->exports = 0;
+    self->writers = 0;
+    self->left = NULL;
+    self->left_exports = 0;
     self->waiters = 0;
     self->busy = false;
     self->placeholder = buffer == NULL;
     return (PyObject *)self;
 }
 
+/* Without the GIL: giving memory back may have to wait for room in the ring. */
+static void free_buffer(struct ds_buffer *buffer)
+{
+    if (buffer != NULL) {
+        PyThreadState *thread = PyEval_SaveThread();
+        ds_buffer_free(buffer);
+        PyEval_RestoreThread(thread);
+    }
+}
+
+/* Views keep the object, so that there are none any more. */
 void ds_py_buffer_dealloc(PyObject *object)
 {
     struct ds_py_buffer *self = (struct ds_py_buffer *)object;
     PyTypeObject *type = Py_TYPE(object);
 
-    if (self->buffer != NULL) {
-        PyThreadState *thread = PyEval_SaveThread();
-        ds_buffer_free(self->buffer);
-        PyEval_RestoreThread(thread);
-    }
+    free_buffer(self->buffer);
     Py_XDECREF(self->key);
     type->tp_free(object);
     Py_DECREF(type);
@@ -145,6 +158,42 @@ int ds_py_buffer_latch(struct ds_py_buffer *self, ds_py_latch *latch, int64_t ti
     return 0;
 }
 
+struct ds_buffer *ds_py_buffer_export(struct ds_py_buffer *self, bool writable)
+{
+    self->exports++;
+    self->writers += writable;
+    return self->buffer;
+}
+
+void ds_py_buffer_unexport(struct ds_py_buffer *self, struct ds_buffer *shown, bool writable)
+{
+    if (shown != self->left) {
+        self->exports--;
+        self->writers -= writable;
+        return;
+    }
+    self->left_exports--;
+    if (self->left_exports == 0) {
+        self->left = NULL;
+        free_buffer(shown);
+    }
+}
+
+void ds_py_buffer_replace(struct ds_py_buffer *self, struct ds_buffer *copy)
+{
+    struct ds_buffer *before = self->buffer;
+
+    self->buffer = copy;
+    if (self->exports == 0) { /* the last view went while the copy was made */
+        free_buffer(before);
+        return;
+    }
+    self->left = before;
+    self->left_exports = self->exports;
+    self->exports = 0;
+    self->writers = 0;
+}
+
 PyObject *ds_py_buffer_view(struct ds_py_buffer *self, bool writable)
 {
     PyObject *memory = ds_py_memory_new(self, writable, false);
@@ -173,14 +222,13 @@ int ds_py_buffer_getbuffer(PyObject *object, Py_buffer *ret, int flags)
                           (Py_ssize_t)ds_buffer_size(self->buffer), 1, flags) < 0) {
         return -1;
     }
-    self->exports++;
+    ret->internal = ds_py_buffer_export(self, false);
     return 0;
 }
 
 void ds_py_buffer_releasebuffer(PyObject *object, Py_buffer *buffer)
 {
-    (void)buffer;
-    ((struct ds_py_buffer *)object)->exports--;
+    ds_py_buffer_unexport((struct ds_py_buffer *)object, buffer->internal, false);
 }
 
 Py_ssize_t ds_py_buffer_length(PyObject *object)
@@ -196,6 +244,7 @@ PyObject *ds_py_buffer_release(PyObject *object, PyObject *unused)
 {
     struct ds_py_buffer *self = (struct ds_py_buffer *)object;
     struct ds_buffer *buffer;
+    Py_ssize_t views;
 
     (void)unused;
     if (self->buffer == NULL) {
@@ -204,18 +253,16 @@ PyObject *ds_py_buffer_release(PyObject *object, PyObject *unused)
     if (ds_py_buffer_enter(self) < 0) {
         return NULL;
     }
-    if (self->exports >
-        0) { /* looked at now: while waiting above, somebody may have taken a view */
+    views = self->exports + self->left_exports;
+    if (views > 0) { /* looked at now: while waiting above, somebody may have taken a view */
         ds_py_buffer_leave(self);
-        PyErr_Format(PyExc_BufferError, "The buffer is in use by %zd memoryviews", self->exports);
+        PyErr_Format(PyExc_BufferError, "The buffer is in use by %zd memoryviews", views);
         return NULL;
     }
     buffer = self->buffer;
     self->buffer = NULL;
     ds_py_buffer_leave(self);
-    PyThreadState *thread = PyEval_SaveThread();
-    ds_buffer_free(buffer);
-    PyEval_RestoreThread(thread);
+    free_buffer(buffer);
     Py_RETURN_NONE;
 }
 

@@ -192,15 +192,25 @@ struct ds_py_buffer {
     struct ds_buffer *buffer; /* NULL: never set, released, or a placeholder */
     PyObject *key;
     uint64_t connection_id;
-    Py_ssize_t exports;
-    int waiters;      /* calls that wait until it is not busy */
-    bool busy;        /* a call on it runs without the GIL */
-    bool placeholder; /* the key existed: nothing to write */
+    Py_ssize_t exports;      /* views of `buffer` */
+    Py_ssize_t writers;      /* those of them that can write */
+    struct ds_buffer *left;  /* what views were on when a copy of it was published instead ... */
+    Py_ssize_t left_exports; /* ... and how many are still there; the last one frees it */
+    int waiters;             /* calls that wait until it is not busy */
+    bool busy;               /* a call on it runs without the GIL */
+    bool placeholder;        /* the key existed: nothing to write */
 };
 
 /* Takes `buffer` over, also where it fails; NULL gives a placeholder. */
 PyObject *ds_py_buffer_new(struct ds_py_state *state, PyTypeObject *type, struct ds_buffer *buffer,
                            PyObject *key, uint64_t connection_id);
+
+/* Begins a view of `buffer`; returns what to end it with. */
+struct ds_buffer *ds_py_buffer_export(struct ds_py_buffer *self, bool writable);
+void ds_py_buffer_unexport(struct ds_py_buffer *self, struct ds_buffer *shown, bool writable);
+
+/* Puts `copy` in the place of `buffer`, which is left to the views of it. Takes `copy` over. */
+void ds_py_buffer_replace(struct ds_py_buffer *self, struct ds_buffer *copy);
 
 /* Waits a little for the call that uses the buffer. -1: a signal handler raised. */
 int ds_py_buffer_wait(struct ds_py_buffer *self);
@@ -234,7 +244,7 @@ PyObject *ds_py_buffer_end_with(PyObject *object, PyObject *const *args, Py_ssiz
 /* An object that shows a buffer's bytes and keeps it; `latched`: it gives back a read latch. */
 PyObject *ds_py_memory_new(struct ds_py_buffer *owner, bool writable, bool latched);
 
-/* --- kv_read.c, kv_write.c --- */
+/* --- kv_read.c, kv_write.c, kv_publish.c --- */
 
 struct ds_py_kv {
     PyObject_HEAD struct ds_py_state *state;

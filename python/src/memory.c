@@ -10,6 +10,7 @@
 
 struct memory {
     PyObject_HEAD struct ds_py_buffer *owner;
+    struct ds_buffer *shown; /* what ends the view at its owner */
     void *data;
     size_t size;
     bool writable;
@@ -35,8 +36,8 @@ PyObject *ds_py_memory_new(struct ds_py_buffer *owner, bool writable, bool latch
         return NULL;
     }
     Py_INCREF(owner);
-    owner->exports++;
     self->owner = owner;
+    self->shown = ds_py_buffer_export(owner, writable);
     self->data = data;
     self->size = ds_buffer_size(owner->buffer);
     self->writable = writable;
@@ -69,7 +70,7 @@ static void memory_dealloc(PyObject *object)
     if (self->latched) {
         memory_unlatch(self->owner);
     }
-    self->owner->exports--;
+    ds_py_buffer_unexport(self->owner, self->shown, self->writable);
     Py_DECREF(self->owner);
     PyObject_Free(self);
     Py_DECREF(type);

@@ -267,7 +267,9 @@ static PyMethodDef methods[] = {
      "rlatch($self, timeout_sec=60)\n--\n\nTakes a read latch."},
     {"unrlatch", unrlatch, METH_NOARGS, "unrlatch($self, /)\n--\n\nGives it back."},
     {"mutable_data", mutable_data, METH_NOARGS,
-     "mutable_data($self, /)\n--\n\nA writable memoryview of the object's memory."},
+     "mutable_data($self, /)\n--\n\n"
+     "A writable memoryview of the object's memory: the object may change until it is sealed.\n"
+     "After seal() do not write through one: it still reaches the object."},
     {"immutable_data", immutable_data, METH_NOARGS,
      "immutable_data($self, /)\n--\n\nA read-only memoryview of the object's memory."},
     {"memory_copy", DS_PY_METHOD(memory_copy), DS_PY_FAST,

@@ -100,7 +100,8 @@ static PyObject *immutable_data(PyObject *object, PyObject *const *args, Py_ssiz
 static PyMethodDef methods[] = {
     {"MutableData", mutable_data, METH_NOARGS,
      "MutableData($self, /)\n--\n\n"
-     "A writable memoryview. Do not write through it after mset_buffer()."},
+     "A writable memoryview. What is written through it after mset_buffer() no\n"
+     "longer reaches the value; one that is still alive then costs a copy."},
     {"GetSize", get_size, METH_NOARGS,
      "GetSize($self, /)\n--\n\n"
      "Size in bytes; 0 where the key existed and was not to be replaced."},

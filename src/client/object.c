@@ -182,6 +182,38 @@ static int check_link(const struct ds_buffer *b)
     return ds_load_acquire(&b->link->dead) ? DS_ESTALE : 0;
 }
 
+/* Whether a first publish may be tried. */
+static int check_unpublished(const struct ds_buffer *b)
+{
+    if (b->published) {
+        return DS_EINVAL;
+    }
+    return b->lost ? DS_ESTALE : check_link(b);
+}
+
+int ds_buffer_copy(const struct ds_buffer *buffer, struct ds_buffer **ret)
+{
+    struct ds_buffer *copy = NULL;
+    int rc = check_unpublished(buffer);
+
+    if (rc == 0) {
+        rc = create(buffer->link->client, buffer->key, buffer->key_size, buffer->size,
+                    &buffer->options, &copy);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    copy->kind = buffer->kind;
+    copy->writable = buffer->writable;
+    rc = ds_buffer_write(copy, ds_buffer_data(buffer), buffer->size);
+    if (rc != 0) {
+        ds_buffer_free(copy);
+        return rc;
+    }
+    *ret = copy;
+    return 0;
+}
+
 static void set_published(struct ds_buffer *b)
 {
     b->published = true;
@@ -194,12 +226,8 @@ static int publish_one(struct ds_buffer *b, int64_t deadline_ns, uint64_t *wait)
 {
     struct write w = write_of(b);
     uint64_t position = 0;
-    int rc;
+    int rc = check_unpublished(b);
 
-    if (b->published) {
-        return DS_EINVAL;
-    }
-    rc = b->lost ? DS_ESTALE : check_link(b);
     if (rc != 0) {
         return rc;
     }
@@ -229,10 +257,15 @@ int ds_kv_publish(struct ds_client *client, struct ds_buffer *const *buffers, si
     int rc = 0;
 
     if (n > DS_BATCH_MAX || (n > 0 && buffers == NULL)) {
-        return DS_EINVAL;
+        rc = DS_EINVAL;
+    } else if (ds_client_enter(client) == NULL) {
+        rc = DS_ENOTREADY;
     }
-    if (ds_client_enter(client) == NULL) {
-        return DS_ENOTREADY;
+    if (rc != 0) {
+        for (size_t i = 0; results != NULL && i < n; i++) {
+            results[i] = rc;
+        }
+        return rc;
     }
     l = ds_load_acquire(&client->link);
     deadline_ns = ds_client_deadline(client);

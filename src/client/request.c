@@ -165,12 +165,13 @@ static bool spin_until_answered(struct request *r)
     return false;
 }
 
-/* A get that waits for its keys: nothing is lost when it is asked again. */
+/* What waits for keys or for a latch: nothing is lost when it is asked again. */
 static bool may_be_interrupted(struct request *r)
 {
     const struct ds_request_header *h = ds_request_header(r);
 
-    return r->link->client->options.interruptible && h->op == DS_OP_GET && h->timeout_ms > 0;
+    return r->link->client->options.interruptible && h->timeout_ms > 0 &&
+           (h->op == DS_OP_GET || h->op == DS_OP_LATCH_READ || h->op == DS_OP_LATCH_WRITE);
 }
 
 /* Sleeps on the done word; looks after the worker in growing intervals. */

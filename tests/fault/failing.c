@@ -114,10 +114,13 @@ static void use_buffers(struct ds_client *c)
 {
     struct ds_bytes key = {"f4", 2};
     struct ds_buffer *b = NULL;
+    struct ds_buffer *copy = NULL;
 
     allow(ds_kv_create(c, "f5", 2, 100, NULL, &b), "create");
     if (b != NULL) {
         (void)!ds_buffer_write(b, "x", 1);
+        allow(ds_buffer_copy(b, &copy), "copy");
+        ds_buffer_free(copy);
         allow(ds_kv_publish(c, &b, 1, NULL), "publish");
         ds_buffer_free(b);
         b = NULL;

@@ -147,6 +147,8 @@ public:
                       detail::kLatchNotHeld);
     }
 
+    /* Not to be written through after KVClient::Set(), MSet() or Seal() of this buffer: the pointer
+     * still reaches the bytes, which everybody else takes for unchangeable. */
     void *MutableData() { return buffer_ != nullptr ? ds_buffer_mutable_data(buffer_) : nullptr; }
 
     const void *ImmutableData()

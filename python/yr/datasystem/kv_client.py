@@ -182,6 +182,8 @@ class KVClient(_ds.KV, Connected):
         """Memory for new values, to be filled in place and published by mset_buffer().
 
         All or nothing. With ExistenceOpt.NX a key that exists gives a buffer of size 0.
+        A view of MutableData() that is still alive when mset_buffer() is called makes that publish
+        a copy: the value is out of the view's reach from then on. Without one nothing is copied.
         """
         return self._mcreate(keys, sizes, write_mode, ttl_second, existence_opt, False, ttl_ms)
 

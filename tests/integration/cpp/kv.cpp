@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <vector>
 
 #include "check.h"
 
@@ -304,6 +305,43 @@ static void TestWaiting(KVClient &client)
     CHECK_OK(client.Del(k), "the key is deleted");
 }
 
+/* The calls of C below it that have no twin in C++. */
+static void TestBuffersInC(KVClient &client, const ConnectOptions &options)
+{
+    struct ds_client_options c_options;
+    struct ds_client *c = nullptr;
+    struct ds_buffer *buffer = nullptr, *copy = nullptr, *none = nullptr;
+    const std::string k = key("copied");
+    std::string val;
+    ds_client_options_init(&c_options);
+    c_options.host = options.host.c_str();
+    c_options.port = static_cast<uint16_t>(options.port);
+    if (!CHECK(ds_client_open(&c_options, &c) == 0 &&
+                   ds_kv_create(c, k.data(), k.size(), 5, nullptr, &buffer) == 0,
+               "a buffer is created in C")) {
+        return;
+    }
+    void *bytes = ds_buffer_mutable_data(buffer);
+    std::memcpy(bytes, "value", 5);
+    CHECK(ds_buffer_copy(buffer, &copy) == 0 && ds_kv_publish(c, &copy, 1, nullptr) == 0,
+          "a copy of it is published");
+    std::memcpy(bytes, "later", 5);
+    CHECK(client.Get(k, val).IsOk() && val == "value", "it is out of the pointer's reach");
+    CHECK(ds_buffer_copy(copy, &none) == DS_EINVAL && none == nullptr,
+          "what is published is not copied");
+    CHECK(ds_kv_publish(c, &buffer, 1, nullptr) == 0 && client.Get(k, val).IsOk() && val == "later",
+          "the first one can be published still");
+
+    std::vector<struct ds_buffer *> many(DS_BATCH_MAX + 1);
+    std::vector<int> results(many.size());
+    CHECK(ds_kv_publish(c, many.data(), many.size(), results.data()) == DS_EINVAL &&
+              results == std::vector<int>(many.size(), DS_EINVAL),
+          "a batch that is refused has that as each result");
+    ds_buffer_free(copy);
+    ds_buffer_free(buffer);
+    ds_client_close(c);
+}
+
 static void TestRest(KVClient &client)
 {
     CHECK_OK(client.HealthCheck(), "the worker is healthy");
@@ -334,6 +372,7 @@ int main(int argc, char **argv)
         TestBatches(client);
         TestRead(client);
         TestCreateAndPublish(client);
+        TestBuffersInC(client, check::options(argc, argv));
         TestExistenceAndTime(client);
         TestWaiting(client);
         TestRest(client);

@@ -190,6 +190,8 @@ def test_mset_buffer_checks_its_arguments(kv, worker, key):
     with pytest.raises(InvalidParameterError, match="The buffer list must not be empty."):
         kv.mset_buffer([])
     [buffer] = kv.mcreate([key], [1])
+    with pytest.raises(InvalidParameterError, match="exceed 10000"):
+        kv.mset_buffer([buffer] * 10_001)
     with pytest.raises(DuplicatedError):
         kv.mset_buffer([buffer, buffer])
     with KVClient(worker.host, worker.port) as other:

@@ -115,7 +115,9 @@ def kv_round(kv, keys):
     kv.read([ReadParam(key, 1, 2) for key in keys])
     buffers = kv.mcreate([f"{key}.made" for key in keys], [10] * len(keys))
     buffers[0].MutableData()[:] = b"0123456789"
+    kept = buffers[1].MutableData()
     kv.mset_buffer(buffers)
+    kept[:] = b"9876543210"
     buffers[0].ImmutableData(True, 1).GetSize()
     kv.exist(keys)
     kv.expire(keys, 100)

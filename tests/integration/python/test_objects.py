@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ObjectClient and Buffer: create, publish, seal, latches, references, nested keys."""
 
+import os
+import signal
 import threading
 import time
 
@@ -388,6 +390,50 @@ def test_a_latch_ends_with_its_process(objects, worker, other_process, key):
     [buffer] = objects.get([key], 0)
     buffer.wlatch(10)
     buffer.unwlatch()
+
+
+def interrupted_after(call, seconds):
+    """How long after a SIGINT the call ends with KeyboardInterrupt."""
+    sent = []
+
+    def interrupt():
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(seconds, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        timer.start()
+        call()
+    return time.monotonic() - sent[0]
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_signal_ends_a_wait_for_a_latch_at_once(objects, other, key, write):
+    first = publish(objects, key, b"value")
+    [second] = other.get([key], 0)
+    latch = second.wlatch if write else second.rlatch
+    first.wlatch()
+    # Of several: one may find the processors busy. 0.3 s is not near a multiple of 0.25 s, at
+    # which the wait looks for signals in any case.
+    assert min(interrupted_after(lambda: latch(60), 0.3) for _ in range(3)) < 0.1
+    first.unwlatch()
+    first.wlatch(5)  # what was interrupted holds nothing
+    first.unwlatch()
+
+
+def test_signals_do_not_keep_a_latch_away(objects, other, key):
+    first = publish(objects, key, b"value")
+    [second] = other.get([key], 0)
+    first.wlatch()
+    threading.Timer(0.3, first.unwlatch).start()
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+    try:
+        second.wlatch(30)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    second.unwlatch()
 
 
 def test_latch_timeouts_are_checked(objects, key):
