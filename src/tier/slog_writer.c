@@ -132,6 +132,9 @@ static void write_out(struct ds_slog *s, struct slog_stream *t, struct slog_op *
         (void)ds_failpoint("slog.write.after");
         s->errors_in_row = 0;
         t->dirty_since_ns = t->dirty_since_ns != 0 ? t->dirty_since_ns : ds_monotonic_ns();
+        if (size == SLOG_WRITE && !s->direct) {
+            ds_sys_start_writeback(t->fd); /* so that a sync has little to wait for */
+        }
     } else {
         note_error(s, false);
     }

@@ -29,6 +29,7 @@ struct ds_tiers {
     bool spill;
     struct ds_slog_config disk_config;
     uint64_t order;      /* of the last put or remove in L2 */
+    uint64_t spilling;   /* bytes of SPILL ops in the log's hands */
     uint64_t bury_asked; /* of the log */
     uint64_t buried;     /* answered by it, in that order */
     uint64_t unburied;   /* that it did not take: they count once all asked before are answered */

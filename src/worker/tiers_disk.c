@@ -20,6 +20,10 @@
 #define DIRTY 1u /* flag of a record: second-level storage does not have it */
 #define EVENTS 64u
 #define BURIAL_NS INT64_C(3000000000)
+
+/* What may be on its way to disk for room in memory. Enough to keep the writer busy; what comes
+ * behind it, such as the tombstone that a set waits for, waits for all of it. */
+#define SPILLING_MAX (UINT64_C(2) << 20)
 #define RESERVED_SEGMENTS 2u /* that puts leave free: see docs/segment-log.md */
 
 /* Cookies of what the log answers: an op of the store, or one of these. */
@@ -68,6 +72,7 @@ static void progress(void *arg)
 int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
 {
     struct ds_slog_item item;
+    int rc;
 
     if (t->log == NULL || (op->kind == DS_TIER_SPILL && !t->spill)) {
         return DS_ENOTSUPPORTED;
@@ -78,6 +83,9 @@ int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
     }
     if (op->size > ds_slog_value_max(t->log, op->key_size)) {
         return DS_ENOTSUPPORTED;
+    }
+    if (op->kind == DS_TIER_SPILL && t->spilling > 0 && t->spilling + op->size > SPILLING_MAX) {
+        return DS_EAGAIN;
     }
     item = (struct ds_slog_item){
         .key = op->key,
@@ -90,7 +98,9 @@ int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
         .size = op->size,
         .cookie = (uint64_t)(uintptr_t)op,
     };
-    return ds_slog_put(t->log, &item, op->kind == DS_TIER_JOURNAL);
+    rc = ds_slog_put(t->log, &item, op->kind == DS_TIER_JOURNAL);
+    t->spilling += rc == 0 && op->kind == DS_TIER_SPILL ? op->size : 0;
+    return rc;
 }
 
 /* Once: when the disk fails, all of them do. */
@@ -142,6 +152,7 @@ static void answer(struct ds_tiers *t, const struct ds_slog_event *e)
 {
     struct ds_tier_op *op = (void *)(uintptr_t)e->cookie;
 
+    t->spilling -= op->kind == DS_TIER_SPILL ? op->size : 0;
     op->status = e->rc == DS_ENOTFOUND ? DS_ECORRUPT : e->rc;
     op->place = e->type == DS_SLOG_PUT_DONE ? e->at : op->place;
     if (e->rc != 0 && e->rc != DS_ENOSPACE) {
