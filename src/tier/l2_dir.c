@@ -37,10 +37,11 @@
 #include "base/failpoint.h"
 #include "base/sys.h"
 #include "base/sys_file.h"
+#include "tier/l2_dir_sync.h"
 
 #define FORMAT_NAME "FORMAT"
 #define FORMAT_TEXT "dsL2dir 1\n"
-#define BATCH_MAX 64 /* files open at a time */
+#define BATCH_MAX DS_L2_DIR_SYNC_MAX /* files open at a time */
 #define FIRST_READ (DS_L2_HEAD_MAX + 64u * 1024)
 #define BUFFER_SIZE (DS_L2_HEAD_MAX + DS_L2_CHUNK_STORED)
 
@@ -376,26 +377,52 @@ static int publish(struct ds_l2_call *call, const struct ds_l2_item *item, struc
     return rc;
 }
 
-/* W4 */
+/* W2. A sync that failed is never tried again: the kernel may have dropped the pages. */
+static void sync_files(struct ds_l2_call *call, const struct pending *pending, size_t n, int *rcs)
+{
+    int fds[BATCH_MAX];
+    int answers[BATCH_MAX];
+    size_t of[BATCH_MAX];
+    size_t m = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (rcs[i] == 0) {
+            fds[m] = pending[i].fd;
+            of[m++] = i;
+        }
+    }
+    ds_l2_dir_sync(fds, m, true, answers);
+    for (size_t i = 0; i < m; i++) {
+        if (answers[i] < 0) {
+            rcs[of[i]] = fail_errno(call, -answers[i], "sync", "the object");
+        }
+    }
+}
+
+/* W4: each directory once. What stands against ours may not be durable yet either. */
 static void sync_shards(struct ds_l2_call *call, const struct pending *pending, size_t n, int *rcs)
 {
-    for (size_t i = 0; i < n; i++) {
-        bool done = rcs[i] != 0 && rcs[i] != DS_ESTALE;
-        int rc;
+    int fds[BATCH_MAX];
+    int answers[BATCH_MAX];
+    size_t m = 0;
 
-        for (size_t j = 0; j < i && !done; j++) {
-            done = pending[j].shard == pending[i].shard && (rcs[j] == 0 || rcs[j] == DS_ESTALE);
+    for (size_t i = 0; i < n; i++) {
+        size_t k = 0;
+
+        while (k < m && fds[k] != pending[i].shard) {
+            k++;
         }
-        if (done) {
-            continue;
+        if (k == m && (rcs[i] == 0 || rcs[i] == DS_ESTALE)) {
+            fds[m++] = pending[i].shard;
         }
-        rc = ds_sys_fsync(pending[i].shard);
-        if (rc < 0) {
-            rc = fail_errno(call, -rc, "sync", "a directory");
-            for (size_t j = n; j-- > i;) {
-                if (pending[j].shard == pending[i].shard) {
-                    rcs[j] = rc;
-                }
+    }
+    ds_l2_dir_sync(fds, m, false, answers);
+    for (size_t k = 0; k < m; k++) {
+        int rc = answers[k] < 0 ? fail_errno(call, -answers[k], "sync", "a directory") : 0;
+
+        for (size_t i = 0; i < n; i++) {
+            if (rc < 0 && pending[i].shard == fds[k]) {
+                rcs[i] = rc;
             }
         }
     }
@@ -411,13 +438,7 @@ static void put_batch(struct ds_l2_dir *dir, struct ds_l2_call *call,
         rcs[i] = prepare(dir, call, &items[i], buf, &pending[i]);
     }
     (void)ds_failpoint("l2.dir.before_sync");
-    for (size_t i = 0; i < n; i++) {
-        int rc = rcs[i] == 0 ? ds_sys_fdatasync(pending[i].fd) : 0;
-
-        if (rc < 0) { /* never tried again: the kernel may have dropped the pages */
-            rcs[i] = fail_errno(call, -rc, "sync", "the object");
-        }
-    }
+    sync_files(call, pending, n, rcs);
     (void)ds_failpoint("l2.dir.after_sync");
     for (size_t i = 0; i < n; i++) {
         rcs[i] = rcs[i] == 0 ? publish(call, &items[i], &pending[i]) : rcs[i];

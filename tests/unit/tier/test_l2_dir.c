@@ -428,6 +428,44 @@ DS_TEST(dir__a_failed_sync_is_a_failed_put)
     end(l2);
 }
 
+/* Of a batch only those fail whose file, or whose directory, was not synced. */
+DS_TEST(dir__a_failed_sync_in_a_batch_fails_its_own_put)
+{
+    static const char *const ring[] = {"", "l2.dir.ring=errno:38;"}; /* at once; one by one */
+
+    for (size_t k = 0; k < DS_ARRAY_SIZE(ring); k++) {
+        struct ds_l2 *l2 = begin();
+        struct ds_l2_item items[8];
+        char keys[8][16];
+        char spec[64];
+        int rcs[8];
+        int failed = 0;
+
+        for (size_t i = 0; i < DS_ARRAY_SIZE(items); i++) {
+            (void)snprintf(keys[i], sizeof(keys[i]), "key-%zu", i);
+            items[i] = item_of(keys[i], "value", 1);
+        }
+        (void)snprintf(spec, sizeof(spec), "%ssys.fdatasync=errno:5@3", ring[k]);
+        ds_failpoint_arm(spec);
+        ds_l2_put_many(l2, &call, items, 8, rcs);
+        for (size_t i = 0; i < 8; i++) {
+            CHECK_EQ(rcs[i], (i == 2 ? DS_EIO : 0));
+        }
+        (void)snprintf(spec, sizeof(spec), "%ssys.fsync=errno:5@1", ring[k]);
+        ds_failpoint_arm(spec);
+        ds_l2_put_many(l2, &call, items, 8, rcs);
+        for (size_t i = 0; i < 8; i++) {
+            failed += rcs[i] == DS_EIO;
+        }
+        CHECK(failed >= 1 && failed < 8); /* those of one directory */
+        CHECK_EQ(rcs[0], DS_EIO);
+        ds_failpoint_arm(NULL);
+        CHECK_STR(get(l2, "key-7"), "value");
+        CHECK_EQ(temps(), 0);
+        end(l2);
+    }
+}
+
 DS_TEST(dir__short_reads_and_writes_are_continued)
 {
     struct ds_l2 *l2 = begin();
