@@ -390,31 +390,23 @@ static void print_why(enum ds_gone why, uint64_t age_ms)
     }
 }
 
-static int run_why(const struct ds_cli_args *args)
+static int print_reason(const struct ds_cli_args *args, const struct ds_cli_worker *worker,
+                        struct ds_client *client, const struct ds_bytes *keys)
 {
-    const char *key = args->words[0];
-    struct ds_cli_worker worker;
-    struct ds_client *client;
     enum ds_gone why;
     uint64_t age_ms;
-    int timeout_ms;
-    int status = ds_cli_parse_timeout(args->values[TIMEOUT], TIMEOUT_MS, &timeout_ms);
-    int rc;
+    int rc = ds_kv_why(client, keys[0].data, keys[0].size, &why, &age_ms);
 
-    if (status == DS_CLI_OK) {
-        status = open_client(args, timeout_ms, &worker, &client);
+    if (rc < 0) {
+        return say_error(worker, "cannot ask why", args->words[0], rc);
     }
-    if (status != DS_CLI_OK) {
-        return status;
-    }
-    rc = ds_kv_why(client, key, strlen(key), &why, &age_ms);
-    if (rc == 0) {
-        print_why(why, age_ms);
-    } else {
-        status = say_error(&worker, "cannot ask why", key, rc);
-    }
-    ds_client_close(client);
-    return ds_cli_finish(stdout, status);
+    print_why(why, age_ms);
+    return ds_cli_finish(stdout, DS_CLI_OK);
+}
+
+static int run_why(const struct ds_cli_args *args)
+{
+    return with_keys(args, print_reason);
 }
 
 /* --- the table --- */
