@@ -5,14 +5,7 @@
 #include "base/sys.h"
 #include "base/sys_file.h"
 #include "tier/l2_dir_sync.h"
-
-/* The header of liburing 2.3 casts and converts freely. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#pragma GCC diagnostic ignored "-Wcast-align"
-#pragma GCC diagnostic ignored "-Wpointer-arith"
-#include <liburing.h>
-#pragma GCC diagnostic pop
+#include "tier/uring.h"
 
 #define NOT_YET 1
 

@@ -5,14 +5,7 @@
 #include "base/failpoint.h"
 #include "base/sys.h"
 #include "tier/slog_ring.h"
-
-/* The header of liburing 2.3 casts and converts freely. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#pragma GCC diagnostic ignored "-Wcast-align"
-#pragma GCC diagnostic ignored "-Wpointer-arith"
-#include <liburing.h>
-#pragma GCC diagnostic pop
+#include "tier/uring.h"
 
 #define DEPTH 64u
 #define BUFFER (SLOG_RING_BYTES_MAX + 2 * SLOG_BLOCK)
