@@ -357,6 +357,7 @@ void ds_store_mirror(struct ds_store *s, struct session *x);
 /* --- second.c: second-level storage. What returns DS_EAGAIN is called again when something is
  * done, and goes on where it was. --- */
 
+bool ds_store_mode_in_l2(uint8_t mode, bool uploaded);
 bool ds_store_in_l2(const struct ds_store *s, uint32_t id);
 bool ds_store_dirty(const struct ds_store *s, uint32_t id);    /* L2 is to have it, and has not */
 bool ds_store_hides_l2(const struct ds_store *s, uint32_t id); /* L2 may have an older one */

@@ -15,12 +15,19 @@
 #include "base/failpoint.h"
 #include "store/internal.h"
 
+static bool may_drop(const struct ds_store *s, uint8_t mode, bool in_l2)
+{
+    return mode == DS_WRITE_NONE_EVICT || (mode == DS_WRITE_NONE && s->config.drop_none) || in_l2;
+}
+
 bool ds_store_droppable(const struct ds_store *s, uint32_t id)
 {
-    uint8_t mode = s->record[id].mode;
+    return may_drop(s, s->record[id].mode, ds_store_in_l2(s, id));
+}
 
-    return mode == DS_WRITE_NONE_EVICT || (mode == DS_WRITE_NONE && s->config.drop_none) ||
-           ds_store_in_l2(s, id);
+bool ds_store_found_droppable(const struct ds_store *s, const struct ds_store_found *f)
+{
+    return may_drop(s, f->mode, ds_store_mode_in_l2(f->mode, f->uploaded));
 }
 
 bool ds_store_rankable(const struct ds_store *s, uint32_t id)

@@ -54,11 +54,15 @@ static bool back_mode(uint8_t mode)
     return mode == DS_WRITE_BACK || mode == DS_WRITE_BACK_EVICT;
 }
 
+bool ds_store_mode_in_l2(uint8_t mode, bool uploaded)
+{
+    return mode == DS_WRITE_THROUGH || (back_mode(mode) && uploaded);
+}
+
 bool ds_store_in_l2(const struct ds_store *s, uint32_t id)
 {
-    return s->record[id].mode == DS_WRITE_THROUGH ||
-           (back_mode(s->record[id].mode) &&
-            (ds_load_relaxed(&s->record[id].word) & DS_WORD_UPLOADED) != 0);
+    return ds_store_mode_in_l2(s->record[id].mode,
+                               (ds_load_relaxed(&s->record[id].word) & DS_WORD_UPLOADED) != 0);
 }
 
 bool ds_store_dirty(const struct ds_store *s, uint32_t id)

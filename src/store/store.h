@@ -144,6 +144,9 @@ struct ds_store_found {
 };
 DS_MUST_USE int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f);
 
+/* Whether its mode allows it to be given up: for one that could not be entered. */
+bool ds_store_found_droppable(const struct ds_store *s, const struct ds_store_found *f);
+
 /* True until ds_store_serve(), also over restarts: what is on disk is still being entered, and the
  * store not knowing of it does not make it void. */
 bool ds_store_unserved(const struct ds_store *s);

@@ -15,6 +15,8 @@
 #include "base/sys.h"
 #include "tier/slog_internal.h"
 
+#define PROGRESS_KEYS 4096u /* told of between two calls of progress() */
+
 struct known {
     struct slog_head put; /* lsn 0: none */
     const uint8_t *key;
@@ -157,6 +159,9 @@ static void tell(struct recovery *r, void (*each)(void *arg, const struct ds_slo
         struct slog_segment *g = &r->s->segments[k->slot];
         struct ds_slog_entry e;
 
+        if (i % PROGRESS_KEYS == 0) {
+            ds_slog_progress(r->s);
+        }
         if (k->put.lsn <= k->tombstone_lsn || k->put.lsn == 0) {
             continue;
         }

@@ -325,19 +325,19 @@ static void enter(void *arg, const struct ds_slog_entry *e)
         .kind = e->kind,
         .uploaded = (e->flags & DIRTY) == 0,
     };
-    bool droppable = f.mode == DS_WRITE_NONE_EVICT || (f.uploaded && f.mode != DS_WRITE_NONE);
     bool dirty;
-    int rc = ds_store_has_place(t->w->store, e->key, e->key_size, e->at, &dirty)
-                 ? 0 /* entered by a worker that was killed before it had entered all */
-                 : ds_store_enter_spilled(t->w->store, &f);
+    /* A worker that was killed before it had entered all may have entered it. */
+    bool there =
+        t->w->recovered && ds_store_has_place(t->w->store, e->key, e->key_size, e->at, &dirty);
+    int rc = there ? 0 : ds_store_enter_spilled(t->w->store, &f);
 
-    ds_worker_progress(t->w);
     t->entered += rc == 0;
     t->refused += rc != 0;
     if (rc != 0) {
         ds_slog_dead(t->log, e->at, e->key_size, e->size);
     }
-    if (rc != 0 && !droppable) { /* acknowledged, and nowhere else */
+    if (rc != 0 &&
+        !ds_store_found_droppable(t->w->store, &f)) { /* acknowledged, and nowhere else */
         t->stranded++;
         t->stranded_rc = rc;
         t->stranded_size = ds_max_u64(t->stranded_size, e->size);

@@ -570,6 +570,31 @@ DS_TEST(spill__a_full_memory_makes_room_for_a_reader_right_after_a_restart)
     scene_end(&c);
 }
 
+/* What cannot be entered may be given up if an object in memory might be. */
+DS_TEST(spill__what_was_found_may_be_dropped_like_any_object)
+{
+    struct scene c;
+    struct ds_store_found f = {.key = "a", .key_size = 1, .size = 1000, .place = 1};
+
+    scene_init(&c, MIB);
+    for (unsigned i = 0; i < 20; i++) {
+        uint32_t id;
+
+        f.mode = (uint8_t)(i / 4);
+        f.uploaded = (i & 1) != 0;
+        c.w.s->config.drop_none = (i & 2) != 0;
+        CHECK_OK(ds_store_record_found(c.w.s, &f, 0, &id));
+        ds_store_release(&c.w.s->record[id].word, ds_store_found_word(&f));
+        CHECK_EQ(ds_store_found_droppable(c.w.s, &f), ds_store_droppable(c.w.s, id));
+        ds_store_record_free(c.w.s, id);
+    }
+    f.mode = DS_WRITE_NONE;
+    CHECK(ds_store_found_droppable(c.w.s, &f));
+    c.w.s->config.drop_none = false;
+    CHECK(!ds_store_found_droppable(c.w.s, &f));
+    scene_end(&c);
+}
+
 DS_TEST(spill__a_directory_fills_a_new_store)
 {
     struct scene c;
