@@ -1,25 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_why.c - every end of an object has its reason, in the counters and in the record. */
-#include "fake_tier.h"
-
-/* A request of one key, with whatever tiers do for it. */
-static int ask_tiers(struct scene *c, enum ds_op op, const char *key, uint64_t value)
-{
-    req_begin(c->p, 0, op, value);
-    req_key(c->p, 0, key);
-    req_post(c->p, 0);
-    for (int i = 0; i < 50 && !req_done(c->p, 0); i++) {
-        settle(&c->w);
-        (void)fake_work(&c->t);
-        c->w.now.boot_ns += MS;
-    }
-    CHECK(req_done(c->p, 0));
-    return req_result(c->p, 0, 0)->status;
-}
+#include "second_scene.h"
 
 static enum ds_gone why(struct scene *c, const char *key)
 {
-    CHECK_OK(ask_tiers(c, DS_OP_WHY, key, 0));
+    CHECK_OK(ask_l2(c, DS_OP_WHY, key, 0));
     return (enum ds_gone)req_result(c->p, 0, 0)->id;
 }
 
@@ -36,18 +21,9 @@ static void set_mode(struct scene *c, const char *key, uint64_t size, enum ds_wr
     settle(&c->w);
 }
 
-static void set_l2(struct scene *c, const char *key, enum ds_write_mode mode, uint64_t ttl_ms)
+static void set_second(struct scene *c, const char *key, enum ds_write_mode mode, uint64_t ttl_ms)
 {
-    struct lent g;
-
-    CHECK_OK(grant(&c->w, c->p, 1000, &g));
-    value_fill(&c->w, g.offset, 1000, 1000);
-    req_begin(c->p, 1, DS_OP_SET, 0);
-    req_add(c->p, 1,
-            (struct ds_request_item){
-                .id = g.id, .value_size = 1000, .mode = (uint8_t)mode, .ttl_ms = ttl_ms},
-            key);
-    req_post(c->p, 1);
+    post_set(c, 1, key, 1000, mode, 0, ttl_ms);
     settle_tiers(&c->w, &c->t);
     CHECK(req_done(c->p, 1));
     CHECK_OK(req_result(c->p, 1, 0)->status);
@@ -133,7 +109,7 @@ DS_TEST(why__room_on_disk_ends_objects)
     CHECK_EQ(why(&c, "a"), DS_GONE_NOT); /* on disk */
     CHECK_EQ(world_stats(&c.w).demotions, 1);
     CHECK_EQ(world_stats(&c.w).spills, 1);
-    CHECK_OK(ask_tiers(&c, DS_OP_GET, "a", 0));
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
     scene_squeeze(&c);
     CHECK_EQ(world_stats(&c.w).demotions, 2); /* without a write */
     CHECK_EQ(world_stats(&c.w).spills, 1);
@@ -156,12 +132,12 @@ DS_TEST(why__damage_on_disk_ends_objects)
     set_mode(&c, "a", 1000, DS_WRITE_NONE, 0);
     scene_squeeze(&c);
     c.t.fail = DS_ECORRUPT;
-    CHECK_EQ(ask_tiers(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
     c.t.fail = 0;
     later(&c, 70);
     CHECK_EQ(why(&c, "a"), DS_GONE_LOST);
     CHECK_GE(age_ms(&c), 70);
-    CHECK_EQ(ask_tiers(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
     CHECK_EQ(world_stats(&c.w).misses, 0);
     set_mode(&c, "a", 1000, DS_WRITE_NONE, 0);
     CHECK_EQ(why(&c, "a"), DS_GONE_NOT);
@@ -173,10 +149,10 @@ DS_TEST(why__second_level_storage_keeps_what_leaves)
     struct scene c;
 
     scene_make(&c, MIB, fake_attach_l2);
-    set_l2(&c, "a", DS_WRITE_THROUGH, 0);
-    set_l2(&c, "b", DS_WRITE_THROUGH, 0);
-    set_l2(&c, "c", DS_WRITE_THROUGH, 0);
-    set_l2(&c, "d", DS_WRITE_BACK_EVICT, 0);
+    set_second(&c, "a", DS_WRITE_THROUGH, 0);
+    set_second(&c, "b", DS_WRITE_THROUGH, 0);
+    set_second(&c, "c", DS_WRITE_THROUGH, 0);
+    set_second(&c, "d", DS_WRITE_BACK_EVICT, 0);
     scene_squeeze(&c);
     CHECK_EQ(why(&c, "a"), DS_GONE_L2);
     CHECK_EQ(why(&c, "d"), DS_GONE_NOT); /* its copy in the journal is as good */
@@ -185,13 +161,13 @@ DS_TEST(why__second_level_storage_keeps_what_leaves)
     CHECK_EQ(c.t.lookups + c.t.loads, 0);
     CHECK_EQ(world_stats(&c.w).evictions, 3);
     CHECK_EQ(world_stats(&c.w).drops, 1);
-    CHECK_OK(ask_tiers(&c, DS_OP_GET, "a", 0));
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
     CHECK_EQ(why(&c, "a"), DS_GONE_NOT);
     CHECK_EQ(world_stats(&c.w).misses, 0);
-    CHECK_OK(ask_tiers(&c, DS_OP_DELETE, "b", 0)); /* it was there alone */
+    CHECK_OK(ask_l2(&c, DS_OP_DELETE, "b", 0)); /* it was there alone */
     CHECK_EQ(why(&c, "b"), DS_GONE_DELETED);
     fake_l2(&c.t, "c", 1, false)->key[0] = '\0'; /* somebody else has deleted it there */
-    CHECK_EQ(ask_tiers(&c, DS_OP_GET, "c", 0), DS_ENOTFOUND);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "c", 0), DS_ENOTFOUND);
     CHECK_EQ(world_stats(&c.w).misses, 1);
     CHECK_EQ(world_stats(&c.w).misses_evicted, 0);
     scene_end(&c);
@@ -204,12 +180,12 @@ DS_TEST(why__what_is_over_but_stays_has_expired)
 
     scene_make(&c, MIB, fake_attach_l2);
     c.t.fail_l2 = DS_EUNAVAILABLE;
-    set_l2(&c, "a", DS_WRITE_BACK, 50);
-    set_l2(&c, "b", DS_WRITE_BACK, 0);
+    set_second(&c, "a", DS_WRITE_BACK, 50);
+    set_second(&c, "b", DS_WRITE_BACK, 0);
     later(&c, 100);
     CHECK(ds_store_find_any(c.w.s, "a", 1) != DS_ID_NONE);
     CHECK_EQ(why(&c, "a"), DS_GONE_EXPIRED);
-    set_l2(&c, "b", DS_WRITE_BACK, 0); /* the first one need not be uploaded any more */
+    set_second(&c, "b", DS_WRITE_BACK, 0); /* the first one need not be uploaded any more */
     c.t.fail_l2 = 0;
     c.w.now.boot_ns += 3000 * MS;
     settle_tiers(&c.w, &c.t);
