@@ -159,7 +159,6 @@ struct ds_store {
     bool unnesting;                 /* inside the walk of unnest() */
     bool examine;                   /* a waiting request may be able to go on */
     bool starved;                   /* somebody waits for memory: ds_store_memory_news() */
-    bool settling;                  /* ... that objects which are not settled yet may give */
     bool mirrored;                  /* a mirror moved without a set being applied */
     bool partial;                   /* this pass could not read all rings: nothing settles */
     int64_t wait_next_ns;

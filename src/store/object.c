@@ -548,10 +548,6 @@ void ds_store_settle(struct ds_store *s)
         s->flags[id] |= FLAG_EARLIER;
         ds_list_append(&s->earlier, s->link, id);
     }
-    if (s->settling) {
-        s->settling = false;
-        ds_store_memory_news(s);
-    }
 }
 
 /* U5: marks what the pin slots of all sessions name, also those of dead processes not yet ended. */

@@ -304,7 +304,7 @@ static void end_hungup(struct ds_store *s)
 
 static bool unfinished(const struct ds_store *s)
 {
-    if (s->earlier.n > 0 || s->newer.n > 0 || s->partial || s->examine || s->settling) {
+    if (s->earlier.n > 0 || s->newer.n > 0 || s->partial || s->examine) {
         return true;
     }
     for (uint32_t i = 0; i < s->n_active; i++) {

@@ -122,27 +122,16 @@ static bool do_grant(struct ds_store *s, struct session *by, unsigned slot)
 
 /* What was set a moment ago, or by an earlier worker, cannot be evicted yet: two more passes settle
  * it. The request stays among those to be executed. */
-static bool wait_for_settling(const struct ds_store *s, struct session *by, unsigned slot)
+static void wait_for_settling(struct session *by, unsigned slot)
 {
-    if (by->slot[slot].result[0].status != DS_ENOMEM || by->tries[slot] == TRIES_MAX ||
-        s->earlier.n + s->newer.n == 0) {
-        return false;
-    }
     by->tries[slot]++;
     by->waiting &= ~(UINT64_C(1) << slot);
     by->ready |= UINT64_C(1) << slot;
-    return true;
 }
 
-/* The same for an object that is to come from a tier: it waits with those. */
-static int no_memory_yet(struct ds_store *s, struct session *by, unsigned slot)
+static bool may_settle(const struct ds_store *s, const struct session *by, unsigned slot, int rc)
 {
-    if (by->tries[slot] > TRIES_MAX || s->earlier.n + s->newer.n == 0) {
-        return DS_ENOMEM;
-    }
-    by->tries[slot] = by->tries[slot] == 0 ? 1 : by->tries[slot];
-    s->starved = s->settling = true;
-    return DS_EAGAIN;
+    return rc == DS_ENOMEM && by->tries[slot] < TRIES_MAX && s->earlier.n + s->newer.n > 0;
 }
 
 static void do_pins(struct ds_store *s, struct session *by, unsigned slot)
@@ -450,10 +439,6 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
         if (rc == DS_ENOTFOUND && op == DS_OP_GET && s->scratch.header.timeout_ms > 0) {
             rc = DS_EAGAIN;
         }
-        if (rc == DS_ENOMEM) {
-            rc = no_memory_yet(s, by, slot);
-            pending = rc == DS_EAGAIN;
-        }
     }
     answer(by, slot, i, pending ? DS_STORE_PENDING : rc, id, value);
     return rc;
@@ -503,8 +488,15 @@ static void count_miss(struct ds_store *s, int rc, const struct ds_request_item 
     }
 }
 
-/* All items from the first one that is not done. True if one of them must wait. */
-static bool do_items(struct ds_store *s, struct session *by, unsigned slot)
+/* What needs memory of its own for that. */
+static bool reads(const struct ds_store *s)
+{
+    return s->scratch.header.op == DS_OP_GET || s->scratch.header.op == DS_OP_EXPIRE;
+}
+
+/* All items from the first one that is not done. True if one of them must wait. *ret_again: one
+ * found no memory but what may settle. */
+static bool do_items(struct ds_store *s, struct session *by, unsigned slot, bool *ret_again)
 {
     uint64_t done = ds_load_relaxed(&by->state->done[slot]);
     uint32_t first = done >> 32 == by->known[slot] ? (uint32_t)done : 0;
@@ -515,16 +507,15 @@ static bool do_items(struct ds_store *s, struct session *by, unsigned slot)
     bool wait = false;
     int rc;
 
-    if (by->tries[slot] > 0 && by->tries[slot] <= TRIES_MAX) {
-        by->tries[slot]++;
-    }
     while ((item = ds_store_item(s, &c, &key)) != NULL) {
         if (c.i - 1 < first || ds_store_bit(by->answered[slot], c.i - 1)) {
             continue;
         }
         rc = do_item(s, by, slot, c.i - 1, item, key);
         wait = rc == DS_EAGAIN || wait;
-        if (rc != DS_EAGAIN) {
+        if (reads(s) && may_settle(s, by, slot, rc)) {
+            *ret_again = true;
+        } else if (rc != DS_EAGAIN) {
             ds_store_set_bit(by->answered[slot], c.i - 1);
             count_miss(s, rc, item, key);
         }
@@ -584,6 +575,7 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
 {
     bool first = (by->waiting >> slot & 1) == 0;
     bool wait = false;
+    bool again = false;
 
     if (!ds_store_request_copy(s, by, slot)) {
         s->bad_records++;
@@ -594,9 +586,7 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
     switch (s->scratch.header.op) {
     case DS_OP_GRANT:
         wait = do_grant(s, by, slot);
-        if (!wait && wait_for_settling(s, by, slot)) {
-            return;
-        }
+        again = !wait && may_settle(s, by, slot, by->slot[slot].result[0].status);
         break;
     case DS_OP_PINS:
         do_pins(s, by, slot);
@@ -616,7 +606,11 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
         break;
     }
     default:
-        wait = do_items(s, by, slot);
+        wait = do_items(s, by, slot, &again);
+    }
+    if (again) {
+        wait_for_settling(by, slot);
+        return;
     }
     if (!wait) {
         uint64_t unused[2] = {by->unused[slot][0], by->unused[slot][1]};
