@@ -18,6 +18,7 @@ BUILD = Path(os.environ.get("DS_BUILD_DIR", ROOT / "build" / "dev")).absolute()
 BIN = BUILD / "bin"
 
 
+SO_ACCEPTCON = 0x10000  # of /proc/net/unix: it listens
 SANITIZER = re.compile(r"(Address|Leak|Thread|UndefinedBehavior)Sanitizer|: runtime error: ")
 
 
@@ -173,6 +174,12 @@ class Node:
     def open_files(self):
         """{command name: number of descriptors} of keeper and worker."""
         return {name: len(os.listdir(f"/proc/{p}/fd")) for p, name in self.processes().items()}
+
+    def connections(self):
+        """How many connections the worker has not closed, those whose client is gone included."""
+        rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+        path = str(self.folder / "run" / f"{self.address}.sock")
+        return sum(r[-1] == path and int(r[3], 16) & SO_ACCEPTCON == 0 for r in rows[1:])
 
     def run(self, name, *args, timeout=120, env=None, wrap=()):
         return subprocess.run(

@@ -292,6 +292,7 @@ def check_start_serve_stop(spec, files=None):
             assert names == ["dskeeper", "dsworker"], f"{spec}: {names}"
             if files is None:
                 wait_until(lambda: sessions(node) == 0, "the end of the client's session")
+                wait_until(lambda: node.connections() == 0, "the end of dscli's connection")
                 files = node.open_files()
             wait_until(lambda: node.open_files() == files,
                        f"{spec}: {files} descriptors ({node.open_files()})", 5)
