@@ -273,6 +273,7 @@ static int submit(struct ds_slog *s, struct slog_op *op, enum slog_type type, bo
     if (rc == 0) {
         s->next_lsn++;
         s->stats.queued++;
+        s->kept.waiting += type == SLOG_TOMBSTONE;
     } else {
         ds_free(op);
     }
@@ -319,6 +320,43 @@ int ds_slog_tombstone(struct ds_slog *s, const void *key, size_t key_size, bool 
     return op != NULL              ? submit(s, op, SLOG_TOMBSTONE, durable, cookie)
            : key_ok(key, key_size) ? DS_ENOMEM
                                    : DS_EINVAL;
+}
+
+int ds_slog_bury_quietly(struct ds_slog *s, const void *key, size_t key_size)
+{
+    struct slog_op *op = ds_slog_op_new(OP_TOMBSTONE, key, key_size);
+
+    if (op == NULL) {
+        return DS_ENOMEM;
+    }
+    op->quiet = true;
+    return submit(s, op, SLOG_TOMBSTONE, false, 0);
+}
+
+/* Only one that has its place in a segment: what waits for room may wait long. */
+bool ds_slog_keep_tombstone(struct ds_slog *s, const void *key, size_t key_size)
+{
+    struct slog_op *op;
+
+    if (!key_ok(key, key_size) || s->stopped_told || tombstone_must_wait(s) ||
+        !ds_slog_kept_room(s, slog_record_size(key_size, 0))) {
+        return false;
+    }
+    op = ds_slog_op_new(OP_TOMBSTONE, key, key_size);
+    if (op == NULL) {
+        return false;
+    }
+    op->quiet = true;
+    op->head.type = SLOG_TOMBSTONE;
+    op->head.lsn = op->head.flags_lsn = s->next_lsn;
+    if (ds_slog_place(s, STREAM_PUT, op) < 0) {
+        ds_free(op);
+        return false;
+    }
+    ds_slog_kept_write(s, op);
+    s->next_lsn++;
+    s->stats.queued++;
+    return true;
 }
 
 int ds_slog_note(struct ds_slog *s, ds_slog_at at, const void *key, size_t key_size, uint16_t flags,
@@ -514,36 +552,46 @@ static enum ds_slog_event_type count(struct ds_slog *s, const struct slog_op *op
     }
 }
 
-/* true: *ret is an event for the user. */
-static bool finish(struct ds_slog *s, struct slog_op *op, struct ds_slog_event *ret)
+enum finish {
+    TOLD,  /* *ret is an event for the user */
+    QUIET, /* there is nothing to tell */
+    AGAIN, /* not done yet */
+};
+
+static enum finish finish(struct ds_slog *s, struct slog_op *op, struct ds_slog_event *ret)
 {
     switch (op->type) {
     case OP_OPEN:
         opened(s, op);
-        return false;
+        return QUIET;
     case OP_SEAL:
-        return false;
+        return QUIET;
     case OP_MOVE:
         settle(s, op);
         ds_slog_gc_done(s, op);
-        return false;
+        return QUIET;
     case OP_SUMMARY:
     case OP_FREE:
         ds_slog_gc_done(s, op);
-        return false;
+        return QUIET;
     case OP_GET:
         s->segments[op->slot].reads--;
         break;
-    default:
+    case OP_TOMBSTONE:
         settle(s, op);
-        s->tombstones_with_copies -= op->type == OP_TOMBSTONE && op->stream == STREAM_GC;
-        if (op->type == OP_TOMBSTONE && op->rc == DS_ENOSPACE && !s->stopped_told) {
+        s->tombstones_with_copies -= op->stream == STREAM_GC;
+        if (op->rc == DS_ENOSPACE && !s->stopped_told) {
             op->rc = 0; /* no segment could be made: once more, when the disk has room */
             op->number = 0;
             op->stream = STREAM_PUT;
             push_late(s, op);
-            return false;
+            ds_slog_kept_delay(s, op);
+            return AGAIN;
         }
+        ds_slog_kept_done(s, op);
+        break;
+    default:
+        settle(s, op);
         break;
     }
     s->stats.queued--;
@@ -553,7 +601,7 @@ static bool finish(struct ds_slog *s, struct slog_op *op, struct ds_slog_event *
                                   .at = op->type == OP_PUT && op->rc == 0
                                             ? ds_slog_at_of(op->slot, op->number, op->offset)
                                             : 0};
-    return true;
+    return op->quiet ? QUIET : TOLD;
 }
 
 size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
@@ -582,10 +630,10 @@ size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
     s->polling = true;
     reap(s);
     while (n < max && (op = slog_pop(&s->ready)) != NULL) {
-        bool told = finish(s, op, &ret[n]);
+        enum finish how = finish(s, op, &ret[n]);
 
-        n += told;
-        if (told || op->type != OP_TOMBSTONE) {
+        n += how == TOLD;
+        if (how != AGAIN) {
             ds_free(op);
         }
     }

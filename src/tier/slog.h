@@ -45,6 +45,7 @@ struct ds_slog_config {
     int data_fd;           /* where values are; not closed here */
     uint64_t data_size;    /* bytes of it */
     uint64_t gc_bytes_per_s; /* what cleaning may copy while there is room; 0: no cap */
+    uint64_t kept_size; /* bytes of the file for ds_slog_keep_tombstone(), at most 1 MiB; 0: none */
 
     /* Called by ds_slog_poll(). Whether the owner's record of the key is at this place, and the
      * flags it has now: those are written into the copy. */
@@ -148,6 +149,11 @@ uint64_t ds_slog_value_max(const struct ds_slog *s, size_t key_size);
 DS_MUST_USE int ds_slog_put(struct ds_slog *s, const struct ds_slog_item *item, bool durable);
 DS_MUST_USE int ds_slog_tombstone(struct ds_slog *s, const void *key, size_t key_size, bool durable,
                                   uint64_t cookie);
+
+/* As ds_slog_tombstone(), but safe at once from the end of this process and of every other: true.
+ * There is no event. A loss of power soon after may undo it, like a tombstone that is not durable.
+ * false: there is no room for that, and nothing was done. */
+DS_MUST_USE bool ds_slog_keep_tombstone(struct ds_slog *s, const void *key, size_t key_size);
 
 /* New flags for the key's newest record, which is at `at`; they survive a restart. */
 DS_MUST_USE int ds_slog_note(struct ds_slog *s, ds_slog_at at, const void *key, size_t key_size,

@@ -20,6 +20,7 @@
 #define SLOG_WRITE_ERRORS_MAX 8                   /* in a row: then the disk is given up */
 #define SLOG_NAME_MAX 32
 #define SLOG_SIZE_RESERVED (64u << 10) /* of the limit: directory, identity, lock */
+#define SLOG_KEPT_MAX (1u << 20)       /* bytes of the file of tombstones */
 
 enum slog_op_type {
     OP_PUT,
@@ -47,7 +48,10 @@ struct slog_op {
     uint64_t from_number, from_offset;
     uint64_t cookie;
     uint64_t data_offset;
-    uint32_t buffer;       /* of the ring */
+    uint32_t buffer;   /* of the ring */
+    uint64_t kept_end; /* OP_TOMBSTONE: where its record in the file of tombstones ends; 0: none */
+    bool quiet;        /* OP_TOMBSTONE: without an event */
+    bool delayed;      /* OP_TOMBSTONE: see struct slog_kept */
     struct slog_head head; /* OP_GET: what is expected */
     uint8_t *summary;      /* OP_SUMMARY: result */
     uint64_t summary_size, data_end;
@@ -94,6 +98,21 @@ struct slog_stream {
     int64_t dirty_since_ns;  /* 0: clean */
 };
 
+/* The file of tombstones: see slog_kept.c. */
+struct slog_kept {
+    int fd; /* -1: none */
+    uint8_t *map;
+    uint64_t size;
+    uint64_t head, tail; /* bytes given out and given back since the beginning */
+    uint64_t reached;    /* the end of the last one that is done */
+    uint64_t delayed;    /* that will be done after later ones: nothing is given back meanwhile */
+    uint64_t waiting;    /* tombstones under way that are not in the file */
+    bool began;          /* something was written */
+    bool closed;         /* a tombstone could not be written to a segment */
+    uint8_t *found;      /* what the file held at the beginning */
+    uint64_t found_size;
+};
+
 struct slog_gc {
     bool active, freeing;
     int rc; /* a copy failed */
@@ -124,6 +143,7 @@ struct ds_slog {
     struct slog_ops late;              /* tombstones without a place yet, by LSN */
     uint64_t tombstones_with_copies;   /* in the cleaner's stream, not answered yet */
     struct slog_gc gc;
+    struct slog_kept kept;
     int64_t no_open_before_ns; /* the disk was full */
     bool stopped_told, began, polling;
     ds_slog_at *adopted; /* until ds_slog_adopted() */
@@ -205,6 +225,7 @@ static inline uint32_t ds_slog_gc_max(const struct ds_slog *s, uint32_t before)
 void ds_slog_progress(const struct ds_slog *s);
 struct slog_op *ds_slog_op_new(enum slog_op_type type, const void *key, size_t key_size);
 int ds_slog_place(struct ds_slog *s, int stream, struct slog_op *op);
+int ds_slog_bury_quietly(struct ds_slog *s, const void *key, size_t key_size);
 ds_slog_at ds_slog_at_of(uint32_t slot, uint64_t number, uint64_t offset);
 struct slog_segment *ds_slog_find(const struct ds_slog *s, ds_slog_at at, uint32_t *ret_slot,
                                   uint64_t *ret_offset);
@@ -215,6 +236,17 @@ void ds_slog_place_late(struct ds_slog *s);
 void ds_slog_gc_step(struct ds_slog *s);
 void ds_slog_gc_done(struct ds_slog *s, struct slog_op *op);
 uint32_t ds_slog_room(const struct ds_slog *s, int stream, bool put);
+
+/* slog_kept.c */
+typedef int slog_kept_fn(void *arg, const struct slog_head *h, const uint8_t *key);
+int ds_slog_kept_open(struct ds_slog *s); /* 0 or -errno */
+int ds_slog_kept_each(struct ds_slog *s, slog_kept_fn *each, void *arg);
+void ds_slog_kept_forget_found(struct ds_slog *s);
+void ds_slog_kept_close(struct ds_slog *s);
+bool ds_slog_kept_room(const struct ds_slog *s, uint64_t size);
+void ds_slog_kept_write(struct ds_slog *s, struct slog_op *op);
+void ds_slog_kept_done(struct ds_slog *s, const struct slog_op *op); /* of every tombstone */
+void ds_slog_kept_delay(struct ds_slog *s, struct slog_op *op);      /* its segment failed */
 
 /* slog_threads.c */
 int ds_slog_threads_init(struct ds_slog *s);

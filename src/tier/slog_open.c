@@ -329,6 +329,7 @@ static int check_config(struct opening *o)
 {
     struct ds_slog *s = o->s;
     const struct ds_slog_config *c = &s->config;
+    uint64_t reserved = SLOG_SIZE_RESERVED + c->kept_size;
     uint64_t n;
 
     if (s->segment_size % SLOG_BLOCK != 0 || s->segment_size < 16 * SLOG_BLOCK ||
@@ -337,16 +338,25 @@ static int check_config(struct opening *o)
                     "a segment size of %llu bytes: choose a multiple of 4096 from 64 KiB to 1 GiB",
                     (unsigned long long)s->segment_size);
     }
-    n = c->size_limit > SLOG_SIZE_RESERVED ? (c->size_limit - SLOG_SIZE_RESERVED) / s->segment_size
-                                           : 0;
+    n = c->size_limit > reserved ? (c->size_limit - reserved) / s->segment_size : 0;
     if (n < DS_SLOG_SEGMENTS_MIN) {
-        return fail(
-            o, DS_EINVAL, "a limit of %llu bytes is too small for %s: give it at least %llu bytes",
-            (unsigned long long)c->size_limit, c->directory,
-            (unsigned long long)(DS_SLOG_SEGMENTS_MIN * s->segment_size + SLOG_SIZE_RESERVED));
+        return fail(o, DS_EINVAL,
+                    "a limit of %llu bytes is too small for %s: give it at least %llu bytes",
+                    (unsigned long long)c->size_limit, c->directory,
+                    (unsigned long long)(DS_SLOG_SEGMENTS_MIN * s->segment_size + reserved));
     }
     s->segments_max = (uint32_t)ds_min_u64(n, SLOTS_MAX);
     return 0;
+}
+
+static int load_kept(struct opening *o)
+{
+    struct ds_slog *s = o->s;
+    int rc = ds_slog_kept_open(s);
+
+    return rc < 0 ? fail(o, ds_slog_errno(rc), "cannot read %s/tombstones: %s", s->config.directory,
+                         strerror(-rc))
+                  : 0;
 }
 
 static int open_directory(struct opening *o)
@@ -375,7 +385,8 @@ static int open_directory(struct opening *o)
     }
     s->direct = s->config.direct && direct_works(s);
     rc = list_segments(o, true, &slots, &n);
-    return rc < 0 ? rc : load_segments(o);
+    rc = rc < 0 ? rc : load_segments(o);
+    return rc < 0 ? rc : load_kept(o);
 }
 
 static void destroy(struct ds_slog *s)
@@ -383,6 +394,7 @@ static void destroy(struct ds_slog *s)
     for (uint32_t i = 0; s->segments != NULL && i < s->n_slots; i++) {
         ds_sys_close(s->segments[i].fd);
     }
+    ds_slog_kept_close(s);
     ds_sys_close(s->event_fd);
     ds_sys_close(s->lock_fd);
     ds_sys_close(s->dir);
@@ -403,7 +415,7 @@ int ds_slog_open(const struct ds_slog_config *config, char *err, size_t err_size
     }
     s->config = *config;
     s->segment_size = choose_segment_size(config);
-    s->dir = s->lock_fd = -1;
+    s->dir = s->lock_fd = s->kept.fd = -1;
     s->next_lsn = s->next_number = 1;
     s->open[STREAM_PUT] = s->open[STREAM_GC] = -1;
     s->streams[STREAM_PUT].fd = s->streams[STREAM_GC].fd = -1;

@@ -24,6 +24,7 @@ struct known {
     uint32_t slot; /* of the put */
     uint64_t hash;
     uint64_t tombstone_lsn, note_lsn;
+    uint64_t kept_lsn;    /* of a tombstone that only the file of tombstones may have */
     uint64_t adopted_lsn; /* of the newest put that the owner knows; 0: of none */
     uint16_t note_flags;
 };
@@ -124,6 +125,17 @@ static int take(struct recovery *r, uint32_t slot, const struct slog_head *h, co
     return 0;
 }
 
+static int take_kept(void *arg, const struct slog_head *h, const uint8_t *key)
+{
+    struct known *k = find(arg, key, h->key_size);
+
+    if (k == NULL) {
+        return DS_ENOMEM;
+    }
+    k->kept_lsn = ds_max_u64(k->kept_lsn, h->lsn);
+    return 0;
+}
+
 static int load(struct recovery *r, uint32_t slot, uint8_t *buf)
 {
     struct ds_slog *s = r->s;
@@ -162,7 +174,7 @@ static void tell(struct recovery *r, void (*each)(void *arg, const struct ds_slo
         if (i % PROGRESS_KEYS == 0) {
             ds_slog_progress(r->s);
         }
-        if (k->put.lsn <= k->tombstone_lsn || k->put.lsn == 0) {
+        if (k->put.lsn <= ds_max_u64(k->tombstone_lsn, k->kept_lsn) || k->put.lsn == 0) {
             continue;
         }
         g->live += slog_record_size(k->key_size, k->put.value_size);
@@ -205,6 +217,22 @@ static void forget_all(struct recovery *r)
     ds_free(r->summaries);
     ds_free(r->known);
     ds_free(r->table);
+    ds_slog_kept_forget_found(r->s);
+}
+
+/* The segments get the tombstones that only the file has, which is written anew from now on. */
+static int bury_kept(struct recovery *r)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < r->n; i++) {
+        const struct known *k = &r->known[i];
+
+        if (k->put.lsn > k->tombstone_lsn && k->put.lsn <= k->kept_lsn) {
+            rc = ds_slog_bury_quietly(r->s, k->key, k->key_size);
+        }
+    }
+    return rc;
 }
 
 int ds_slog_recover(struct ds_slog *s, void (*each)(void *arg, const struct ds_slog_entry *e),
@@ -213,6 +241,8 @@ int ds_slog_recover(struct ds_slog *s, void (*each)(void *arg, const struct ds_s
     struct recovery r = {.s = s};
     int rc = load_all(&r);
 
+    rc = rc == 0 ? ds_slog_kept_each(s, take_kept, &r) : rc;
+    rc = rc == 0 ? bury_kept(&r) : rc;
     if (rc == 0) {
         s->began = true;
         tell(&r, each, arg);

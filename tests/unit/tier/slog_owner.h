@@ -261,6 +261,22 @@ static inline int del(struct owner *o, unsigned k, bool durable)
     return rc;
 }
 
+/* True: it is gone, whatever dies. */
+static inline bool keep(struct owner *o, unsigned k)
+{
+    char key[32];
+    size_t n = key_of(k, key);
+
+    if (!ds_slog_keep_tombstone(o->s, key, n)) {
+        return false;
+    }
+    if (o->recs[k].at != 0) {
+        ds_slog_dead(o->s, o->recs[k].at, n, o->recs[k].size);
+        o->recs[k].at = 0;
+    }
+    return true;
+}
+
 static inline int get(struct owner *o, unsigned k)
 {
     char key[32];

@@ -296,7 +296,7 @@ static void work_until_killed(struct owner *o, int fd)
         int rc;
 
         CHECK_EQ(write(fd, &ack, sizeof(ack)), (ssize_t)sizeof(ack));
-        rc = remove ? del(o, k, i % 3 == 0) : put(o, k, 2000 + i, i % 3 == 0);
+        rc = !remove ? put(o, k, 2000 + i, i % 3 == 0) : keep(o, k) ? 0 : del(o, k, i % 3 == 0);
         if (rc == DS_EAGAIN) {
             struct pollfd p = {.fd = ds_slog_fd(o->s), .events = POLLIN};
             struct ds_slog_event e;
@@ -335,6 +335,7 @@ static void kill_at(const char *point, int nth)
 
     owner_init(&o, 2 * MIB, SEGMENT, false);
     o.s = ds_slog_close(o.s, true);
+    o.config.kept_size = nth == 7 ? 0 : 8192;
     CHECK_EQ(pipe(fds), 0);
     pid = fork();
     if (pid == 0) {

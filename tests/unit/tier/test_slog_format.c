@@ -102,3 +102,36 @@ DS_TEST(slog_format__reads_the_golden_directory)
     }
     owner_fini(&o, true);
 }
+
+/* A file of tombstones beside it, with one of key 5; written as above, when that directory is
+ * there.
+ */
+DS_TEST(slog_format__reads_the_golden_file_of_tombstones)
+{
+    static const char *const files[] = {"identity", "0000-0000000000000001.seg",
+                                        "0001-0000000000000002.seg", "tombstones"};
+    struct owner o;
+
+    owner_init(&o, 1 << 20, 65536, false);
+    o.s = ds_slog_close(o.s, true);
+    for (unsigned i = 0; i < 3; i++) {
+        copy_file(GOLDEN, o.dir, files[i]);
+    }
+    if (getenv("DS_GOLDEN_WRITE") != NULL) {
+        o.config.kept_size = 4096;
+        owner_reopen(&o, false);
+        CHECK(keep(&o, 5));
+        copy_file(o.dir, GOLDEN, files[3]);
+        o.s = ds_slog_close(o.s, true);
+        owner_remove_files(&o);
+        CHECK_EQ(mkdir(o.dir, 0700), 0);
+        for (unsigned i = 0; i < 3; i++) {
+            copy_file(GOLDEN, o.dir, files[i]);
+        }
+    }
+    copy_file(GOLDEN, o.dir, files[3]);
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, 8u);
+    CHECK_EQ(o.recs[5].at, 0u);
+    owner_fini(&o, true);
+}

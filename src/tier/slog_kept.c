@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tombstones that are safe before the writer has them: in pages of a mapped file, which outlive
+ * every process. Only a loss of power takes them with it, as it takes what a segment has not
+ * synced. So a set over a key that was spilled need not wait for a disk that is busy.
+ *
+ * The file holds records as a segment does, of the number 0, which no segment has. It is a ring: a
+ * record may be overwritten when the tombstone stands in a segment too. What has not been
+ * overwritten yet does no harm: that all puts of a key below an LSN are void stays true. LSNs go on
+ * above those in the file, even where the segments have lost theirs.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/sys.h"
+#include "base/sys_file.h"
+#include "tier/slog_internal.h"
+
+#define FILE_NAME "tombstones"
+
+static uint64_t record_size(const struct slog_op *op)
+{
+    return slog_record_size(op->head.key_size, 0);
+}
+
+/* Calls `each` for every sound record of the file. */
+static int scan(struct ds_slog *s, slog_kept_fn *each, void *arg)
+{
+    const struct slog_kept *k = &s->kept;
+    struct slog_anchor a = slog_anchor_of(s, 0);
+    int rc = 0;
+
+    for (uint64_t at = 0; at + SLOG_UNIT <= k->found_size && rc == 0; at += SLOG_UNIT) {
+        struct slog_head h;
+
+        if (ds_slog_head_check(&a, at, k->found_size, k->found + at, k->found_size - at, &h) &&
+            h.type == SLOG_TOMBSTONE) {
+            rc = each(arg, &h, k->found + at + sizeof(h));
+        }
+    }
+    return rc;
+}
+
+static int note_lsn(void *arg, const struct slog_head *h, const uint8_t *key)
+{
+    struct ds_slog *s = arg;
+
+    (void)key;
+    s->next_lsn = ds_max_u64(s->next_lsn, h->lsn + 1);
+    return 0;
+}
+
+/* What an earlier process has left; the begin of the log takes it. */
+static int read_found(struct ds_slog *s)
+{
+    struct slog_kept *k = &s->kept;
+    struct stat st;
+    int rc = ds_sys_fstat(k->fd, &st);
+
+    k->found_size = rc == 0 ? ds_min_u64((uint64_t)st.st_size, SLOG_KEPT_MAX) : 0;
+    if (rc == 0 && k->found_size > 0) {
+        k->found = ds_sys_map_private(k->found_size);
+        rc = k->found == NULL ? -ENOMEM : ds_sys_pread_all(k->fd, k->found, k->found_size, 0);
+    }
+    return rc == 0 ? scan(s, note_lsn, s) : rc;
+}
+
+int ds_slog_kept_open(struct ds_slog *s)
+{
+    struct slog_kept *k = &s->kept;
+    uint64_t size = ds_min_u64(s->config.kept_size, SLOG_KEPT_MAX) / SLOG_BLOCK * SLOG_BLOCK;
+    void *map = NULL;
+    int rc;
+
+    k->fd = ds_sys_openat(s->dir, FILE_NAME, O_RDWR | (size > 0 ? O_CREAT : 0), 0600);
+    if (k->fd < 0) {
+        return k->fd == -ENOENT ? 0 : k->fd;
+    }
+    rc = read_found(s);
+    if (rc == 0 && size > 0 && size >= k->found_size && ds_sys_reserve(k->fd, 0, size) == 0 &&
+        ds_sys_map(k->fd, size, true, &map) == 0) { /* without it tombstones wait for the writer */
+        ds_sys_populate(map, size, true);
+        k->map = map;
+        k->size = size;
+    }
+    return rc;
+}
+
+int ds_slog_kept_each(struct ds_slog *s, slog_kept_fn *each, void *arg)
+{
+    return scan(s, each, arg);
+}
+
+void ds_slog_kept_forget_found(struct ds_slog *s)
+{
+    ds_sys_unmap(s->kept.found, s->kept.found_size);
+    s->kept.found = NULL;
+    s->kept.found_size = 0;
+}
+
+void ds_slog_kept_close(struct ds_slog *s)
+{
+    ds_slog_kept_forget_found(s);
+    ds_sys_unmap(s->kept.map, s->kept.size);
+    ds_sys_close(s->kept.fd);
+}
+
+bool ds_slog_kept_room(const struct ds_slog *s, uint64_t size)
+{
+    const struct slog_kept *k = &s->kept;
+    uint64_t at = k->size > 0 ? k->head % k->size : 0;
+    uint64_t skip = at + size > k->size ? k->size - at : 0;
+
+    if (k->map == NULL || k->closed || k->head - k->tail + skip + size > k->size) {
+        return false;
+    }
+    /* What was found stands in the file until the segments have tombstones in its place. */
+    return k->began || k->waiting == 0;
+}
+
+void ds_slog_kept_write(struct ds_slog *s, struct slog_op *op)
+{
+    struct slog_kept *k = &s->kept;
+    struct slog_anchor a = slog_anchor_of(s, 0);
+    struct slog_head h = op->head;
+    uint64_t size = record_size(op);
+    uint64_t at = k->head % k->size;
+
+    if (at + size > k->size) {
+        k->head += k->size - at;
+        at = 0;
+    }
+    ds_slog_head_seal(&a, at, &h, op->key);
+    memcpy(k->map + at + sizeof(h), op->key, h.key_size);
+    memcpy(k->map + at, &h, sizeof(h));
+    k->head += size;
+    k->began = true;
+    op->kept_end = k->head;
+}
+
+void ds_slog_kept_done(struct ds_slog *s, const struct slog_op *op)
+{
+    struct slog_kept *k = &s->kept;
+
+    k->waiting -= op->kept_end == 0;
+    k->delayed -= op->delayed;
+    k->closed =
+        k->closed || op->rc < 0; /* the file alone has it: nothing is overwritten any more */
+    k->reached = ds_max_u64(k->reached, op->kept_end);
+    if (k->delayed == 0 && !k->closed) { /* the others are done in the order of requests */
+        k->tail = k->reached;
+    }
+}
+
+void ds_slog_kept_delay(struct ds_slog *s, struct slog_op *op)
+{
+    s->kept.delayed += op->kept_end != 0 && !op->delayed;
+    op->delayed = op->kept_end != 0;
+}
