@@ -139,7 +139,7 @@ struct ds_store {
     uint64_t uploading;
     int64_t upload_next_ns;
     bool upload_scan; /* `uploads` is not complete: look through the records */
-    uint64_t buried;  /* tombstones ever asked for */
+    uint64_t buried;  /* copies ever to be buried that were not at once */
     uint64_t buried_done;
     struct ds_list doomed;
     struct ds_list earlier;

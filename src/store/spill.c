@@ -317,10 +317,20 @@ void ds_store_fresh_end(struct ds_store *s)
 
 /* --- answers --- */
 
+static enum ds_bury how_to_bury(bool bury, uint8_t mode)
+{
+    return !bury ? DS_BURY_NOT : ds_store_plain_mode(mode) ? DS_BURY_PLAIN : DS_BURY_SAFE;
+}
+
+static void forget(struct ds_store *s, const uint8_t *key, uint32_t key_size, uint64_t place,
+                   uint64_t size, enum ds_bury bury)
+{
+    s->buried += !s->config.tier->forget(s->config.tier_arg, key, key_size, place, size, bury);
+}
+
 void ds_store_forget_copy(struct ds_store *s, const struct ds_tier_op *op, bool bury)
 {
-    s->buried += bury;
-    s->config.tier->forget(s->config.tier_arg, op->key, op->key_size, op->place, op->size, bury);
+    forget(s, op->key, op->key_size, op->place, op->size, how_to_bury(bury, op->mode));
 }
 
 static bool current(const struct ds_store *s, const struct ds_tier_op *op)
@@ -411,6 +421,7 @@ void ds_store_tier_done(struct ds_store *s, struct ds_tier_op *op)
 
 void ds_store_forget(struct ds_store *s, uint32_t id, bool bury)
 {
+    const struct ds_record *r = &s->record[id];
     uint64_t place = ds_store_place(s, id);
     bool being_written = (s->flags[id] & FLAG_BUSY) != 0 && !ds_store_spilled(s, id);
 
@@ -418,11 +429,9 @@ void ds_store_forget(struct ds_store *s, uint32_t id, bool bury)
         return;
     }
     if (bury) {
-        s->buried++;
         ds_store_second_void(s, id);
     }
-    s->config.tier->forget(s->config.tier_arg, ds_store_key(s, id), s->record[id].key_size, place,
-                           s->record[id].size, bury);
+    forget(s, ds_store_key(s, id), r->key_size, place, r->size, how_to_bury(bury, r->mode));
     if (place != 0) {
         set_place(s, id, 0);
     }
@@ -430,8 +439,7 @@ void ds_store_forget(struct ds_store *s, uint32_t id, bool bury)
 
 void ds_store_bury(struct ds_store *s, const void *key, uint32_t key_size)
 {
-    s->buried++;
-    s->config.tier->forget(s->config.tier_arg, key, key_size, 0, 0, true);
+    forget(s, key, key_size, 0, 0, DS_BURY_SAFE);
 }
 
 void ds_store_changed(struct ds_store *s, uint32_t id)

@@ -51,17 +51,25 @@ struct ds_tier_op {
     int status; /* answer: 0, or DS_EIO, DS_ECORRUPT (fetch), DS_ENOSPACE (spill) */
 };
 
+/* What is to become of a copy on disk that is void. */
+enum ds_bury {
+    DS_BURY_NOT,   /* it is harmless, or has gone already */
+    DS_BURY_PLAIN, /* it must not be found again when the directory is read after a restart. Of a
+                    * plain mode: a loss of power may take the last second's work */
+    DS_BURY_SAFE,  /* nor then */
+};
+
 struct ds_store_tier {
     /* 0: ds_store_tier_done() will follow, but not from inside this call. DS_EAGAIN: too much is
      * under way, come again when something is done. DS_ENOSPACE: no room on disk. DS_EQUEUEFULL:
      * L2's queue is full. */
     int (*start)(void *arg, struct ds_tier_op *op);
 
-    /* The copy at `place` (0: one that is still being written) is void. With `bury` it must not be
-     * found again when the directory is read after a restart: once that is safe on disk, the count
-     * of buried copies given to ds_store_buried() goes up by one. */
-    void (*forget)(void *arg, const uint8_t *key, uint32_t key_size, uint64_t place, uint64_t size,
-                   bool bury);
+    /* The copy at `place` (0: one that is still being written) is void. true: it is buried, as far
+     * as `bury` asks for. false: once it is, the count of buried copies given to ds_store_buried()
+     * goes up by one. */
+    bool (*forget)(void *arg, const uint8_t *key, uint32_t key_size, uint64_t place, uint64_t size,
+                   enum ds_bury bury);
 
     /* L2 has what `op` stored: its copy at `place` need not be uploaded any more. 0: it stays as a
      * spilled copy; DS_UNCHANGED: there is no spill, the copy may be forgotten. */

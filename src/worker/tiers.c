@@ -49,10 +49,10 @@ static int start(void *arg, struct ds_tier_op *op)
     return op->kind <= DS_TIER_JOURNAL ? ds_disk_start(t, op) : ds_second_start(t, op);
 }
 
-static void forget(void *arg, const uint8_t *key, uint32_t key_size, uint64_t place, uint64_t size,
-                   bool bury)
+static bool forget(void *arg, const uint8_t *key, uint32_t key_size, uint64_t place, uint64_t size,
+                   enum ds_bury bury)
 {
-    ds_disk_forget(arg, key, key_size, place, size, bury);
+    return ds_disk_forget(arg, key, key_size, place, size, bury);
 }
 
 static int clean(void *arg, const struct ds_tier_op *op, uint64_t place)

@@ -78,8 +78,8 @@ int64_t ds_tiers_boot(struct ds_tiers *t, int64_t real_ns);
 DS_MUST_USE int ds_disk_open(struct ds_tiers *t);
 DS_MUST_USE int ds_disk_enter(struct ds_tiers *t, bool recovered);
 DS_MUST_USE int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op);
-void ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
-                    uint64_t size, bool bury);
+bool ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
+                    uint64_t size, enum ds_bury bury);
 int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place);
 void ds_disk_poll(struct ds_tiers *t);
 void ds_disk_flush(struct ds_tiers *t);

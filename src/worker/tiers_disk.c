@@ -24,7 +24,8 @@
 /* What may be on its way to disk for room in memory. Enough to keep the writer busy; what comes
  * behind it, such as the tombstone that a set waits for, waits for all of it. */
 #define SPILLING_MAX (UINT64_C(2) << 20)
-#define RESERVED_SEGMENTS 2u /* that puts leave free: see docs/segment-log.md */
+#define KEPT_SIZE (UINT64_C(256) << 10) /* 2,000 tombstones and more that nobody waits for */
+#define RESERVED_SEGMENTS 2u            /* that puts leave free: see docs/segment-log.md */
 
 /* Cookies of what the log answers: an op of the store, or one of these. */
 #define COOKIE_TOMBSTONE 1u
@@ -115,25 +116,27 @@ static void not_buried(struct ds_tiers *t, int rc)
     }
 }
 
-void ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
-                    uint64_t size, bool to_bury)
+bool ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
+                    uint64_t size, enum ds_bury bury)
 {
     int rc;
 
     if (place != 0) {
         ds_slog_dead(t->log, place, key_size, size);
     }
-    if (!to_bury) {
-        return;
+    if (bury == DS_BURY_NOT || ((bury == DS_BURY_PLAIN || !t->w->config.l2) &&
+                                ds_slog_keep_tombstone(t->log, key, key_size))) {
+        return true;
     }
     rc = ds_slog_tombstone(t->log, key, key_size, t->w->config.l2, COOKIE_TOMBSTONE);
     if (rc == 0) {
         t->bury_asked++;
-        return;
+        return false;
     }
     t->unburied++; /* nobody waits for ever, but all for those before it */
     t->unburied_behind = t->bury_asked;
     not_buried(t, rc);
+    return false;
 }
 
 int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place)
@@ -298,6 +301,7 @@ int ds_disk_open(struct ds_tiers *t)
         .try_uring = true,
         .data_size = t->w->config.data_size,
         .gc_bytes_per_s = UINT64_C(64) << 20,
+        .kept_size = KEPT_SIZE,
         .is_live = is_live,
         .moved = moved,
         .progress = progress,

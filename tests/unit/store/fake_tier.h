@@ -54,6 +54,7 @@ struct fake_tier {
     uint64_t bury_asked;
     bool journal_limited;
     bool hold_burials; /* tombstones stay unwritten */
+    bool keeps;        /* those of plain modes are safe at once */
     int fail;          /* status of what is done next */
     int fail_l2;
     unsigned writes;
@@ -122,25 +123,45 @@ static inline struct fake_copy *fake_at(struct fake_tier *t, uint64_t place)
     return NULL;
 }
 
-static inline void fake_forget(void *arg, const uint8_t *key, uint32_t key_size, uint64_t place,
-                               uint64_t size, bool bury)
+/* Of the copies that there were when so many numbers were given. */
+static inline void fake_bury_copies(struct fake_tier *t, const char *key, uint64_t number)
+{
+    for (unsigned i = 0; i < FAKE_COPIES; i++) {
+        struct fake_copy *c = &t->disk->copy[i];
+
+        if (c->number != 0 && c->number <= number && strcmp(c->key, key) == 0) {
+            c->buried = true;
+        }
+    }
+}
+
+static inline bool fake_forget(void *arg, const uint8_t *key, uint32_t key_size, uint64_t place,
+                               uint64_t size, enum ds_bury bury)
 {
     struct fake_tier *t = arg;
     struct fake_copy *c = place != 0 ? fake_at(t, place) : NULL;
+    char text[80] = "";
 
     (void)size;
+    CHECK_LT(key_size, sizeof(text));
     if (place != 0) {
         CHECK(c != NULL && !c->dead);
         CHECK(strlen(c->key) == key_size && memcmp(c->key, key, key_size) == 0);
         c->dead = true;
     }
-    if (bury) {
-        t->bury_asked++;
-        CHECK(t->bury_n < FAKE_COPIES);
-        memset(t->bury[t->bury_n].key, 0, 80);
-        memcpy(t->bury[t->bury_n].key, key, key_size);
-        t->bury[t->bury_n++].number = t->disk->numbers;
+    if (bury == DS_BURY_NOT) {
+        return true;
     }
+    memcpy(text, key, key_size);
+    if (t->keeps && bury == DS_BURY_PLAIN) {
+        fake_bury_copies(t, text, t->disk->numbers);
+        return true;
+    }
+    t->bury_asked++;
+    CHECK(t->bury_n < FAKE_COPIES);
+    memcpy(t->bury[t->bury_n].key, text, sizeof(text));
+    t->bury[t->bury_n++].number = t->disk->numbers;
+    return false;
 }
 
 static inline int fake_clean(void *arg, const struct ds_tier_op *op, uint64_t place)
@@ -261,14 +282,7 @@ static inline int fake_second(struct fake_tier *t, struct ds_tier_op *op)
 static inline void fake_bury(struct fake_tier *t)
 {
     for (unsigned i = 0; i < t->bury_n; i++) {
-        for (unsigned k = 0; k < FAKE_COPIES; k++) {
-            struct fake_copy *c = &t->disk->copy[k];
-
-            if (c->number != 0 && c->number <= t->bury[i].number &&
-                strcmp(c->key, t->bury[i].key) == 0) {
-                c->buried = true;
-            }
-        }
+        fake_bury_copies(t, t->bury[i].key, t->bury[i].number);
     }
     t->bury_n = 0;
     ds_store_buried(t->w->s, t->bury_asked);

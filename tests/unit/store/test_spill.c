@@ -271,6 +271,24 @@ DS_TEST(spill__a_delete_and_a_set_are_done_when_the_copy_is_buried)
     scene_end(&c);
 }
 
+DS_TEST(spill__nobody_waits_for_a_copy_that_is_buried_at_once)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.t.keeps = true;
+    CHECK_OK(set_none(&c, "a", 1000));
+    CHECK_OK(set_none(&c, "b", 1100));
+    scene_squeeze(&c);
+    c.t.hold_burials = true;
+    CHECK_OK(ask(&c.w, c.p, DS_OP_DELETE, "a", 0));
+    CHECK_OK(set_none(&c, "b", 1200));
+    CHECK_EQ(ds_load_relaxed(&c.p->h->applied), c.p->tail);
+    CHECK_EQ(hit(&c.w, c.p, "b"), 1200);
+    CHECK_EQ(fake_used(&c.t), 0);
+    scene_end(&c);
+}
+
 DS_TEST(spill__the_mirror_keeps_its_place_over_many_buried_copies)
 {
     struct scene c;

@@ -41,6 +41,7 @@ struct trial {
     struct fake_tier tier;
     struct op ops[OPS];
     bool l2;
+    bool keeps; /* tombstones of plain modes are safe at once */
     struct progress *g;
 };
 
@@ -206,12 +207,14 @@ static void attach(struct trial *t, struct fake_disk *disk)
     } else {
         fake_attach(&t->tier, &t->w, disk);
     }
+    t->tier.keeps = t->keeps;
 }
 
 static void trial_begin(struct trial *t, bool l2, uint64_t seed)
 {
     memset(t, 0, sizeof(*t));
     t->l2 = l2;
+    t->keeps = seed % 2 == 1;
     make_script(t, seed);
     t->g = mmap(NULL, sizeof(*t->g), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(t->g != MAP_FAILED);
