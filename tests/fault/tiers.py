@@ -46,6 +46,7 @@ POINTS = {
     "unpublish.doomed": 1500,
     "upload.marked": 200,
 }
+SLOW = "dsworker:sys.pwrite=sleep:30%3"
 KILL_GAP_S = 0.25
 CLIENTS = 4
 KEYS = 1000
@@ -138,15 +139,17 @@ def kill_workers(kills, points=None, seconds=3600):
 
 def kill_nodes(cycles, seconds_up=0.8):
     """Kills workers at failpoints for a moment, then keeper and worker, so that memory is lost, and
-    starts another node on the same directories; all keys are looked at. Returns {point: kills}."""
-    env = {"DS_FAILPOINTS": spec_of(POINTS)}
-    with tiered_node(env) as node:
+    starts another node on the same directories; all keys are looked at. Every other node has a disk
+    that is slow, so that much is on its way there at the end. Returns {point: kills}."""
+    specs = [spec_of(POINTS), spec_of(POINTS) + ";" + SLOW]
+    with tiered_node({"DS_FAILPOINTS": specs[0]}) as node:
         load = Load(node, keys=400)
-        for _ in range(cycles):
+        for i in range(cycles):
             time.sleep(random.uniform(0.3, 1) * seconds_up)
             load.tell("fall")
             time.sleep(random.uniform(0, 0.1))
             kill_whole(node)
+            node.node_env["DS_FAILPOINTS"] = specs[(i + 1) % 2]
             start_again(node)
             print(load.tell("risen"), end="")
         print(load.end())
