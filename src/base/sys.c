@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -279,6 +280,26 @@ int ds_sys_thread(pthread_t *thread, void *(*main)(void *arg), void *arg)
     int rc = ds_failpoint("sys.thread");
 
     return rc < 0 ? rc : -pthread_create(thread, NULL, main, arg);
+}
+
+/* glibc has no wrapper before 2.41; of the 48 bytes of the first version all are given. */
+struct sched_attr_v0 {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
+
+void ds_sys_time_slice(uint64_t ns)
+{
+    struct sched_attr_v0 a = {.size = sizeof(a)};
+
+    if (syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0) == 0 && a.policy == SCHED_OTHER) {
+        a.size = sizeof(a);
+        a.runtime = ns;
+        (void)syscall(SYS_sched_setattr, 0, &a, 0);
+    }
 }
 
 int ds_sys_socketpair(int ret[2])

@@ -69,6 +69,11 @@ DS_MUST_USE int ds_sys_signalfd(const sigset_t *set); /* does not block */
 DS_MUST_USE pid_t ds_sys_fork(void);
 DS_MUST_USE int ds_sys_thread(pthread_t *thread, void *(*main)(void *arg), void *arg);
 
+/* Asks for time slices of that length for this thread and those that it starts: on kernels whose
+ * scheduler takes the hint (EEVDF, Linux 6.12), a thread with short slices is run sooner after it
+ * was woken. The share of the processor and the priority stay. Best effort. */
+void ds_sys_time_slice(uint64_t ns);
+
 /* Two connected SOCK_SEQPACKET sockets. A pipe: [0] for reading, which does not block. */
 DS_MUST_USE int ds_sys_socketpair(int ret[2]);
 DS_MUST_USE int ds_sys_pipe(int ret[2]);

@@ -35,6 +35,7 @@
 #define CONTENDED_NS 5000            /* a yield that nobody takes up lasts a tenth of it */
 #define SPIN_NS 50000                /* about what a wake-up across cores costs */
 #define SOCKETS_EVERY 256            /* passes between looks at the sockets while busy */
+#define TIME_SLICE_NS 100000         /* the shortest that the kernel takes */
 #define DRAIN_NS INT64_C(4000000000) /* the keeper kills after five seconds */
 #define LIFE_NS INT64_C(5000000000)
 #define PROGRESS_NS INT64_C(100000000)
@@ -541,6 +542,9 @@ int ds_worker_run(const struct ds_options *options, char *const *argv, int link)
     int rc;
 
     configure(&w);
+    if (ds_options_bool(options, DS_OPT_enable_sched_runtime)) {
+        ds_sys_time_slice(TIME_SLICE_NS);
+    }
     rc = start(&w);
     if (rc != 0) {
         ds_log(DS_LOG_ERROR, "cannot start: %s: %s", ds_error_text(rc), w.trouble);
