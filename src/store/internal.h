@@ -20,7 +20,7 @@
 #define FLAG_EARLIER 1u /* unsettled since before this pass: in the list `earlier` */
 #define FLAG_NEWER 2u   /* unsettled since this pass: in the list `newer` */
 #define FLAG_RANKED 4u  /* in the policy: may be evicted */
-#define FLAG_PINNED 8u  /* only inside reclaim */
+#define FLAG_PINNED 8u  /* between ds_store_mark_pinned() and ds_store_unmark_pinned() */
 #define FLAG_NESTS 16u  /* has nested records */
 #define FLAG_BUSY 32u   /* a tier works on it: neither the record nor its block may be freed */
 #define FLAG_LOWER 64u  /* in the list `lower` */
@@ -111,6 +111,8 @@ struct ds_store {
     struct ds_area area_place;
     uint32_t *leavers; /* written to disk, their blocks are given up in one batch */
     size_t leavers_n;
+    uint32_t *marked; /* FLAG_PINNED */
+    size_t marked_n, marked_room;
     uint64_t leaving; /* bytes of objects whose spill is under way */
     struct {
         int64_t until_ns;
@@ -397,7 +399,8 @@ void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_st
 void ds_store_second_fini(struct ds_store *s);
 
 /* U5 and its end. */
-void ds_store_mark_pinned(struct ds_store *s, bool set);
+void ds_store_mark_pinned(struct ds_store *s);
+void ds_store_unmark_pinned(struct ds_store *s);
 
 /* --- why.c: why keys are gone --- */
 

@@ -12,6 +12,7 @@
  * Order of eviction: a settled object that may be evicted is in s->policy; no other is.
  * While unsettled it stands in `newer` (published in this pass) or `earlier`.
  */
+#include "base/alloc.h"
 #include "base/failpoint.h"
 #include "store/internal.h"
 
@@ -550,8 +551,27 @@ void ds_store_settle(struct ds_store *s)
     }
 }
 
+static void mark_pinned(struct ds_store *s, uint32_t id)
+{
+    if ((s->flags[id] & FLAG_PINNED) != 0) {
+        return;
+    }
+    s->flags[id] |= FLAG_PINNED;
+    if (s->marked_n == s->marked_room) {
+        size_t room = s->marked_room != 0 ? s->marked_room * 2 : 64;
+        uint32_t *grown = ds_realloc_array(s->marked, room, sizeof(*grown), "marked");
+
+        if (grown == NULL) {
+            return; /* the mark stays until somebody meets it */
+        }
+        s->marked = grown;
+        s->marked_room = room;
+    }
+    s->marked[s->marked_n++] = id;
+}
+
 /* U5: marks what the pin slots of all sessions name, also those of dead processes not yet ended. */
-void ds_store_mark_pinned(struct ds_store *s, bool set)
+void ds_store_mark_pinned(struct ds_store *s)
 {
     for (uint32_t i = 0; i < s->n_active; i++) {
         const struct session *x = s->active[i];
@@ -561,10 +581,18 @@ void ds_store_mark_pinned(struct ds_store *s, bool set)
             uint32_t id = ds_load_acquire(&x->pin[k]); /* pairs with the unpin's release, R7 */
 
             if (id != 0 && id <= ds_load_relaxed(&s->state->records_used)) {
-                s->flags[id - 1] &= (uint16_t)~FLAG_PINNED;
-                s->flags[id - 1] |= set ? FLAG_PINNED : 0;
+                mark_pinned(s, id - 1);
             }
         }
+    }
+}
+
+/* Those and no others: the slots name something else by now, and an object whose mark stayed would
+ * be passed over as long as it lives. */
+void ds_store_unmark_pinned(struct ds_store *s)
+{
+    while (s->marked_n > 0) {
+        s->flags[s->marked[--s->marked_n]] &= (uint16_t)~FLAG_PINNED;
     }
 }
 
@@ -595,7 +623,7 @@ void ds_store_reclaim(struct ds_store *s)
     for (uint32_t id = s->doomed.first; id != DS_ID_NONE; id = s->link[id].next) {
         s->flags[id] &= (uint16_t)~FLAG_PINNED;
     }
-    ds_store_mark_pinned(s, true);
+    ds_store_mark_pinned(s);
     (void)ds_failpoint("reclaim.marked");
     for (uint32_t id = s->doomed.first; id != DS_ID_NONE; id = next) {
         next = s->link[id].next;
@@ -603,6 +631,7 @@ void ds_store_reclaim(struct ds_store *s)
             free_doomed(s, id);
         }
     }
+    ds_store_unmark_pinned(s);
 }
 
 enum ds_room ds_store_make_room(struct ds_store *s, uint64_t bytes)
@@ -629,12 +658,13 @@ enum ds_room ds_store_make_room(struct ds_store *s, uint64_t bytes)
     }
     ds_store_drain_logs(s);
     ds_fence_full();
-    ds_store_mark_pinned(s, true);
+    ds_store_mark_pinned(s);
     for (uint64_t left = ds_min_u64(ds_policy_count(s->policy), DS_STORE_VICTIMS);
          freed + room.coming < bytes && left > 0 && !room.tier_busy; left--) {
         uint32_t victim = ds_policy_victim(s->policy);
 
         if ((s->flags[victim] & FLAG_PINNED) != 0) { /* its end would free nothing */
+            s->flags[victim] &= (uint16_t)~FLAG_PINNED;
             ds_policy_skip(s->policy, victim);
             s->looked++;
             continue;
@@ -642,7 +672,7 @@ enum ds_room ds_store_make_room(struct ds_store *s, uint64_t bytes)
         s->looked++;
         freed += leave_memory(s, victim, &room);
     }
-    ds_store_mark_pinned(s, false);
+    ds_store_unmark_pinned(s);
     ds_store_demote(s);
     ds_store_reclaim(s);
     if (freed > 0 || room.coming > 0) {

@@ -201,11 +201,11 @@ void ds_store_demote(struct ds_store *s)
     }
     s->leavers_n = 0;
     ds_fence_full(); /* S3 */
-    ds_store_mark_pinned(s, true);
+    ds_store_mark_pinned(s);
     for (size_t i = 0; i < n; i++) {
         give_up_block(s, s->leavers[i]);
     }
-    ds_store_mark_pinned(s, false);
+    ds_store_unmark_pinned(s);
     ds_store_memory_news(s);
 }
 

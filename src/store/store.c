@@ -269,6 +269,7 @@ struct ds_store *ds_store_destroy(struct ds_store *s)
     ds_free(s->active);
     ds_free(s->wakes);
     ds_free(s->leavers);
+    ds_free(s->marked);
     ds_store_second_fini(s);
     ds_free(s->batch);
     ds_free(s);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Eviction through the whole store, with every policy. test_policy.c has the policies' order. */
+#include "base/failpoint.h"
 #include "driver.h"
 
 #define VALUE (60 * KIB) /* 64 KiB blocks: 62 or so of them fit beside the rest */
@@ -90,6 +91,37 @@ DS_TEST(evict__takes_the_one_object_that_nobody_reads)
             world_end(&w);
         }
     }
+}
+
+/* Held while the worker looked at the slots for something else, and not any more. */
+static void check_goes_when_it_was_held(const char *policy, const char *failpoint)
+{
+    struct world w;
+    struct peer *p;
+    struct ds_found f;
+
+    world_with(&w, policy);
+    p = peer_open(&w, 0);
+    (void)set(&w, p, "held", VALUE);
+    (void)set(&w, p, "gone", VALUE);
+    CHECK(look(&w, p, "held", 1, &f));
+    ds_failpoint_arm(failpoint);
+    CHECK_OK(ask(&w, p, DS_OP_DELETE, "gone", 0));
+    reclaim(&w);
+    ds_failpoint_arm(NULL);
+    CHECK_EQ(world_stats(&w).memory_doomed, 0);
+    unpin(p, 1);
+    set_many(&w, p, "scan", 200);
+    CHECK_EQ(id_of(&w, "held"), DS_ID_NONE);
+    world_end(&w);
+}
+
+DS_TEST(evict__what_was_held_goes_like_all_else)
+{
+    for (unsigned i = 0; i < DS_ARRAY_SIZE(policies); i++) {
+        check_goes_when_it_was_held(policies[i], NULL);
+    }
+    check_goes_when_it_was_held("lru", "alloc=errno:12"); /* after one more turn */
 }
 
 /* S3-FIFO through the store: uses come from the log, ghosts by the hash of the key. */
