@@ -293,7 +293,7 @@ struct sched_attr_v0 {
 
 void ds_sys_time_slice(uint64_t ns)
 {
-    struct sched_attr_v0 a = {.size = sizeof(a)};
+    struct sched_attr_v0 a;
 
     if (syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0) == 0 && a.policy == SCHED_OTHER) {
         a.size = sizeof(a);

@@ -240,6 +240,7 @@ uint32_t ds_slog_room(const struct ds_slog *s, int stream, bool put);
 /* slog_kept.c */
 typedef int slog_kept_fn(void *arg, const struct slog_head *h, const uint8_t *key);
 int ds_slog_kept_open(struct ds_slog *s); /* 0 or -errno */
+/* Calls `each` for every sound record that the file held at the beginning, while it returns 0. */
 int ds_slog_kept_each(struct ds_slog *s, slog_kept_fn *each, void *arg);
 void ds_slog_kept_forget_found(struct ds_slog *s);
 void ds_slog_kept_close(struct ds_slog *s);

@@ -20,13 +20,7 @@
 
 #define FILE_NAME "tombstones"
 
-static uint64_t record_size(const struct slog_op *op)
-{
-    return slog_record_size(op->head.key_size, 0);
-}
-
-/* Calls `each` for every sound record of the file. */
-static int scan(struct ds_slog *s, slog_kept_fn *each, void *arg)
+int ds_slog_kept_each(struct ds_slog *s, slog_kept_fn *each, void *arg)
 {
     const struct slog_kept *k = &s->kept;
     struct slog_anchor a = slog_anchor_of(s, 0);
@@ -64,7 +58,7 @@ static int read_found(struct ds_slog *s)
         k->found = ds_sys_map_private(k->found_size);
         rc = k->found == NULL ? -ENOMEM : ds_sys_pread_all(k->fd, k->found, k->found_size, 0);
     }
-    return rc == 0 ? scan(s, note_lsn, s) : rc;
+    return rc == 0 ? ds_slog_kept_each(s, note_lsn, s) : rc;
 }
 
 int ds_slog_kept_open(struct ds_slog *s)
@@ -86,11 +80,6 @@ int ds_slog_kept_open(struct ds_slog *s)
         k->size = size;
     }
     return rc;
-}
-
-int ds_slog_kept_each(struct ds_slog *s, slog_kept_fn *each, void *arg)
-{
-    return scan(s, each, arg);
 }
 
 void ds_slog_kept_forget_found(struct ds_slog *s)
@@ -125,7 +114,7 @@ void ds_slog_kept_write(struct ds_slog *s, struct slog_op *op)
     struct slog_kept *k = &s->kept;
     struct slog_anchor a = slog_anchor_of(s, 0);
     struct slog_head h = op->head;
-    uint64_t size = record_size(op);
+    uint64_t size = slog_record_size(h.key_size, 0);
     uint64_t at = k->head % k->size;
 
     if (at + size > k->size) {

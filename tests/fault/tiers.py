@@ -168,6 +168,12 @@ def kill_whole(node):
     wait_until(lambda: not node.processes(), "the end of keeper and worker")
 
 
+def stop(node):
+    done = node.dscli("stop", "--worker_address", node.address)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until(lambda: not node.processes(), "the end of the node")
+
+
 def start_again(node):
     done = node.start()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -177,8 +183,7 @@ def with_disk_errors(spec, seconds, keys=KEYS, **flags):
     """A load on a node whose disk answers as `spec` says, from its second start on. Returns the
     figures of the load and how often each point fired."""
     with tiered_node(**flags) as node:
-        node.dscli("stop", "--worker_address", node.address)
-        wait_until(lambda: not node.processes(), "the end of the first node")
+        stop(node)
         node.node_env["DS_FAILPOINTS"] = spec
         start_again(node)
         worker = node.worker()

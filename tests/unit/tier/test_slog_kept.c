@@ -40,10 +40,7 @@ static void in_a_child(struct owner *o, void (*work)(struct owner *o))
 
 static bool nothing_queued(struct owner *o)
 {
-    struct ds_slog_stats st;
-
-    ds_slog_stats(o->s, &st);
-    return st.queued == 0;
+    return stats_of(o).queued == 0;
 }
 
 static void put_five(struct owner *o)
@@ -59,6 +56,15 @@ static void keep_two(struct owner *o)
     CHECK(keep(o, 3));
 }
 
+/* Five keys, and what `work` made of them before its process ended. */
+static void after(struct owner *o, void (*work)(struct owner *o))
+{
+    begin(o);
+    put_five(o);
+    o->s = ds_slog_close(o->s, false);
+    in_a_child(o, work);
+}
+
 static void check_two_gone(struct owner *o)
 {
     CHECK_EQ(o->recovered, 3u);
@@ -72,10 +78,7 @@ DS_TEST(slog_kept__a_tombstone_outlives_its_process)
 {
     struct owner o;
 
-    begin(&o);
-    put_five(&o);
-    o.s = ds_slog_close(o.s, false);
-    in_a_child(&o, keep_two);
+    after(&o, keep_two);
     owner_reopen(&o, false);
     check_two_gone(&o);
     owner_fini(&o, true);
@@ -94,10 +97,7 @@ DS_TEST(slog_kept__what_was_found_is_written_to_a_segment_first)
 {
     struct owner o;
 
-    begin(&o);
-    put_five(&o);
-    o.s = ds_slog_close(o.s, false);
-    in_a_child(&o, keep_two);
+    after(&o, keep_two);
     owner_reopen(&o, false);
     CHECK(!keep(&o, 4)); /* not yet */
     owner_until(&o, nothing_queued);
@@ -145,10 +145,7 @@ DS_TEST(slog_kept__a_put_of_the_next_process_counts)
 {
     struct owner o;
 
-    begin(&o);
-    put_five(&o);
-    o.s = ds_slog_close(o.s, false);
-    in_a_child(&o, keep_what_is_not_there);
+    after(&o, keep_what_is_not_there);
     owner_reopen(&o, false);
     CHECK_OK(put(&o, 11, 7000, true));
     owner_reopen(&o, false);
@@ -197,10 +194,7 @@ DS_TEST(slog_kept__records_do_not_cross_the_end_of_the_file)
 {
     struct owner o;
 
-    begin(&o);
-    put_five(&o);
-    o.s = ds_slog_close(o.s, false);
-    in_a_child(&o, keep_across_the_end);
+    after(&o, keep_across_the_end);
     owner_reopen(&o, false);
     CHECK_EQ(o.recovered, 1u);
     CHECK(o.recs[4].at != 0);
@@ -210,14 +204,12 @@ DS_TEST(slog_kept__records_do_not_cross_the_end_of_the_file)
 DS_TEST(slog_kept__the_file_counts_for_the_limit)
 {
     struct owner o;
-    struct ds_slog_stats st;
 
     begin(&o);
     o.s = ds_slog_close(o.s, false);
     o.config.size_limit = 9 * SEGMENT + (64u << 10) + KEPT - 1;
     owner_reopen(&o, false);
-    ds_slog_stats(o.s, &st);
-    CHECK_EQ(st.segments_max, 8u);
+    CHECK_EQ(stats_of(&o).segments_max, 8u);
     owner_fini(&o, true);
 }
 
@@ -268,10 +260,7 @@ DS_TEST(slog_kept__damage_is_passed_over)
     uint8_t byte;
     int fd;
 
-    begin(&o);
-    put_five(&o);
-    o.s = ds_slog_close(o.s, false);
-    in_a_child(&o, keep_two);
+    after(&o, keep_two);
     fd = open_file(&o);
     CHECK_EQ(pread(fd, &byte, 1, 64), 1); /* of the first one's key */
     byte ^= 1;
