@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/atomics.h"
 #include "base/clock.h"
 #include "base/sys.h"
 #include "tier/l2_format.h"
@@ -81,6 +82,7 @@ struct ds_l2_pool {
     struct list ready[LISTS];
     size_t open_tasks; /* queued or running */
     struct task *done_first, *done_last;
+    _Atomic bool news; /* there is a done_first */
     int64_t paced_ns;
     struct ds_l2_pool_stats stats;
 };
@@ -189,6 +191,7 @@ static void finish(struct ds_l2_pool *p, struct task *t, int rc)
         uint64_t one = 1;
 
         p->done_first = t;
+        ds_store_relaxed(&p->news, true);
         (void)!write(p->fd, &one, sizeof(one));
     } else {
         p->done_last->next = t;
@@ -664,6 +667,11 @@ int ds_l2_pool_fd(const struct ds_l2_pool *p)
     return p->fd;
 }
 
+bool ds_l2_pool_news(const struct ds_l2_pool *p)
+{
+    return ds_load_relaxed(&p->news);
+}
+
 size_t ds_l2_pool_poll(struct ds_l2_pool *p, struct ds_l2_event *ret, size_t max)
 {
     size_t n = 0;
@@ -680,6 +688,7 @@ size_t ds_l2_pool_poll(struct ds_l2_pool *p, struct ds_l2_event *ret, size_t max
         uint64_t count;
 
         p->done_last = NULL;
+        ds_store_relaxed(&p->news, false);
         (void)!read(p->fd, &count, sizeof(count));
     }
     (void)pthread_mutex_unlock(&p->lock);

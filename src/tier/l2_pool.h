@@ -96,6 +96,9 @@ DS_MUST_USE int ds_l2_pool_submit(struct ds_l2_pool *pool, const struct ds_l2_re
 /* Readable while poll() has something to give. Owned by the pool. */
 int ds_l2_pool_fd(const struct ds_l2_pool *pool);
 
+/* The same without a system call, for a caller that is awake. */
+bool ds_l2_pool_news(const struct ds_l2_pool *pool);
+
 /* Up to `max` results. */
 size_t ds_l2_pool_poll(struct ds_l2_pool *pool, struct ds_l2_event *ret, size_t max);
 

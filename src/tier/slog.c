@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/atomics.h"
 #include "base/clock.h"
 #include "tier/slog_internal.h"
 #include "tier/slog_ring.h"
@@ -498,6 +499,11 @@ void ds_slog_flush(struct ds_slog *s)
     slog_append(&s->read_queue, &s->to_read);
     ds_slog_threads_start(s);
     (void)pthread_mutex_unlock(&s->lock);
+}
+
+bool ds_slog_news(const struct ds_slog *s)
+{
+    return ds_load_relaxed(&s->signalled) || (s->ring != NULL && ds_slog_ring_news(s->ring));
 }
 
 int ds_slog_fd(const struct ds_slog *s)

@@ -172,6 +172,9 @@ void ds_slog_flush(struct ds_slog *s);
 
 /* Readable when ds_slog_poll() has something to do. */
 int ds_slog_fd(const struct ds_slog *s);
+
+/* The same without a system call, for an owner that is awake. */
+bool ds_slog_news(const struct ds_slog *s);
 size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max);
 void ds_slog_stats(const struct ds_slog *s, struct ds_slog_stats *ret);
 

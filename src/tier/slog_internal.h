@@ -10,6 +10,7 @@
 #define DS_TIER_SLOG_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "tier/slog.h"
 #include "tier/slog_format.h"
@@ -156,7 +157,8 @@ struct ds_slog {
     pthread_cond_t write_work, read_work;
     struct slog_ops write_queue, read_queue, done;
     int64_t wake_ns; /* when the owner wants to be woken; 0: not */
-    bool stopping, signalled;
+    bool stopping;
+    _Atomic bool signalled; /* written with the lock held */
     unsigned readers_max, readers, readers_idle;
     pthread_t writer, reader[SLOG_THREADS_MAX];
     bool writer_started, reader_started[SLOG_THREADS_MAX], reader_ended[SLOG_THREADS_MAX];

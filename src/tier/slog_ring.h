@@ -23,6 +23,9 @@ bool ds_slog_ring_read(struct slog_ring *r, struct slog_op *op, int fd, uint64_t
                        uint64_t size);
 void ds_slog_ring_submit(struct slog_ring *r);
 
+/* Whether ds_slog_ring_reap() has something to give. */
+bool ds_slog_ring_news(const struct slog_ring *r);
+
 /* The next operation that is done, and what was read: its bytes or -errno in *ret_n, valid until
  * ds_slog_ring_release(). NULL: none. */
 struct slog_op *ds_slog_ring_reap(struct slog_ring *r, uint8_t **ret, ssize_t *ret_n);

@@ -97,6 +97,11 @@ void ds_slog_ring_submit(struct slog_ring *r)
     }
 }
 
+bool ds_slog_ring_news(const struct slog_ring *r)
+{
+    return io_uring_cq_ready(&r->ring) > 0;
+}
+
 struct slog_op *ds_slog_ring_reap(struct slog_ring *r, uint8_t **ret, ssize_t *ret_n)
 {
     struct io_uring_cqe *cqe;

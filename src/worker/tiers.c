@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/layout.h"
+#include "tier/l2_pool.h"
 #include "worker/worker.h"
 
 #define LOOK_NS INT64_C(1000000000)
@@ -138,6 +139,31 @@ void ds_tiers_on_disk(struct ds_worker *w)
 void ds_tiers_on_l2(struct ds_worker *w)
 {
     ds_second_poll(w->tiers);
+}
+
+static bool disk_news(const struct ds_tiers *t)
+{
+    return t != NULL && t->log != NULL && ds_slog_news(t->log);
+}
+
+static bool second_news(const struct ds_tiers *t)
+{
+    return t != NULL && t->pool != NULL && ds_l2_pool_news(t->pool);
+}
+
+bool ds_tiers_news(const struct ds_worker *w)
+{
+    return disk_news(w->tiers) || second_news(w->tiers);
+}
+
+void ds_tiers_take(struct ds_worker *w)
+{
+    if (disk_news(w->tiers)) {
+        ds_disk_poll(w->tiers);
+    }
+    if (second_news(w->tiers)) {
+        ds_second_poll(w->tiers);
+    }
 }
 
 void ds_tiers_flush(struct ds_worker *w)

@@ -3,7 +3,7 @@
  * worker.c - start, loop, end.
  *
  *   pass over the rings -> wake who sleeps -> (now and then: sockets) -> pass ...
- *   nothing to do: spin SPIN_NS, then say `asleep`, fence, look once more, epoll_wait
+ *   nothing to do: spin a while, then say `asleep`, fence, look once more, epoll_wait
  *
  * The sleep protocol is step 8 of docs/concurrency.md: both sides store, fence, then look.
  */
@@ -32,8 +32,9 @@
 #include "base/sys.h"
 #include "shm/layout.h"
 
-#define CONTENDED_NS 5000            /* a yield that nobody takes up lasts a tenth of it */
-#define SPIN_NS 50000                /* about what a wake-up across cores costs */
+#define CONTENDED_NS 5000 /* a yield that nobody takes up lasts a tenth of it */
+#define SPIN_NS 50000     /* at first: about what a wake-up across cores costs */
+#define SPIN_MAX_NS 250000
 #define SOCKETS_EVERY 256            /* passes between looks at the sockets while busy */
 #define TIME_SLICE_NS 100000         /* the shortest that the kernel takes */
 #define DRAIN_NS INT64_C(4000000000) /* the keeper kills after five seconds */
@@ -247,9 +248,11 @@ static void wake_sleepers(const struct ds_worker *w)
 
 static bool one_pass(struct ds_worker *w)
 {
-    struct ds_store_now now = now_of(w);
+    struct ds_store_now now;
     bool more;
 
+    ds_tiers_take(w);
+    now = now_of(w);
     ds_store_usable(w->store, ds_load_acquire(&w->reserver.ready));
     more = ds_store_pass(w->store, &now);
     wake_sleepers(w);
@@ -259,18 +262,23 @@ static bool one_pass(struct ds_worker *w)
     return more;
 }
 
-/* Until somebody posts or SPIN_NS are over. True: posted. Leaves the processor to whoever wants it:
- * if somebody does, it is most likely the one whose post we wait for. */
+static bool quiet(const struct ds_worker *w)
+{
+    return ds_store_quiet(w->store) && !ds_tiers_news(w);
+}
+
+/* For w->spin_ns or until there is something to do: whether there is. Leaves the processor to
+ * whoever wants it: if somebody does, it is most likely the one whose post we wait for. */
 static bool spin(const struct ds_worker *w)
 {
     int64_t now = ds_monotonic_ns();
-    int64_t end = now + SPIN_NS;
+    int64_t end = now + w->spin_ns;
 
     do {
         int64_t before;
 
         for (int i = 0; i < 32; i++) {
-            if (!ds_store_quiet(w->store)) {
+            if (!quiet(w)) {
                 return true;
             }
             ds_cpu_relax();
@@ -279,7 +287,7 @@ static bool spin(const struct ds_worker *w)
         (void)sched_yield();
         now = ds_monotonic_ns();
         if (now - before > CONTENDED_NS) {
-            return !ds_store_quiet(w->store);
+            return !quiet(w);
         }
     } while (now < end);
     return false;
@@ -313,20 +321,28 @@ static int sleep_ms(const struct ds_worker *w)
     return left <= 0 ? 0 : (int)ds_min_u64((uint64_t)left / 1000000 + 1, INT_MAX);
 }
 
+/* Sleeps that a longer spin would have spared make the next spins longer, a longer sleep ends that:
+ * as halt polling in KVM. Between two sets of 1 MiB a client copies for 150 us, and waking a worker
+ * costs it 20 of them. */
 static void sleep_until_posted(struct ds_worker *w)
 {
     struct ds_index_header *h = index_header(w);
+    int64_t since = ds_monotonic_ns();
 
     ds_store_relaxed(&h->asleep, 1);
     ds_fence_full(); /* pairs with the poster's: one of both sees the other */
-    look_at_sockets(w, ds_store_quiet(w->store) ? sleep_ms(w) : 0);
+    look_at_sockets(w, quiet(w) ? sleep_ms(w) : 0);
     ds_store_relaxed(&h->asleep, 0);
+    w->spin_ns = ds_monotonic_ns() - since > SPIN_MAX_NS ? SPIN_NS
+                 : w->spin_ns < SPIN_MAX_NS / 2          ? w->spin_ns * 2
+                                                         : SPIN_MAX_NS;
 }
 
 static void loop(struct ds_worker *w)
 {
     unsigned busy = 0;
 
+    w->spin_ns = SPIN_NS;
     while (!w->stop) {
         bool more = one_pass(w);
 

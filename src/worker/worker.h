@@ -98,6 +98,7 @@ struct ds_worker {
     int signals;
     int spare; /* given up for a moment when descriptors run out */
     struct ds_conn *conns;
+    int64_t spin_ns; /* how long the loop looks for work before it sleeps */
     int64_t boottime_offset_ns;
     int64_t progress_ns;  /* when the keeper was told of progress last */
     int64_t show_life_ns; /* when the liveness file is due */

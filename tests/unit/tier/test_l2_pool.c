@@ -180,6 +180,7 @@ static void collect(struct ds_l2_pool *pool, struct ds_l2_event *ret, size_t n)
         struct pollfd p = {.fd = ds_l2_pool_fd(pool), .events = POLLIN};
 
         CHECK_EQ(poll(&p, 1, -1), 1);
+        CHECK(ds_l2_pool_news(pool));
         have += ds_l2_pool_poll(pool, ret + have, n - have);
     }
 }
@@ -211,6 +212,7 @@ DS_TEST(pool__one_key_keeps_its_order_and_others_do_not_wait)
         CHECK_OK(events[i].rc);
         ds_free(events[i].data);
     }
+    CHECK(!ds_l2_pool_news(pool));
     CHECK_EQ(ds_l2_pool_poll(pool, events, 8), 0);
     end(pool);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tier/slog.h"
 
+#include <sched.h>
+
 #include "base/failpoint.h"
 #include "slog_owner.h"
 
@@ -408,6 +410,58 @@ DS_TEST(slog__many_gets_at_once_are_all_right)
         CHECK_OK(ds_slog_get(o.s, o.recs[7].at + 1, 100, "key-7", 5, o.recs[7].version, AREA, 7));
         owner_wait(&o, 516);
         CHECK_EQ(stats_of(&o).corrupt, 4u);
+        owner_fini(&o, true);
+    }
+}
+
+static void no_news(struct owner *o)
+{
+    struct ds_slog_event e;
+
+    while (ds_slog_news(o->s)) {
+        CHECK_EQ(ds_slog_poll(o->s, &e, 1), 0u);
+    }
+}
+
+/* Without a look at the descriptor. */
+static void wait_for_news(struct owner *o)
+{
+    struct ds_slog_event e;
+    size_t n;
+
+    ds_slog_flush(o->s);
+    do {
+        while (!ds_slog_news(o->s)) {
+            (void)sched_yield();
+        }
+        n = ds_slog_poll(o->s, &e, 1);
+    } while (n == 0); /* a segment was made */
+    take_event(o, &e);
+    CHECK_OK(e.rc);
+    no_news(o);
+}
+
+DS_TEST(slog__tells_news_to_an_owner_that_is_awake)
+{
+    struct owner o;
+
+    for (int uring = 0; uring < 2; uring++) {
+        owner_init(&o, 16 * MIB, MIB, false);
+        o.config.try_uring = uring;
+        owner_reopen(&o, true);
+        no_news(&o);
+        CHECK_OK(put_begin(&o, 1, 4096, false, 0));
+        wait_for_news(&o);
+        CHECK_OK(put_begin(&o, 2, 300000, true, 0)); /* more than the ring reads */
+        wait_for_news(&o);
+        for (unsigned k = 1; k <= 2; k++) {
+            const struct rec *r = &o.recs[k];
+
+            CHECK_OK(ds_slog_get(o.s, r->at, r->size, k == 1 ? "key-1" : "key-2", 5, r->version,
+                                 AREA, k));
+            wait_for_news(&o);
+            CHECK_EQ(o.last.type, DS_SLOG_GET_DONE);
+        }
         owner_fini(&o, true);
     }
 }
