@@ -3,6 +3,7 @@
 #   make deps        packages and build/venv             make asan-test  C tests under ASan + UBSan
 #   make demo        a cluster on this machine           make tsan-test  C tests under TSan
 #   make asan-fault-test, tsan-fault-test   fault and dscli tests against programs built so
+#   make torch-test  the checkpoint storage with PyTorch, 5 GB from PyPI into build/torch
 #   make format      clang-format on all C files         make clean      remove build/
 JOBS ?= $(shell nproc)
 VENV := build/venv
@@ -11,7 +12,7 @@ PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: all build deps system-deps python-package test asan-test tsan-test asan-fault-test \
-	tsan-fault-test demo clean format
+	tsan-fault-test torch-test demo clean format
 .DELETE_ON_ERROR:
 
 all: build
@@ -57,6 +58,16 @@ asan-fault-test tsan-fault-test: %-fault-test: deps
 	@$(PYTHON) tools/run_tests.py --preset $* tests/fault
 	@DS_BUILD_DIR=$(CURDIR)/build/$* $(PYTHON) -m pytest tests/integration/test_dscli.py \
 		tests/integration/test_cpp.py
+
+# PyPI has PyTorch for x86 with CUDA's libraries only: too much for every `make test`.
+build/torch/.package: $(PACKAGE_INPUTS)
+	@python3 -m venv build/torch
+	@build/torch/bin/python -m pip install --quiet --disable-pip-version-check '.[test,torch]'
+	@touch $@
+
+torch-test: deps
+	@$(MAKE) -s --no-print-directory build/torch/.package
+	@build/torch/bin/python -m pytest tests/integration/python/test_checkpoint.py
 
 demo: deps
 	@$(MAKE) -s --no-print-directory build-release python-package

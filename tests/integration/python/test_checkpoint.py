@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """torch.distributed.checkpoint over the key-value API. Most needs PyTorch, which is optional.
 
-build/venv/bin/pip install torch && build/venv/bin/python -m pytest <this file>
+make torch-test
 """
 
 import subprocess
