@@ -31,12 +31,23 @@ struct grant_class {
     uint64_t capacity; /* 0: free */
     uint32_t n;
     uint32_t batch; /* how many to ask for next time */
+    uint32_t got;   /* last time */
     uint64_t used;  /* ticks of the last use, for replacement */
     struct {
         uint32_t id;
         uint64_t offset;
         uint64_t origin;
     } grant[GRANTS_MAX];
+};
+
+/* One that was begun: ds_request_begin(). */
+struct request {
+    struct ds_link *link;
+    uint32_t slot;
+    uint32_t number;
+    uint32_t size;
+    uint16_t n;
+    int64_t deadline_ns;
 };
 
 struct ds_link {
@@ -62,6 +73,8 @@ struct ds_link {
     pthread_mutex_t write_lock; /* ring, grants, mapping for writing */
     uint64_t ring_tail;
     struct grant_class grants[GRANT_CLASSES];
+    struct grant_class *ahead; /* for which ahead_request asks; NULL: nothing is asked for */
+    struct request ahead_request;
     _Atomic uint8_t *populated; /* a byte per POPULATE_CHUNK of the data segment, for writing */
 
     _Atomic uint64_t request_free;    /* bit set = slot is free */
@@ -223,15 +236,6 @@ int ds_batch_status(const int *results, size_t n);
 /* --- request.c --- */
 
 /* A request under construction in a slot. */
-struct request {
-    struct ds_link *link;
-    uint32_t slot;
-    uint32_t number;
-    uint32_t size;
-    uint16_t n;
-    int64_t deadline_ns;
-};
-
 /* Takes a slot. `waits`: it may stay with the worker for long, so some slots are kept from it. */
 DS_MUST_USE int ds_request_begin(struct request *r, struct ds_link *l, enum ds_op op,
                                  int64_t deadline_ns, bool waits);
@@ -251,6 +255,11 @@ bool ds_request_waits(const struct ds_link *l, enum ds_op op);
 /* Posts and waits for the answer. On success the results can be read until ds_request_end(). On
  * failure the slot is given back already. */
 DS_MUST_USE int ds_request_call(struct request *r);
+
+/* Its two halves. `waits`: ds_request_wait() comes next. */
+void ds_request_post(struct request *r, bool waits);
+bool ds_request_answered(const struct request *r);
+DS_MUST_USE int ds_request_wait(struct request *r);
 struct ds_request_result ds_request_result(const struct request *r, uint32_t i);
 void ds_request_end(struct request *r);
 

@@ -133,7 +133,7 @@ bool ds_request_add(struct request *r, const struct ds_request_item *item, const
     return true;
 }
 
-static bool answered(const struct request *r)
+bool ds_request_answered(const struct request *r)
 {
     return ds_load_acquire(&r->link->session->done[r->slot]) == r->number;
 }
@@ -143,7 +143,7 @@ static bool spin_until_answered(struct request *r)
     int64_t end;
 
     for (unsigned i = ds_link_looks(r->link); i > 0; i--) {
-        if (answered(r)) {
+        if (ds_request_answered(r)) {
             return true;
         }
         ds_cpu_relax();
@@ -153,7 +153,7 @@ static bool spin_until_answered(struct request *r)
         bool alone = ds_client_yield();
 
         for (int i = 0; i < 20; i++) { /* two passes take longer than one yield */
-            if (answered(r)) {
+            if (ds_request_answered(r)) {
                 return true;
             }
             ds_cpu_relax();
@@ -184,7 +184,7 @@ static int sleep_until_answered(struct request *r)
 
     ds_store_relaxed(&h->request_sleeper[r->slot], 1);
     ds_fence_full(); /* pairs with the fence before the worker reads request_sleeper */
-    while (rc == 0 && !answered(r)) {
+    while (rc == 0 && !ds_request_answered(r)) {
         int64_t left = r->deadline_ns - ds_monotonic_ns();
         uint32_t seen = ds_load_acquire(&h->done[r->slot]);
         int slept = 0;
@@ -204,7 +204,7 @@ static int sleep_until_answered(struct request *r)
         }
     }
     ds_store_relaxed(&h->request_sleeper[r->slot], 0);
-    return answered(r) ? 0 : rc;
+    return ds_request_answered(r) ? 0 : rc;
 }
 
 static void post(struct request *r)
@@ -262,18 +262,22 @@ static void give_up(struct request *r)
     (void)atomic_fetch_or(&l->request_late, UINT64_C(1) << r->slot);
 }
 
-int ds_request_call(struct request *r)
+void ds_request_post(struct request *r, bool waits)
 {
-    struct ds_link *l = r->link;
     struct ds_request_header *h = ds_request_header(r);
-    int rc = 0;
 
     if (h->op != DS_OP_GRANT) {
         h->n = r->n;
     }
     h->size = r->size;
     post(r);
-    ds_link_wake(l, true, r->deadline_ns);
+    ds_link_wake(r->link, waits, r->deadline_ns);
+}
+
+int ds_request_wait(struct request *r)
+{
+    int rc = 0;
+
     if (!spin_until_answered(r)) {
         rc = sleep_until_answered(r);
     }
@@ -282,6 +286,12 @@ int ds_request_call(struct request *r)
         give_up(r);
     }
     return rc;
+}
+
+int ds_request_call(struct request *r)
+{
+    ds_request_post(r, true);
+    return ds_request_wait(r);
 }
 
 struct ds_request_result ds_request_result(const struct request *r, uint32_t i)

@@ -17,6 +17,7 @@
 #define SPIN_NS 200000              /* covers the wake-up of a worker on an idle processor */
 #define PREFETCH_BYTES_SHARE 1024   /* blocks held ahead: at most this part of the memory ... */
 #define PREFETCH_BYTES (512 * 1024) /* ... and so many bytes, that they stay in a cache */
+#define AHEAD_FROM 4                /* blocks at a time, before the next are asked for early */
 
 /* --- grants, under write_lock --- */
 
@@ -30,6 +31,9 @@ static struct grant_class *class_of(struct ds_link *l, uint64_t capacity)
 
         if (g->capacity == capacity) {
             return g;
+        }
+        if (g == l->ahead) {
+            continue;
         }
         if (g->n == 0) {
             free_one = g;
@@ -49,40 +53,91 @@ static struct grant_class *class_of(struct ds_link *l, uint64_t capacity)
     return free_one;
 }
 
-/* More blocks of a class: the number doubles as long as they are used up. */
-static int refill(struct ds_link *l, struct grant_class *g, int64_t deadline_ns)
+/* The answer of a request for blocks, which ends it. 0, or why there was not one block. */
+static int take_grants(struct ds_link *l, struct grant_class *g, struct request *r)
 {
-    uint64_t share = ds_min_u64(l->data_size / PREFETCH_BYTES_SHARE, PREFETCH_BYTES) / g->capacity;
-    uint32_t want = (uint32_t)ds_max_u64(ds_min_u64(g->batch, share), 1);
-    int64_t left_ms = (deadline_ns - ds_monotonic_ns()) / 1000000;
-    struct ds_request_result first = {0};
-    struct request r;
-    int rc = ds_request_begin(&r, l, DS_OP_GRANT, deadline_ns, false);
+    uint32_t want = ds_request_header(r)->n;
+    int rc = DS_ECORRUPT;
 
-    if (rc != 0) {
-        return rc;
-    }
-    ds_request_header(&r)->value = g->capacity;
-    ds_request_header(&r)->n = (uint16_t)want;
-    ds_request_header(&r)->timeout_ms = left_ms; /* memory may have to be found first */
-    rc = ds_request_call(&r);
-    if (rc != 0) {
-        return rc;
-    }
     (void)ds_failpoint("client.granted");
     for (uint32_t i = 0; i < want; i++) {
-        struct ds_request_result one = ds_request_result(&r, i);
+        struct ds_request_result one = ds_request_result(r, i);
+        struct ds_grant grant = {.id = one.id, .capacity = g->capacity, .offset = one.value};
 
-        first = i == 0 ? one : first;
-        if (one.status == 0 && one.value <= l->data_size - g->capacity) {
-            g->grant[g->n].id = one.id;
-            g->grant[g->n].origin = DS_ORIGIN(l->session->session, r.slot, r.number, i);
-            g->grant[g->n++].offset = one.value;
+        if (one.status != 0 || one.value > l->data_size - g->capacity) {
+            rc = i == 0 && one.status != 0 ? one.status : rc;
+            continue;
         }
+        rc = 0;
+        if (g->n == GRANTS_MAX) {
+            ds_grant_give(l, &grant);
+            continue;
+        }
+        g->grant[g->n].id = one.id;
+        g->grant[g->n].origin = DS_ORIGIN(l->session->session, r->slot, r->number, i);
+        g->grant[g->n++].offset = one.value;
     }
-    ds_request_end(&r);
-    g->batch = (uint32_t)ds_min_u64(want * UINT64_C(2), GRANTS_MAX);
-    return g->n > 0 ? 0 : first.status != 0 ? first.status : DS_ECORRUPT;
+    ds_request_end(r);
+    g->got = g->n;
+    return rc;
+}
+
+/* Asks for more blocks of a class: the number doubles as long as they are used up. */
+static int ask(struct ds_link *l, struct grant_class *g, bool waits, int64_t deadline_ns,
+               struct request *ret)
+{
+    int64_t left_ms = (deadline_ns - ds_monotonic_ns()) / 1000000;
+    uint64_t share = ds_min_u64(l->data_size / PREFETCH_BYTES_SHARE, PREFETCH_BYTES) / g->capacity;
+    uint32_t want = (uint32_t)ds_max_u64(ds_min_u64(g->batch, share), 1);
+    int rc = ds_request_begin(ret, l, DS_OP_GRANT, deadline_ns, false);
+
+    if (rc == 0) {
+        ds_request_header(ret)->value = g->capacity;
+        ds_request_header(ret)->n = (uint16_t)want;
+        ds_request_header(ret)->timeout_ms = waits ? left_ms : 0; /* memory may have to be found */
+        g->batch = (uint32_t)ds_min_u64(want * UINT64_C(2), GRANTS_MAX);
+        ds_request_post(ret, waits);
+    }
+    return rc;
+}
+
+static int take_ahead(struct ds_link *l, int64_t deadline_ns)
+{
+    struct grant_class *g = l->ahead;
+    int rc;
+
+    l->ahead = NULL;
+    l->ahead_request.deadline_ns = deadline_ns;
+    rc = ds_request_wait(&l->ahead_request);
+    return rc == 0 ? take_grants(l, g, &l->ahead_request) : rc;
+}
+
+/* Before the last block is used, so that nobody waits for the next ones: while this client copies,
+ * the worker finds them. */
+static void ask_ahead(struct ds_link *l, struct grant_class *g, int64_t deadline_ns)
+{
+    if (g->got < AHEAD_FROM || g->n != g->got / 2) {
+        return;
+    }
+    if (l->ahead != NULL && ds_request_answered(&l->ahead_request)) { /* another class's */
+        (void)!take_ahead(l, 0);
+    }
+    if (l->ahead == NULL && ask(l, g, false, deadline_ns, &l->ahead_request) == 0) {
+        l->ahead = g;
+    }
+}
+
+static int refill(struct ds_link *l, struct grant_class *g, int64_t deadline_ns)
+{
+    struct request r;
+    int rc = l->ahead == g ? take_ahead(l, deadline_ns) : DS_ENOMEM;
+
+    if (rc == 0 || rc == DS_ESTALE || rc == DS_ESHUTDOWN) {
+        return rc;
+    }
+    rc = ask(l, g, true, deadline_ns, &r); /* there was nothing that needs no waiting */
+    rc = rc == 0 ? ds_request_wait(&r) : rc;
+    return rc == 0 ? take_grants(l, g, &r) : rc;
 }
 
 static int take_locked(struct ds_link *l, uint64_t size, int64_t deadline_ns, struct ds_grant *ret)
@@ -107,6 +162,7 @@ static int take_locked(struct ds_link *l, uint64_t size, int64_t deadline_ns, st
         ret->id = g->grant[g->n].id;
         ret->offset = g->grant[g->n].offset;
         ret->origin = g->grant[g->n].origin;
+        ask_ahead(l, g, deadline_ns);
     }
     return rc;
 }
