@@ -93,6 +93,7 @@ static uint32_t granted_before(const struct ds_store *s, const struct session *b
 static bool do_grant(struct ds_store *s, struct session *by, unsigned slot)
 {
     uint32_t n = s->scratch.header.n;
+    bool wait = false;
     int rc = 0;
 
     if (s->stats.memory_doomed >= s->scratch.header.value) {
@@ -110,12 +111,10 @@ static bool do_grant(struct ds_store *s, struct session *by, unsigned slot)
         } else {
             answer(by, slot, i, 0, id, s->record[id].offset);
         }
-        if (i == 0 && rc == DS_EAGAIN) {
-            s->starved = true;
-            return true;
-        }
+        wait = wait || (i == 0 && rc == DS_EAGAIN); /* the others get their answers all the same */
     }
-    return false;
+    s->starved = s->starved || wait;
+    return wait;
 }
 
 #define TRIES_MAX 3u

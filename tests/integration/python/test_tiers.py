@@ -105,6 +105,18 @@ def test_four_times_the_memory_comes_back_from_disk(start_worker, spill):
     assert 128 * MIB < highest <= spill["spill_size_limit"]
 
 
+def test_small_values_beyond_the_memory_are_all_there(start_worker, spill):
+    """Set one after the other, as fast as it goes: no set waits, so none would tell of a loss."""
+    worker = start_worker(**spill)
+    with KVClient(worker.host, worker.port) as kv:
+        keys = [f"small.{i}" for i in range(40000)]
+        for key in keys:
+            kv.set(key, key.encode() * 400)
+        for at in range(0, len(keys), 1000):
+            assert all(kv.exist(keys[at : at + 1000]))
+        assert all(kv.get([key]) == [key.encode() * 400] for key in keys[::100])
+
+
 def test_a_full_disk_refuses_what_may_not_be_dropped(start_worker, spill):
     spill["spill_size_limit"] = 128 * MIB
     worker = start_worker(**spill)

@@ -91,6 +91,39 @@ DS_TEST(spill__four_times_the_memory_comes_back_whole)
     scene_end(&c);
 }
 
+/* Blocks that do not come in time: nothing of an earlier answer in the slot looks like one. */
+DS_TEST(spill__blocks_that_must_be_waited_for_are_all_refused)
+{
+    struct scene c;
+    int status = 0;
+
+    scene_init(&c, MIB);
+    for (unsigned i = 0; i < 8; i++) {
+        char key[32];
+
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(set_none(&c, key, 64 * KIB));
+    }
+    for (unsigned i = 0; i < 16 && status == 0; i++) {
+        req_begin(c.p, 63, DS_OP_GRANT, 64 * KIB);
+        c.p->slot[63].header.n = 3;
+        for (unsigned k = 0; k < 3; k++) {
+            c.p->slot[63].result[k] = (struct ds_request_result){.id = 7, .value = 64};
+        }
+        req_post(c.p, 63);
+        for (unsigned n = 0; n < 20 && !req_done(c.p, 63); n++) {
+            (void)pass(&c.w); /* the disk does nothing meanwhile */
+        }
+        CHECK(req_done(c.p, 63));
+        status = req_result(c.p, 63, 0)->status;
+    }
+    CHECK_EQ(status, DS_ETIMEOUT);
+    CHECK_EQ(req_result(c.p, 63, 1)->status, DS_ETIMEOUT);
+    CHECK_EQ(req_result(c.p, 63, 2)->status, DS_ETIMEOUT);
+    settle_tiers(&c.w, &c.t);
+    scene_end(&c);
+}
+
 DS_TEST(spill__a_spilled_key_is_there_for_all_but_readers)
 {
     struct scene c;
