@@ -40,13 +40,13 @@ struct grant_class {
     } grant[GRANTS_MAX];
 };
 
-/* One that was begun: ds_request_begin(). */
+/* A request under construction in a slot, or under way: request.c. */
 struct request {
     struct ds_link *link;
     uint32_t slot;
     uint32_t number;
     uint32_t size;
-    uint16_t n;
+    uint16_t n; /* of its items; of the blocks that are asked for */
     int64_t deadline_ns;
 };
 
@@ -235,7 +235,6 @@ int ds_batch_status(const int *results, size_t n);
 
 /* --- request.c --- */
 
-/* A request under construction in a slot. */
 /* Takes a slot. `waits`: it may stay with the worker for long, so some slots are kept from it. */
 DS_MUST_USE int ds_request_begin(struct request *r, struct ds_link *l, enum ds_op op,
                                  int64_t deadline_ns, bool waits);
@@ -260,6 +259,7 @@ DS_MUST_USE int ds_request_call(struct request *r);
 void ds_request_post(struct request *r, bool waits);
 bool ds_request_answered(const struct request *r);
 DS_MUST_USE int ds_request_wait(struct request *r);
+
 struct ds_request_result ds_request_result(const struct request *r, uint32_t i);
 void ds_request_end(struct request *r);
 

@@ -266,9 +266,7 @@ void ds_request_post(struct request *r, bool waits)
 {
     struct ds_request_header *h = ds_request_header(r);
 
-    if (h->op != DS_OP_GRANT) {
-        h->n = r->n;
-    }
+    h->n = r->n;
     h->size = r->size;
     post(r);
     ds_link_wake(r->link, waits, r->deadline_ns);

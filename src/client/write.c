@@ -32,7 +32,7 @@ static struct grant_class *class_of(struct ds_link *l, uint64_t capacity)
         if (g->capacity == capacity) {
             return g;
         }
-        if (g == l->ahead) {
+        if (g == l->ahead) { /* its blocks come */
             continue;
         }
         if (g->n == 0) {
@@ -56,11 +56,10 @@ static struct grant_class *class_of(struct ds_link *l, uint64_t capacity)
 /* The answer of a request for blocks, which ends it. 0, or why there was not one block. */
 static int take_grants(struct ds_link *l, struct grant_class *g, struct request *r)
 {
-    uint32_t want = ds_request_header(r)->n;
     int rc = DS_ECORRUPT;
 
     (void)ds_failpoint("client.granted");
-    for (uint32_t i = 0; i < want; i++) {
+    for (uint32_t i = 0; i < r->n; i++) {
         struct ds_request_result one = ds_request_result(r, i);
         struct ds_grant grant = {.id = one.id, .capacity = g->capacity, .offset = one.value};
 
@@ -79,23 +78,23 @@ static int take_grants(struct ds_link *l, struct grant_class *g, struct request 
     }
     ds_request_end(r);
     g->got = g->n;
+    g->batch = (uint32_t)ds_min_u64(r->n * UINT64_C(2), GRANTS_MAX);
     return rc;
 }
 
-/* Asks for more blocks of a class: the number doubles as long as they are used up. */
+/* Asks for more blocks of a class: the number doubles as long as they are used up. `waits`: memory
+ * may have to be found first. */
 static int ask(struct ds_link *l, struct grant_class *g, bool waits, int64_t deadline_ns,
                struct request *ret)
 {
-    int64_t left_ms = (deadline_ns - ds_monotonic_ns()) / 1000000;
     uint64_t share = ds_min_u64(l->data_size / PREFETCH_BYTES_SHARE, PREFETCH_BYTES) / g->capacity;
-    uint32_t want = (uint32_t)ds_max_u64(ds_min_u64(g->batch, share), 1);
     int rc = ds_request_begin(ret, l, DS_OP_GRANT, deadline_ns, false);
 
     if (rc == 0) {
+        ret->n = (uint16_t)ds_max_u64(ds_min_u64(g->batch, share), 1);
         ds_request_header(ret)->value = g->capacity;
-        ds_request_header(ret)->n = (uint16_t)want;
-        ds_request_header(ret)->timeout_ms = waits ? left_ms : 0; /* memory may have to be found */
-        g->batch = (uint32_t)ds_min_u64(want * UINT64_C(2), GRANTS_MAX);
+        ds_request_header(ret)->timeout_ms =
+            waits ? (deadline_ns - ds_monotonic_ns()) / 1000000 : 0;
         ds_request_post(ret, waits);
     }
     return rc;
@@ -130,12 +129,15 @@ static void ask_ahead(struct ds_link *l, struct grant_class *g, int64_t deadline
 static int refill(struct ds_link *l, struct grant_class *g, int64_t deadline_ns)
 {
     struct request r;
-    int rc = l->ahead == g ? take_ahead(l, deadline_ns) : DS_ENOMEM;
+    int rc;
 
-    if (rc == 0 || rc == DS_ESTALE || rc == DS_ESHUTDOWN) {
-        return rc;
-    }
-    rc = ask(l, g, true, deadline_ns, &r); /* there was nothing that needs no waiting */
+    if (l->ahead == g) {
+        rc = take_ahead(l, deadline_ns);
+        if (rc == 0 || rc == DS_ESTALE || rc == DS_ESHUTDOWN) {
+            return rc;
+        }
+    } /* there was no memory then, and that request did not wait for any */
+    rc = ask(l, g, true, deadline_ns, &r);
     rc = rc == 0 ? ds_request_wait(&r) : rc;
     return rc == 0 ? take_grants(l, g, &r) : rc;
 }
