@@ -80,9 +80,9 @@ struct ds_l2_pool {
     struct lane **table;
     size_t mask;
     struct list ready[LISTS];
-    size_t open_tasks; /* queued or running */
-    struct task *done_first, *done_last;
-    _Atomic bool news; /* there is a done_first */
+    size_t open_tasks;                 /* queued or running */
+    _Atomic(struct task *) done_first; /* written with the lock held */
+    struct task *done_last;
     int64_t paced_ns;
     struct ds_l2_pool_stats stats;
 };
@@ -191,7 +191,6 @@ static void finish(struct ds_l2_pool *p, struct task *t, int rc)
         uint64_t one = 1;
 
         p->done_first = t;
-        ds_store_relaxed(&p->news, true);
         (void)!write(p->fd, &one, sizeof(one));
     } else {
         p->done_last->next = t;
@@ -669,7 +668,7 @@ int ds_l2_pool_fd(const struct ds_l2_pool *p)
 
 bool ds_l2_pool_news(const struct ds_l2_pool *p)
 {
-    return ds_load_relaxed(&p->news);
+    return ds_load_relaxed(&p->done_first) != NULL;
 }
 
 size_t ds_l2_pool_poll(struct ds_l2_pool *p, struct ds_l2_event *ret, size_t max)
@@ -688,7 +687,6 @@ size_t ds_l2_pool_poll(struct ds_l2_pool *p, struct ds_l2_event *ret, size_t max
         uint64_t count;
 
         p->done_last = NULL;
-        ds_store_relaxed(&p->news, false);
         (void)!read(p->fd, &count, sizeof(count));
     }
     (void)pthread_mutex_unlock(&p->lock);

@@ -5,7 +5,7 @@
  *
  *   store -> start()   -> ds_disk_start() or ds_second_start()             never blocks
  *   epoll -> ds_tiers_on_disk(), ds_tiers_on_l2() -> ds_store_tier_done()
- *   ds_tiers_news() -> the same, while the loop is awake
+ *   ds_tiers_take() -> the same, while the loop is awake
  *
  * Files: tiers.c options, start, end; tiers_disk.c; tiers_l2.c.
  *
@@ -62,9 +62,9 @@ DS_MUST_USE int ds_tiers_enter(struct ds_worker *w, bool recovered);
 void ds_tiers_on_disk(struct ds_worker *w);
 void ds_tiers_on_l2(struct ds_worker *w);
 
-/* Whether one of them has something to do; no system call. */
+/* Whether one of the two above has something to do; no system call. */
 bool ds_tiers_news(const struct ds_worker *w);
-void ds_tiers_take(struct ds_worker *w);
+void ds_tiers_take(struct ds_worker *w); /* does it */
 
 /* After each pass. */
 void ds_tiers_flush(struct ds_worker *w);

@@ -32,9 +32,9 @@
 #include "base/sys.h"
 #include "shm/layout.h"
 
-#define CONTENDED_NS 5000 /* a yield that nobody takes up lasts a tenth of it */
-#define SPIN_NS 50000     /* at first: about what a wake-up across cores costs */
-#define SPIN_MAX_NS 250000
+#define CONTENDED_NS 5000            /* a yield that nobody takes up lasts a tenth of it */
+#define SPIN_NS 50000                /* at first: about what a wake-up across cores costs */
+#define SPIN_MAX_NS 250000           /* of a worker that is woken again and again */
 #define SOCKETS_EVERY 256            /* passes between looks at the sockets while busy */
 #define TIME_SLICE_NS 100000         /* the shortest that the kernel takes */
 #define DRAIN_NS INT64_C(4000000000) /* the keeper kills after five seconds */
@@ -333,9 +333,9 @@ static void sleep_until_posted(struct ds_worker *w)
     ds_fence_full(); /* pairs with the poster's: one of both sees the other */
     look_at_sockets(w, quiet(w) ? sleep_ms(w) : 0);
     ds_store_relaxed(&h->asleep, 0);
-    w->spin_ns = ds_monotonic_ns() - since > SPIN_MAX_NS ? SPIN_NS
-                 : w->spin_ns < SPIN_MAX_NS / 2          ? w->spin_ns * 2
-                                                         : SPIN_MAX_NS;
+    w->spin_ns = ds_monotonic_ns() - since > SPIN_MAX_NS
+                     ? SPIN_NS
+                     : (int64_t)ds_min_u64((uint64_t)w->spin_ns * 2, SPIN_MAX_NS);
 }
 
 static void loop(struct ds_worker *w)
