@@ -10,17 +10,22 @@ static inline void scene_init(struct scene *c, uint64_t data_size)
     scene_make(c, data_size, fake_attach);
 }
 
+static inline void disk_until_done(struct scene *c, unsigned slot)
+{
+    for (int i = 0; i < 20 && !req_done(c->p, slot); i++) {
+        settle_tiers(&c->w, &c->t);
+        c->w.now.boot_ns += 2 * MS;
+    }
+    CHECK(req_done(c->p, slot));
+}
+
 /* A request that may have to wait for the disk. */
 static inline int ask_disk(struct scene *c, enum ds_op op, const char *key, uint64_t value)
 {
     req_begin(c->p, 0, op, value);
     req_key(c->p, 0, key);
     req_post(c->p, 0);
-    for (int i = 0; i < 20 && !req_done(c->p, 0); i++) {
-        settle_tiers(&c->w, &c->t);
-        c->w.now.boot_ns += 2 * MS;
-    }
-    CHECK(req_done(c->p, 0));
+    disk_until_done(c, 0);
     return req_result(c->p, 0, 0)->status;
 }
 
@@ -30,11 +35,7 @@ static inline int grant_disk(struct scene *c, uint64_t size, struct lent *ret)
     c->p->slot[63].header.n = 1;
     c->p->slot[63].header.timeout_ms = 1000;
     req_post(c->p, 63);
-    for (int i = 0; i < 20 && !req_done(c->p, 63); i++) {
-        settle_tiers(&c->w, &c->t);
-        c->w.now.boot_ns += 2 * MS;
-    }
-    CHECK(req_done(c->p, 63));
+    disk_until_done(c, 63);
     *ret = (struct lent){req_result(c->p, 63, 0)->id, req_result(c->p, 63, 0)->value};
     return req_result(c->p, 63, 0)->status;
 }

@@ -49,10 +49,7 @@ DS_TEST(spill__blocks_that_must_be_waited_for_are_all_refused)
             c.p->slot[63].result[k] = (struct ds_request_result){.id = 7, .value = 64};
         }
         req_post(c.p, 63);
-        for (unsigned n = 0; n < 20 && !req_done(c.p, 63); n++) {
-            (void)pass(&c.w); /* the disk does nothing meanwhile */
-        }
-        CHECK(req_done(c.p, 63));
+        req_wait(&c.w, c.p, 63); /* the disk does nothing meanwhile */
         status = req_result(c.p, 63, 0)->status;
     }
     CHECK_EQ(status, DS_ETIMEOUT);
@@ -550,10 +547,7 @@ DS_TEST(spill__a_full_memory_makes_room_for_a_reader_right_after_a_restart)
     world_restart(&c.w);
     (void)pass(&c.w);
     CHECK(!req_done(c.p, 0));
-    for (int i = 0; i < 20 && !req_done(c.p, 0); i++) {
-        settle_tiers(&c.w, &c.t);
-        c.w.now.boot_ns += 2 * MS;
-    }
+    disk_until_done(&c, 0);
     CHECK_OK(req_result(c.p, 0, 0)->status);
     CHECK_EQ(hit(&c.w, c.p, "k0"), 32 * KIB);
     scene_end(&c);

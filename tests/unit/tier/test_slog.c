@@ -456,9 +456,10 @@ DS_TEST(slog__tells_news_to_an_owner_that_is_awake)
         wait_for_news(&o);
         for (unsigned k = 1; k <= 2; k++) {
             const struct rec *r = &o.recs[k];
+            char key[32];
+            size_t n = key_of(k, key);
 
-            CHECK_OK(ds_slog_get(o.s, r->at, r->size, k == 1 ? "key-1" : "key-2", 5, r->version,
-                                 AREA, k));
+            CHECK_OK(ds_slog_get(o.s, r->at, r->size, key, n, r->version, AREA, k));
             wait_for_news(&o);
             CHECK_EQ(o.last.type, DS_SLOG_GET_DONE);
         }
