@@ -8,7 +8,8 @@
 JOBS ?= $(shell nproc)
 VENV := build/venv
 PYTHON := $(VENV)/bin/python
-PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+PIP := $(PYTHON) $(PIP_INSTALL)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: all build deps system-deps python-package test asan-test tsan-test asan-fault-test \
@@ -62,7 +63,7 @@ asan-fault-test tsan-fault-test: %-fault-test: deps
 # PyPI has PyTorch for x86 with CUDA's libraries only: too much for every `make test`.
 build/torch/.package: $(PACKAGE_INPUTS)
 	@python3 -m venv build/torch
-	@build/torch/bin/python -m pip install --quiet --disable-pip-version-check '.[test,torch]'
+	@build/torch/bin/python $(PIP_INSTALL) '.[test,torch]'
 	@touch $@
 
 torch-test: deps

@@ -116,6 +116,11 @@ class Node:
         return dsbench(self.bin, command, "--worker", self.address, *words)
 
 
+def p50_p99_us(times_ns):
+    times = sorted(times_ns)
+    return times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3
+
+
 def dsbench(bin_dir, command, *words):
     done = subprocess.run([bin_dir / "dsbench", command, *map(str, words), "--json"],
                           capture_output=True, text=True, check=False)  # fmt: skip

@@ -14,6 +14,7 @@ import random
 import sys
 import time
 
+from common import p50_p99_us
 from yr.datasystem.kv_client import KVClient
 
 
@@ -28,15 +29,14 @@ def requests(path):
 
 
 def replay(kv, args):
-    known, hits, errors, first = set(), 0, 0, []
+    known, hits, errors = set(), 0, 0
     begin = time.perf_counter()
     for blocks in requests(args.trace):
         keys = [f"block-{block}" for block in blocks]
         there = list(kv.exist(keys))
         n = there.index(False) if False in there else len(there)
         try:
-            first = [bytes(memoryview(view)[:1]) for view in kv.get_buffers(keys[:n])] if n else []
-            hits += len(first)
+            hits += len([memoryview(view)[0] for view in kv.get_buffers(keys[:n])]) if n else 0
         except RuntimeError:
             errors += 1
         for key, block in zip(keys[n:], blocks[n:]):
@@ -72,9 +72,8 @@ def main():
         times.append(time.perf_counter_ns() - begin)
         wrong += bytes(memoryview(view)) != value_of(block, args.size)
         del view
-    times.sort()
-    print(f"one block at random: p50 {times[len(times) // 2] / 1e3:.0f} us, p99 {times[len(times) * 99 // 100] / 1e3:.0f} us, "
-          f"wrong {wrong}")  # fmt: skip
+    p50, p99 = p50_p99_us(times)
+    print(f"one block at random: p50 {p50:.0f} us, p99 {p99:.0f} us, wrong {wrong}")
 
 
 if __name__ == "__main__":

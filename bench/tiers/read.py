@@ -13,7 +13,7 @@ import random
 import sys
 import time
 
-from common import MIB, Node, Report, arguments, at_most
+from common import MIB, Node, Report, arguments, at_most, p50_p99_us
 
 MEMORY_MB = 64
 
@@ -31,6 +31,13 @@ def drop(folder):
         os.close(fd)
 
 
+def load(folder):
+    """Into the page cache."""
+    for path in files(folder):
+        with open(path, "rb") as whole:
+            whole.read()
+
+
 def timed(calls):
     """(median, p99) in us."""
     times = []
@@ -39,8 +46,7 @@ def timed(calls):
         got = call()
         times.append(time.perf_counter_ns() - begin)
         del got  # a view holds its place in memory
-    times.sort()
-    return times[len(times) // 2] / 1e3, times[len(times) * 99 // 100] / 1e3
+    return p50_p99_us(times)
 
 
 class Bare:
@@ -79,18 +85,12 @@ def measure(args, report, size):
         gets = [lambda key=key: kv.get_buffers([key]) for key in keys]
         bare = Bare(spill, size)
         before = node.stats()["fetches"]
-        for name in "cold", "warm":
+        for name, prepare in ("cold", drop), ("warm", load):
             ours, floors = [], []
             for _ in range(args.rounds):
-                if name == "cold":
-                    drop(spill)
-                else:
-                    for path in files(spill):
-                        with open(path, "rb") as whole:
-                            whole.read()
+                prepare(spill)
                 floors.append(timed(bare.calls(n)))
-                if name == "cold":
-                    drop(spill)
+                prepare(spill)
                 ours.append(timed(gets[:n]))
                 del gets[:n]
             report.row(f"get of a spilled value, {name}", "us", [p50 for p50, _ in ours], [p99 for _, p99 in ours],
