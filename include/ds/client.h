@@ -32,8 +32,12 @@ struct ds_client_options {
     const char *tenant_id;      /* only "" until tenants exist: else DS_ENOTSUPPORTED */
     char *ret_reason;           /* or NULL: where a failed open says why, naming the */
     size_t reason_size;         /* address or socket, and what to do; see DS_REASON_SIZE */
-    bool interruptible;         /* a signal ends a get or latch that waits, with DS_EINTERRUPTED: */
-                                /* for languages that run signal handlers between calls */
+    /* A call that waits asks this after a signal and from time to time, in its own thread: true
+     * ends it with DS_EINTERRUPTED. As after DS_ETIMEOUT, what it was to write may be written. For
+     * languages that run signal handlers between calls. It may use the handle, but not close it.
+     * NULL: signals end no call. */
+    bool (*interrupted)(void *arg);
+    void *interrupted_arg;
 };
 
 #define DS_REASON_SIZE 512 /* enough for any reason */

@@ -4,7 +4,7 @@
  *
  * libds asks for exclusion between calls on one buffer. A call that runs without the GIL sets
  * `busy`; whoever finds it set waits. Latches wait in slices and leave the buffer free in between,
- * so another thread can give back the latch that this one waits for. A signal ends a slice early.
+ * so another thread can give back the latch that this one waits for.
  *
  * Views are counted, by the libds buffer that they show: a value whose bytes the program can still
  * reach to write is not published itself, but a copy of it (kv_publish.c).
@@ -14,6 +14,7 @@
 #include <time.h>
 
 #define WAITER_NAP_US 200
+#define SLICE_MS 250
 
 PyObject *ds_py_buffer_new(struct ds_py_state *state, PyTypeObject *type, struct ds_buffer *buffer,
                            PyObject *key, uint64_t connection_id)
@@ -34,13 +35,12 @@ PyObject *ds_py_buffer_new(struct ds_py_state *state, PyTypeObject *type, struct
     self->left = NULL;
     self->left_exports = 0;
     self->waiters = 0;
-    self->busy = false;
+    self->busy = 0;
     self->placeholder = buffer == NULL;
     return (PyObject *)self;
 }
 
-/* Without the GIL: giving memory back may have to wait for room in the ring. */
-static void free_buffer(struct ds_buffer *buffer)
+void ds_py_buffer_give(struct ds_buffer *buffer)
 {
     if (buffer != NULL) {
         PyThreadState *thread = PyEval_SaveThread();
@@ -55,7 +55,7 @@ void ds_py_buffer_dealloc(PyObject *object)
     struct ds_py_buffer *self = (struct ds_py_buffer *)object;
     PyTypeObject *type = Py_TYPE(object);
 
-    free_buffer(self->buffer);
+    ds_py_buffer_give(self->buffer);
     Py_XDECREF(self->key);
     type->tp_free(object);
     Py_DECREF(type);
@@ -100,7 +100,14 @@ static void nap(long microseconds)
 
 int ds_py_buffer_wait(struct ds_py_buffer *self)
 {
-    if (self->busy) {
+    if (self->busy == PyThread_get_thread_ident()) {
+        ds_py_fail_hint(self->state, DS_EDEADLOCK, self->key, "do it when that call is over",
+                        "This signal handler interrupted a call on the buffer of key %R that it "
+                        "wants to use",
+                        self->key != NULL ? self->key : Py_None);
+        return -1;
+    }
+    if (self->busy != 0) {
         self->waiters++;
         nap(WAITER_NAP_US);
         self->waiters--;
@@ -110,7 +117,7 @@ int ds_py_buffer_wait(struct ds_py_buffer *self)
 
 int ds_py_buffer_enter(struct ds_py_buffer *self)
 {
-    while (self->busy) {
+    while (self->busy != 0) {
         if (ds_py_buffer_wait(self) < 0) {
             return -1;
         }
@@ -118,43 +125,60 @@ int ds_py_buffer_enter(struct ds_py_buffer *self)
     if (buffer_check(self) < 0) {
         return -1;
     }
-    self->busy = true;
+    self->busy = PyThread_get_thread_ident();
     return 0;
 }
 
 void ds_py_buffer_leave(struct ds_py_buffer *self)
 {
-    self->busy = false;
+    self->busy = 0;
 }
 
-int ds_py_buffer_latch(struct ds_py_buffer *self, ds_py_latch *latch, int64_t timeout_ms,
-                       int *ret_rc)
+static int64_t now_ms(void)
 {
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Up to a slice. What came although a signal handler raised is given back. */
+static int latch_slice(struct ds_py_buffer *self, bool write, int64_t left_ms)
+{
+    int64_t slice_ms = left_ms < SLICE_MS ? left_ms : SLICE_MS;
     struct ds_py_wait wait;
-    int64_t slice_ms;
     int rc;
 
-    ds_py_wait_start(&wait, timeout_ms);
-    for (;;) {
-        slice_ms = ds_py_wait_slice(&wait);
+    ds_py_wait_begin(NULL, &wait);
+    rc = write ? ds_buffer_latch_write(self->buffer, slice_ms)
+               : ds_buffer_latch_read(self->buffer, slice_ms);
+    if (rc == 0 && wait.ended) {
+        (void)!(write ? ds_buffer_unlatch_write(self->buffer)
+                      : ds_buffer_unlatch_read(self->buffer));
+    }
+    return ds_py_wait_end(&wait, rc);
+}
+
+int ds_py_buffer_latch(struct ds_py_buffer *self, bool write, int64_t timeout_ms, int *ret_rc)
+{
+    int64_t deadline_ms = now_ms() + timeout_ms;
+    int64_t left_ms;
+
+    do {
+        left_ms = deadline_ms - now_ms();
+        left_ms = left_ms < 0 ? 0 : left_ms;
         if (ds_py_buffer_enter(self) < 0) {
             return -1;
         }
-        PyThreadState *thread = PyEval_SaveThread();
-        rc = latch(self->buffer, slice_ms);
-        PyEval_RestoreThread(thread);
+        *ret_rc = latch_slice(self, write, left_ms);
         ds_py_buffer_leave(self);
-        if ((rc != DS_ETIMEOUT && rc != DS_EINTERRUPTED) || slice_ms == 0) {
-            break;
-        }
-        if (self->waiters > 0) { /* they look rarely: give them time */
-            nap(5 * WAITER_NAP_US);
-        }
-        if (ds_py_wait_check(NULL) < 0) {
+        if (PyErr_Occurred() != NULL) {
             return -1;
         }
-    }
-    *ret_rc = rc;
+        if (self->waiters > 0 && *ret_rc == DS_ETIMEOUT) { /* they look rarely: give them time */
+            nap(5 * WAITER_NAP_US);
+        }
+    } while (*ret_rc == DS_ETIMEOUT && left_ms > 0);
     return 0;
 }
 
@@ -175,7 +199,7 @@ void ds_py_buffer_unexport(struct ds_py_buffer *self, struct ds_buffer *shown, b
     self->left_exports--;
     if (self->left_exports == 0) {
         self->left = NULL;
-        free_buffer(shown);
+        ds_py_buffer_give(shown);
     }
 }
 
@@ -185,7 +209,7 @@ void ds_py_buffer_replace(struct ds_py_buffer *self, struct ds_buffer *copy)
 
     self->buffer = copy;
     if (self->exports == 0) { /* the last view went while the copy was made */
-        free_buffer(before);
+        ds_py_buffer_give(before);
         return;
     }
     self->left = before;
@@ -262,7 +286,7 @@ PyObject *ds_py_buffer_release(PyObject *object, PyObject *unused)
     buffer = self->buffer;
     self->buffer = NULL;
     ds_py_buffer_leave(self);
-    free_buffer(buffer);
+    ds_py_buffer_give(buffer);
     Py_RETURN_NONE;
 }
 

@@ -4,12 +4,11 @@
  *
  * close() may be called while other threads are in a call. Each call is counted between
  * ds_py_call_start() and ds_py_call_end(); close() only marks the connection, new calls are
- * refused, waiting ones notice within a slice, and the last one out ends the session. So no call
- * ever uses a client that is gone, and close() itself never waits for another thread.
+ * refused, waiting ones notice when libds asks whether to go on, and the last one out ends the
+ * session. So no call ever uses a client that is gone, and close() itself never waits for another
+ * thread.
  */
 #include "ds_py.h"
-
-#include <time.h>
 
 #define CONNECT_TIMEOUT_MS_MIN 500
 
@@ -63,39 +62,50 @@ void ds_py_call_end(const struct ds_py_call *call)
 
 /* --- waiting --- */
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
+/* The wait of this thread. Where there is none libds waits for something else: to free a buffer. */
+static _Thread_local struct ds_py_wait *waiting;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+void ds_py_wait_begin(const struct ds_py_connection *connection, struct ds_py_wait *ret)
+{
+    ret->connection = connection;
+    ret->ended = false;
+    ret->thread = PyEval_SaveThread();
+    waiting = ret;
 }
 
-void ds_py_wait_start(struct ds_py_wait *wait, int64_t timeout_ms)
+int ds_py_wait_end(struct ds_py_wait *wait, int rc)
 {
-    wait->deadline_ms = timeout_ms > 0 ? now_ms() + timeout_ms : 0;
+    waiting = NULL;
+    PyEval_RestoreThread(wait->thread);
+    return wait->ended ? DS_EINTERRUPTED : rc;
 }
 
-int64_t ds_py_wait_slice(const struct ds_py_wait *wait)
-{
-    int64_t left_ms = wait->deadline_ms > 0 ? wait->deadline_ms - now_ms() : 0;
-
-    if (left_ms <= 0) {
-        return 0;
-    }
-    return left_ms < DS_PY_SLICE_MS ? left_ms : DS_PY_SLICE_MS;
-}
-
-int ds_py_wait_check(const struct ds_py_connection *connection)
+static bool end_wait(const struct ds_py_connection *connection)
 {
     if (PyErr_CheckSignals() < 0) {
-        return -1;
+        return true;
     }
     if (connection != NULL && connection->closing) {
         ds_py_fail(connection->state, DS_ESHUTDOWN, NULL, "The client was closed during the call");
-        return -1;
+        return true;
     }
-    return 0;
+    return false;
+}
+
+bool ds_py_wait_interrupted(void *unused)
+{
+    struct ds_py_wait *wait = waiting;
+
+    (void)unused;
+    if (wait == NULL || wait->ended) {
+        return wait != NULL;
+    }
+    waiting = NULL; /* a handler's own calls come in between */
+    PyEval_RestoreThread(wait->thread);
+    wait->ended = end_wait(wait->connection);
+    wait->thread = PyEval_SaveThread();
+    waiting = wait;
+    return wait->ended;
 }
 
 /* --- opening --- */
@@ -108,7 +118,7 @@ static int connection_open(struct ds_py_connection *self, struct ds_client_optio
 
     options->ret_reason = reason;
     options->reason_size = sizeof(reason);
-    options->interruptible = true;
+    options->interrupted = ds_py_wait_interrupted;
     PyThreadState *thread = PyEval_SaveThread();
     rc = ds_client_open(options, &client);
     PyEval_RestoreThread(thread);
@@ -203,17 +213,17 @@ static PyObject *connection_health(PyObject *object, PyObject *unused)
 {
     struct ds_py_connection *self = (struct ds_py_connection *)object;
     struct ds_py_call call;
+    struct ds_py_wait wait;
     int rc;
 
     (void)unused;
     if (ds_py_call_start(self->state, self, &call) < 0) {
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
-    rc = ds_client_health(call.client);
-    PyEval_RestoreThread(thread);
+    ds_py_wait_begin(self, &wait);
+    rc = ds_py_wait_end(&wait, ds_client_health(call.client));
     ds_py_call_end(&call);
-    return PyLong_FromLong(-rc);
+    return PyErr_Occurred() != NULL ? NULL : PyLong_FromLong(-rc);
 }
 
 static const struct {
@@ -247,15 +257,15 @@ static PyObject *connection_stats(PyObject *object, PyObject *unused)
     struct ds_py_connection *self = (struct ds_py_connection *)object;
     struct ds_worker_stats stats;
     struct ds_py_call call;
+    struct ds_py_wait wait;
     int rc;
 
     (void)unused;
     if (ds_py_call_start(self->state, self, &call) < 0) {
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
-    rc = ds_client_stats(call.client, &stats);
-    PyEval_RestoreThread(thread);
+    ds_py_wait_begin(self, &wait);
+    rc = ds_py_wait_end(&wait, ds_client_stats(call.client, &stats));
     ds_py_call_end(&call);
     if (rc < 0) {
         return ds_py_fail_call(self->state, rc, NULL, "read the worker's figures");

@@ -19,7 +19,6 @@
 #include <ds/ds.h>
 
 #define DS_PY_COPY_UNLOCKED 65536 /* below, letting the GIL go costs more than the copy */
-#define DS_PY_SLICE_MS 250        /* how often a wait looks for close() and the like */
 #define DS_PY_VIEW_POOL 256       /* freed view objects kept for the next gets */
 
 struct ds_py_view;
@@ -154,17 +153,21 @@ int ds_py_call_start(struct ds_py_state *state, struct ds_py_connection *connect
                      struct ds_py_call *ret);
 void ds_py_call_end(const struct ds_py_call *call);
 
-/* A wait in slices of DS_PY_SLICE_MS. */
+/* A call of libds that may wait: without the GIL from begin to end. Meanwhile signal handlers run,
+ * and may make calls of their own; the wait ends when one raises, or when close() is called. */
 struct ds_py_wait {
-    int64_t deadline_ms;
+    const struct ds_py_connection *connection; /* may be NULL: close() does not end it */
+    PyThreadState *thread;
+    bool ended; /* with an exception set */
 };
-void ds_py_wait_start(struct ds_py_wait *wait, int64_t timeout_ms);
+void ds_py_wait_begin(const struct ds_py_connection *connection, struct ds_py_wait *ret);
 
-/* How long the next slice lasts; 0 when the time is up. */
-int64_t ds_py_wait_slice(const struct ds_py_wait *wait);
+/* `rc` is what libds answered. The same, or DS_EINTERRUPTED with an exception, which ds_py_fail()
+ * and its like then leave as it is. */
+int ds_py_wait_end(struct ds_py_wait *wait, int rc);
 
-/* Between slices. -1: a signal handler raised, or `connection` (may be NULL) is closed by now. */
-int ds_py_wait_check(const struct ds_py_connection *connection);
+/* For ds_client_options.interrupted. */
+bool ds_py_wait_interrupted(void *unused);
 
 /* --- view.c --- */
 
@@ -197,7 +200,7 @@ struct ds_py_buffer {
     struct ds_buffer *left;  /* what views were on when a copy of it was published instead ... */
     Py_ssize_t left_exports; /* ... and how many are still there; the last one frees it */
     int waiters;             /* calls that wait until it is not busy */
-    bool busy;               /* a call on it runs without the GIL */
+    unsigned long busy;      /* the thread whose call on it runs without the GIL; 0: none */
     bool placeholder;        /* the key existed: nothing to write */
 };
 
@@ -212,7 +215,11 @@ void ds_py_buffer_unexport(struct ds_py_buffer *self, struct ds_buffer *shown, b
 /* Puts `copy` in the place of `buffer`, which is left to the views of it. Takes `copy` over. */
 void ds_py_buffer_replace(struct ds_py_buffer *self, struct ds_buffer *copy);
 
-/* Waits a little for the call that uses the buffer. -1: a signal handler raised. */
+/* Without the GIL: giving memory back may have to wait for room in the ring. */
+void ds_py_buffer_give(struct ds_buffer *buffer);
+
+/* Waits a little for the call that uses the buffer. -1: a signal handler raised, or is the caller,
+ * in the middle of that very call. */
 int ds_py_buffer_wait(struct ds_py_buffer *self);
 
 /* Waits until no call uses the buffer, then marks it as used. -1 also if there is nothing in it. */
@@ -220,9 +227,7 @@ int ds_py_buffer_enter(struct ds_py_buffer *self);
 void ds_py_buffer_leave(struct ds_py_buffer *self);
 
 /* *ret_rc is the latch's answer after up to timeout_ms. -1: a signal handler raised. */
-typedef int ds_py_latch(struct ds_buffer *buffer, int64_t timeout_ms);
-int ds_py_buffer_latch(struct ds_py_buffer *self, ds_py_latch *latch, int64_t timeout_ms,
-                       int *ret_rc);
+int ds_py_buffer_latch(struct ds_py_buffer *self, bool write, int64_t timeout_ms, int *ret_rc);
 
 /* The exception for a write to a buffer that cannot change any more. Returns NULL. */
 void *ds_py_fail_read_only(const struct ds_py_buffer *self);

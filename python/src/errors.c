@@ -26,14 +26,21 @@ static PyObject *imported(PyObject **slot, const char *module_name, const char *
     return *slot;
 }
 
+/* A signal handler ended the call with an exception of its own. */
+static bool raised_already(int code)
+{
+    return code == DS_EINTERRUPTED && PyErr_Occurred() != NULL;
+}
+
 /* `hint`: NULL for that of the code. Takes `detail`, which may be NULL with an exception set. */
 static void raise_error(struct ds_py_state *state, int code, PyObject *key, const char *hint,
                         PyObject *detail)
 {
-    PyObject *make = imported(&state->make_error, "yr.datasystem.errors", "from_code");
+    PyObject *make =
+        detail != NULL ? imported(&state->make_error, "yr.datasystem.errors", "from_code") : NULL;
     PyObject *error = NULL;
 
-    if (make != NULL && detail != NULL) {
+    if (make != NULL) {
         error =
             PyObject_CallFunction(make, "iOOz", -code, detail, key != NULL ? key : Py_None, hint);
     }
@@ -49,7 +56,9 @@ void *ds_py_fail(struct ds_py_state *state, int code, PyObject *key, const char 
     va_list args;
 
     va_start(args, format);
-    raise_error(state, code, key, NULL, PyUnicode_FromFormatV(format, args));
+    if (!raised_already(code)) {
+        raise_error(state, code, key, NULL, PyUnicode_FromFormatV(format, args));
+    }
     va_end(args);
     return NULL;
 }
@@ -60,7 +69,9 @@ void *ds_py_fail_hint(struct ds_py_state *state, int code, PyObject *key, const 
     va_list args;
 
     va_start(args, format);
-    raise_error(state, code, key, hint, PyUnicode_FromFormatV(format, args));
+    if (!raised_already(code)) {
+        raise_error(state, code, key, hint, PyUnicode_FromFormatV(format, args));
+    }
     va_end(args);
     return NULL;
 }
@@ -75,8 +86,12 @@ void *ds_py_fail_call(struct ds_py_state *state, int code, PyObject *key, const 
 
 PyObject *ds_py_status(struct ds_py_state *state, int code, const char *detail)
 {
-    PyObject *make = imported(&state->make_status, "yr.datasystem.util", "Status");
+    PyObject *make;
 
+    if (raised_already(code)) {
+        return NULL;
+    }
+    make = imported(&state->make_status, "yr.datasystem.util", "Status");
     if (make == NULL) {
         return NULL;
     }

@@ -90,7 +90,7 @@ static int publish_mark(PyObject *buffers, struct publish *publish)
         publish->objects[i] = (struct ds_py_buffer *)PyTuple_GET_ITEM(buffers, (Py_ssize_t)i);
         publish->buffers[i] = publish->objects[i]->buffer;
         publish->results[i] = 0;
-        publish->objects[i]->busy = true;
+        publish->objects[i]->busy = PyThread_get_thread_ident();
     }
     publish->n = n;
     return 0;
@@ -149,14 +149,15 @@ static int publish_copy(const struct ds_py_call *call, struct publish *publish)
 {
     for (size_t i = 0; i < publish->n; i++) {
         struct ds_py_buffer *object = publish->objects[i];
+        struct ds_py_wait wait;
         int rc;
 
         if (object->writers == 0) {
             continue;
         }
-        PyThreadState *thread = PyEval_SaveThread();
+        ds_py_wait_begin(call->connection, &wait);
         rc = ds_buffer_copy(object->buffer, &publish->buffers[i]);
-        PyEval_RestoreThread(thread);
+        rc = ds_py_wait_end(&wait, rc);
         if (rc == DS_ENOMEM) {
             ds_py_fail_hint(call->state, rc, object->key,
                             "drop what MutableData() gave (del, or release()) before "
@@ -184,12 +185,16 @@ static void publish_replace(struct publish *publish)
 /* The original answers nothing for each key, so one that failed is an error. */
 static int publish_run(const struct ds_py_call *call, struct publish *publish)
 {
+    struct ds_py_wait wait;
     int rc;
 
-    PyThreadState *thread = PyEval_SaveThread();
+    ds_py_wait_begin(call->connection, &wait);
     rc = ds_kv_publish(call->client, publish->buffers, publish->n, publish->results);
-    PyEval_RestoreThread(thread);
+    rc = ds_py_wait_end(&wait, rc);
     publish_replace(publish);
+    if (PyErr_Occurred() != NULL) {
+        return -1;
+    }
     for (size_t i = 0; i < publish->n; i++) {
         if (publish->results[i] < 0) {
             return fail_publish(call->state, publish->results[i], publish->objects[i]->key);

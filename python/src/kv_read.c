@@ -4,7 +4,7 @@
  *
  * A get has two parts. First each key is looked up in shared memory with the GIL held: a hit costs
  * a pin and one object, and nothing else. What is missing is then collected and asked of the worker
- * without the GIL, in slices where there is a timeout, so that signals and close() are noticed.
+ * without the GIL.
  *
  * The list of keys is the caller's and may change while the GIL is away, so its size is compared
  * before an item is looked at, and what is asked of the worker is held.
@@ -174,36 +174,24 @@ static int missing_init(struct ds_py_state *state, PyObject *list, PyObject *res
     return 0;
 }
 
-static bool may_come_yet(int result)
+/* Hands out what the worker found, and notes the failure of the others. */
+static int missing_deliver(struct ds_py_state *state, enum get_kind kind, PyObject *result,
+                           struct missing *missing)
 {
-    return result == DS_ENOTFOUND || result == DS_EINTERRUPTED;
-}
-
-/* Hands out what the worker found; the others stay if `again`, else their failure is noted. */
-static int missing_deliver(struct ds_py_state *state, enum get_kind kind, bool again,
-                           PyObject *result, struct missing *missing)
-{
-    size_t left = 0;
     int rc = 0;
 
     for (size_t i = 0; i < missing->n; i++) {
-        if (missing->results[i] == 0 && rc < 0) {
+        if (missing->results[i] != 0) {
+            (void)note_failure(missing->results[i], missing->objects[i], &missing->failure);
+        } else if (rc < 0) {
             ds_view_release(&missing->views[i]);
-        } else if (missing->results[i] == 0) {
+        } else {
             PyObject *item = item_of(state, kind, &missing->views[i]);
 
             rc = item == NULL ? -1 : PyList_SetItem(result, missing->index[i], item);
             missing->found = true;
-        } else if (again && may_come_yet(missing->results[i])) {
-            missing->keys[left] = missing->keys[i];
-            missing->objects[left] = missing->objects[i];
-            missing->index[left] = missing->index[i];
-            left++;
-        } else {
-            (void)note_failure(missing->results[i], missing->objects[i], &missing->failure);
         }
     }
-    missing->n = left;
     return rc;
 }
 
@@ -211,25 +199,18 @@ static int missing_fetch(const struct ds_py_call *call, int64_t timeout_ms, enum
                          PyObject *result, struct missing *missing)
 {
     struct ds_py_wait wait;
+    int rc;
 
-    ds_py_wait_start(&wait, timeout_ms);
-    while (missing->n > 0) {
-        int64_t slice_ms = ds_py_wait_slice(&wait);
-        int rc;
-
-        PyThreadState *thread = PyEval_SaveThread();
-        rc = ds_kv_mget(call->client, missing->keys, missing->n, slice_ms, missing->views,
-                        missing->results);
-        PyEval_RestoreThread(thread);
-        (void)rc; /* the first result, which is looked at below */
-        if (missing_deliver(call->state, kind, slice_ms > 0, result, missing) < 0) {
-            return -1;
-        }
-        if (missing->n > 0 && ds_py_wait_check(call->connection) < 0) {
-            return -1;
-        }
+    ds_py_wait_begin(call->connection, &wait);
+    rc = ds_kv_mget(call->client, missing->keys, missing->n, timeout_ms, missing->views,
+                    missing->results);
+    rc = ds_py_wait_end(&wait, rc);
+    if (PyErr_Occurred() != NULL) {
+        ds_view_release_many(missing->views, missing->n);
+        return -1;
     }
-    return 0;
+    (void)rc; /* the first result, which is looked at here */
+    return missing_deliver(call->state, kind, result, missing);
 }
 
 static int ask_worker(const struct ds_py_call *call, PyObject *list, size_t n, int64_t timeout_ms,
@@ -451,7 +432,8 @@ static int part_of_local(const struct ds_py_call *call, const struct part *part,
 static int read_part(const struct ds_py_call *call, const struct part *part, bool *ret_offset,
                      PyObject **ret)
 {
-    struct ds_view view;
+    struct ds_view view = {0};
+    struct ds_py_wait wait;
     int rc;
 
     *ret = NULL;
@@ -460,14 +442,15 @@ static int read_part(const struct ds_py_call *call, const struct part *part, boo
     if (rc != DS_ENOTFOUND) {
         return rc;
     }
-    PyThreadState *thread = PyEval_SaveThread();
+    ds_py_wait_begin(call->connection, &wait);
     rc = ds_kv_read(call->client, part->key.data, part->key.size, (uint64_t)part->offset,
                     (uint64_t)part->size, &view);
-    PyEval_RestoreThread(thread);
+    rc = ds_py_wait_end(&wait, rc);
     if (rc == 0) {
         *ret = ds_py_view_new(call->state, &view, 0, view.size);
         return *ret == NULL ? DS_ERUNTIME : 0;
     }
+    ds_view_release(&view);
     *ret_offset = true; /* a view more would have been refused above */
     return rc;
 }
@@ -550,14 +533,15 @@ static PyObject *exist_keys(const struct ds_py_call *call, const struct ds_py_ke
 {
     bool *exists = PyMem_Calloc(keys->n, sizeof(*exists));
     PyObject *result = NULL;
+    struct ds_py_wait wait;
     int rc;
 
     if (exists == NULL) {
         return PyErr_NoMemory();
     }
-    PyThreadState *thread = PyEval_SaveThread();
+    ds_py_wait_begin(call->connection, &wait);
     rc = ds_kv_exist(call->client, keys->keys, keys->n, exists);
-    PyEval_RestoreThread(thread);
+    rc = ds_py_wait_end(&wait, rc);
     if (rc < 0) {
         ds_py_fail_call(call->state, rc, NULL, "ask for keys");
     } else {

@@ -125,15 +125,16 @@ static PyObject *set_value(struct ds_py_kv *self, PyObject *key_object, const st
                            const struct ds_bytes *value, const struct ds_set_options *options)
 {
     struct ds_py_call call;
+    struct ds_py_wait wait;
     int rc;
 
     if (check_size(self->state, key_object, value->size, options) < 0 ||
         ds_py_call_start(self->state, self->connection, &call) < 0) {
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
+    ds_py_wait_begin(call.connection, &wait);
     rc = ds_kv_set(call.client, key->data, key->size, value->data, value->size, options);
-    PyEval_RestoreThread(thread);
+    rc = ds_py_wait_end(&wait, rc);
     ds_py_call_end(&call);
     if (rc < 0) {
         fail_write(self->state, rc, key_object, options, value->size);
@@ -280,16 +281,17 @@ static PyObject *mset_values(struct ds_py_kv *self, struct ds_py_keys *keys,
 {
     struct ds_py_call call;
     bool legal;
+    struct ds_py_wait wait;
     int rc;
 
     if (ds_py_call_start(self->state, self->connection, &call) < 0) {
         return NULL;
     }
     legal = all_legal(keys);
-    PyThreadState *thread = PyEval_SaveThread();
+    ds_py_wait_begin(call.connection, &wait);
     rc = legal ? ds_kv_mset(call.client, keys->keys, values->bytes, keys->n, options, keys->results)
                : mset_some(call.client, keys, values, options);
-    PyEval_RestoreThread(thread);
+    rc = ds_py_wait_end(&wait, rc);
     ds_py_call_end(&call);
     if (rc < 0) {
         size_t i = first_failed(keys);
@@ -368,26 +370,29 @@ static int parse_sizes(struct ds_py_state *state, PyObject *list, const struct d
     return 0;
 }
 
-/* Without the GIL. On failure nothing stays created; *ret_failed is the key's index. */
+/* Without the GIL. Those that were made, also on failure, where *ret_failed is the key's index. */
 static int create_all(struct ds_client *client, const struct ds_py_keys *keys, const int64_t *sizes,
                       const struct ds_set_options *options, struct ds_buffer **buffers,
                       size_t *ret_failed)
 {
+    memset(buffers, 0, keys->n * sizeof(struct ds_buffer *));
     for (size_t i = 0; i < keys->n; i++) {
         int rc = ds_kv_create(client, keys->keys[i].data, keys->keys[i].size, (size_t)sizes[i],
                               options, &buffers[i]);
 
-        if (rc == DS_UNCHANGED) {
-            buffers[i] = NULL;
-        } else if (rc < 0) {
-            for (size_t k = 0; k < i; k++) {
-                ds_buffer_free(buffers[k]);
-            }
+        if (rc < 0) {
             *ret_failed = i;
             return rc;
         }
     }
     return 0;
+}
+
+static void free_all(struct ds_buffer **buffers, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        ds_py_buffer_give(buffers[i]);
+    }
 }
 
 /* Takes all buffers over, also where it fails. */
@@ -421,15 +426,17 @@ static PyObject *mcreate_keys(struct ds_py_kv *self, const struct ds_py_keys *ke
     struct ds_py_call call;
     PyObject *result = NULL;
     size_t failed = 0;
+    struct ds_py_wait wait;
     int rc;
 
     if (ds_py_call_start(self->state, self->connection, &call) < 0) {
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
+    ds_py_wait_begin(call.connection, &wait);
     rc = create_all(call.client, keys, sizes, options, buffers, &failed);
-    PyEval_RestoreThread(thread);
+    rc = ds_py_wait_end(&wait, rc);
     if (rc < 0) {
+        free_all(buffers, keys->n);
         fail_write(self->state, rc, keys->objects[failed], options, (size_t)sizes[failed]);
     } else {
         result = wrap_all(&call, keys, buffers);
@@ -487,14 +494,15 @@ static PyObject *batch_result(struct ds_py_state *state, int rc, const struct ds
 static PyObject *delete_keys(struct ds_py_kv *self, const struct ds_py_keys *keys)
 {
     struct ds_py_call call;
+    struct ds_py_wait wait;
     int rc;
 
     if (ds_py_call_start(self->state, self->connection, &call) < 0) {
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
+    ds_py_wait_begin(call.connection, &wait);
     rc = ds_kv_delete(call.client, keys->keys, keys->n, keys->results);
-    PyEval_RestoreThread(thread);
+    rc = ds_py_wait_end(&wait, rc);
     ds_py_call_end(&call);
     return batch_result(self->state, rc, keys, "delete");
 }
@@ -519,14 +527,15 @@ PyObject *ds_py_kv_delete(PyObject *object, PyObject *const *args, Py_ssize_t na
 static PyObject *expire_keys(struct ds_py_kv *self, const struct ds_py_keys *keys, uint64_t ttl_ms)
 {
     struct ds_py_call call;
+    struct ds_py_wait wait;
     int rc;
 
     if (ds_py_call_start(self->state, self->connection, &call) < 0) {
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
+    ds_py_wait_begin(call.connection, &wait);
     rc = ds_kv_expire(call.client, keys->keys, keys->n, ttl_ms, keys->results);
-    PyEval_RestoreThread(thread);
+    rc = ds_py_wait_end(&wait, rc);
     ds_py_call_end(&call);
     return batch_result(self->state, rc, keys, "change the expiry of");
 }

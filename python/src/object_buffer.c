@@ -45,8 +45,7 @@ static PyObject *take_latch(PyObject *object, PyObject *const *args, Py_ssize_t 
 
     if (ds_py_parse(&signatures[write], args, nargs, kwnames, parsed) < 0 ||
         ds_py_int(self->state, parsed[0], "timeout_sec", 1, INT32_MAX, &timeout_s) < 0 ||
-        ds_py_buffer_latch(self, write ? ds_buffer_latch_write : ds_buffer_latch_read,
-                           timeout_s * 1000, &rc) < 0) {
+        ds_py_buffer_latch(self, write, timeout_s * 1000, &rc) < 0) {
         return NULL;
     }
     if (rc == DS_ETIMEOUT) {
@@ -76,14 +75,14 @@ static PyObject *wlatch(PyObject *object, PyObject *const *args, Py_ssize_t narg
 static PyObject *simple_call(PyObject *object, int (*call)(struct ds_buffer *), const char *what)
 {
     struct ds_py_buffer *self = as_buffer(object);
+    struct ds_py_wait wait;
     int rc;
 
     if (ds_py_buffer_enter(self) < 0) {
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
-    rc = call(self->buffer);
-    PyEval_RestoreThread(thread);
+    ds_py_wait_begin(NULL, &wait);
+    rc = ds_py_wait_end(&wait, call(self->buffer));
     ds_py_buffer_leave(self);
     if (rc == DS_ENOTINUSE) {
         return ds_py_fail_hint(self->state, rc, self->key, "take it first",
@@ -212,6 +211,7 @@ static PyObject *announce(PyObject *object, PyObject *nested, announce_fn *call,
     struct ds_py_buffer *self = as_buffer(object);
     struct ds_py_keys keys;
     bool itself;
+    struct ds_py_wait wait;
     int rc;
 
     if (ds_py_nested_get(self->state, nested, &keys) < 0) {
@@ -221,9 +221,8 @@ static PyObject *announce(PyObject *object, PyObject *nested, announce_fn *call,
         ds_py_keys_release(&keys);
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
-    rc = call(self->buffer, keys.keys, keys.n);
-    PyEval_RestoreThread(thread);
+    ds_py_wait_begin(NULL, &wait);
+    rc = ds_py_wait_end(&wait, call(self->buffer, keys.keys, keys.n));
     ds_py_buffer_leave(self);
     itself = nests_itself(&keys, self->key);
     ds_py_keys_release(&keys);

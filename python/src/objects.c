@@ -64,15 +64,17 @@ static PyObject *create_buffer(struct objects *self, PyObject *key_object,
     struct ds_py_call call;
     struct ds_buffer *buffer = NULL;
     PyObject *result = NULL;
+    struct ds_py_wait wait;
     int rc;
 
     if (ds_py_call_start(self->state, self->connection, &call) < 0) {
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
+    ds_py_wait_begin(call.connection, &wait);
     rc = ds_object_create(call.client, key->data, key->size, size, options, &buffer);
-    PyEval_RestoreThread(thread);
+    rc = ds_py_wait_end(&wait, rc);
     if (rc < 0) {
+        ds_py_buffer_give(buffer);
         ds_py_fail(self->state, rc, key_object, "Cannot create %zu bytes for key %R", size,
                    key_object);
     } else {
@@ -118,6 +120,7 @@ struct put {
 static PyObject *put_value(struct objects *self, const struct put *put)
 {
     struct ds_py_call call;
+    struct ds_py_wait wait;
     int rc;
 
     if (put->value.size == 0) {
@@ -127,10 +130,10 @@ static PyObject *put_value(struct objects *self, const struct put *put)
     if (ds_py_call_start(self->state, self->connection, &call) < 0) {
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
+    ds_py_wait_begin(call.connection, &wait);
     rc = ds_object_put(call.client, put->key.data, put->key.size, put->value.data, put->value.size,
                        &put->options, put->nested.keys, put->nested.n);
-    PyEval_RestoreThread(thread);
+    rc = ds_py_wait_end(&wait, rc);
     ds_py_call_end(&call);
     if (rc == DS_EINVAL && put->nested.n > 0) { /* all else was looked at above */
         return ds_py_fail(self->state, rc, put->key_object, DS_PY_NESTS_ITSELF, put->key_object);
@@ -170,43 +173,29 @@ static PyObject *objects_put(PyObject *object, PyObject *const *args, Py_ssize_t
 /* --- get --- */
 
 struct get {
-    const struct ds_py_keys *keys; /* all */
-    PyObject *result;              /* a Buffer or None for each */
-    size_t n;                      /* keys left to ask for; the arrays below belong together */
-    struct ds_bytes *left;
-    size_t *index; /* in `keys` and `result` */
+    const struct ds_py_keys *keys;
     struct ds_buffer **buffers;
-    int *results;
-    size_t failed; /* index of the failure to report */
-    int failure;   /* 0: none yet */
+    PyObject *result; /* a Buffer or None for each */
+    size_t failed;    /* index of the failure to report */
+    int failure;      /* 0: none yet */
     bool found;
 };
 
 static int get_init(const struct ds_py_keys *keys, struct get *get)
 {
-    size_t n = keys->n;
-    char *block = PyMem_Malloc(n * (sizeof(*get->left) + sizeof(*get->index) +
-                                    sizeof(*get->buffers) + sizeof(*get->results)));
-
     memset(get, 0, sizeof(*get));
-    if (block == NULL) {
+    get->keys = keys;
+    get->buffers = PyMem_Calloc(keys->n, sizeof(struct ds_buffer *));
+    if (get->buffers == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    get->keys = keys;
-    get->n = n;
-    get->left = (struct ds_bytes *)(void *)block;
-    get->index = (size_t *)(void *)(get->left + n);
-    get->buffers = (struct ds_buffer **)(void *)(get->index + n);
-    get->results = (int *)(void *)(get->buffers + n);
-    get->result = PyList_New((Py_ssize_t)n);
+    get->result = PyList_New((Py_ssize_t)keys->n);
     if (get->result == NULL) {
-        PyMem_Free(block);
+        PyMem_Free(get->buffers);
         return -1;
     }
-    for (size_t i = 0; i < n; i++) {
-        get->left[i] = keys->keys[i];
-        get->index[i] = i;
+    for (size_t i = 0; i < keys->n; i++) {
         Py_INCREF(Py_None);
         PyList_SET_ITEM(get->result, (Py_ssize_t)i, Py_None);
     }
@@ -214,57 +203,49 @@ static int get_init(const struct ds_py_keys *keys, struct get *get)
 }
 
 /* As missing_deliver() in kv_read.c. */
-static int get_deliver(const struct ds_py_call *call, bool again, struct get *get)
+static int get_deliver(const struct ds_py_call *call, struct get *get)
 {
-    size_t left = 0;
+    const struct ds_py_keys *keys = get->keys;
     int rc = 0;
 
-    for (size_t i = 0; i < get->n; i++) {
-        size_t at = get->index[i];
+    for (size_t i = 0; i < keys->n; i++) {
+        int result = keys->results[i];
 
-        if (get->results[i] == 0 && rc < 0) {
-            ds_buffer_free(get->buffers[i]);
-        } else if (get->results[i] == 0) {
+        if (result == 0 && rc < 0) {
+            ds_py_buffer_give(get->buffers[i]);
+        } else if (result == 0) {
             PyObject *item =
                 ds_py_buffer_new(call->state, call->state->buffer_type, get->buffers[i],
-                                 get->keys->objects[at], call->connection->id);
+                                 keys->objects[i], call->connection->id);
 
-            rc = item == NULL ? -1 : PyList_SetItem(get->result, (Py_ssize_t)at, item);
+            rc = item == NULL ? -1 : PyList_SetItem(get->result, (Py_ssize_t)i, item);
             get->found = true;
-        } else if (again &&
-                   (get->results[i] == DS_ENOTFOUND || get->results[i] == DS_EINTERRUPTED)) {
-            get->left[left] = get->left[i];
-            get->index[left] = at;
-            left++;
-        } else if (get->failure == 0 ||
-                   (get->failure == DS_ENOTFOUND && get->results[i] != DS_ENOTFOUND)) {
-            get->failure = get->results[i];
-            get->failed = at;
+        } else if (get->failure == 0 || (get->failure == DS_ENOTFOUND && result != DS_ENOTFOUND)) {
+            get->failure = result;
+            get->failed = i;
         }
     }
-    get->n = left;
     return rc;
 }
 
 static int get_fetch(const struct ds_py_call *call, int64_t timeout_ms, struct get *get)
 {
+    const struct ds_py_keys *keys = get->keys;
     struct ds_py_wait wait;
+    int rc;
 
-    ds_py_wait_start(&wait, timeout_ms);
-    while (get->n > 0) {
-        int64_t slice_ms = ds_py_wait_slice(&wait);
-        int rc;
-
-        PyThreadState *thread = PyEval_SaveThread();
-        rc = ds_object_get(call->client, get->left, get->n, slice_ms, get->buffers, get->results);
-        PyEval_RestoreThread(thread);
-        (void)rc; /* the first result, which is looked at below */
-        if (get_deliver(call, slice_ms > 0, get) < 0) {
-            return -1;
+    ds_py_wait_begin(call->connection, &wait);
+    rc = ds_object_get(call->client, keys->keys, keys->n, timeout_ms, get->buffers, keys->results);
+    rc = ds_py_wait_end(&wait, rc);
+    (void)rc; /* the first result, which is looked at below */
+    if (PyErr_Occurred() != NULL) {
+        for (size_t i = 0; i < keys->n; i++) {
+            ds_py_buffer_give(get->buffers[i]);
         }
-        if (get->n > 0 && ds_py_wait_check(call->connection) < 0) {
-            return -1;
-        }
+        return -1;
+    }
+    if (get_deliver(call, get) < 0) {
+        return -1;
     }
     if (get->found) {
         return 0;
@@ -292,7 +273,7 @@ static PyObject *get_keys(const struct ds_py_call *call, const struct ds_py_keys
     if (get_fetch(call, timeout_ms, &get) < 0) {
         Py_CLEAR(get.result);
     }
-    PyMem_Free(get.left);
+    PyMem_Free(get.buffers);
     return get.result;
 }
 
@@ -329,15 +310,16 @@ static PyObject *change_refs(struct objects *self, PyObject *list, ref_fn *chang
     struct ds_py_keys keys;
     struct ds_py_call call;
     PyObject *result = NULL;
+    struct ds_py_wait wait;
     int rc;
 
     if (ds_py_keys_get(self->state, list, "object_keys", DS_BATCH_MAX, &keys) < 0) {
         return NULL;
     }
     if (ds_py_call_start(self->state, self->connection, &call) == 0) {
-        PyThreadState *thread = PyEval_SaveThread();
+        ds_py_wait_begin(call.connection, &wait);
         rc = change(call.client, keys.keys, keys.n, keys.results);
-        PyEval_RestoreThread(thread);
+        rc = ds_py_wait_end(&wait, rc);
         ds_py_call_end(&call);
         result = rc < 0 ? ds_py_fail_call(self->state, rc, keys.objects[0], what)
                         : ds_py_keys_failed(&keys);
@@ -381,6 +363,7 @@ static PyObject *query_global_ref_num(PyObject *object, PyObject *const *args, P
     struct ds_bytes key;
     PyObject *parsed[1];
     uint64_t count = 0;
+    struct ds_py_wait wait;
     int rc;
 
     if (ds_py_parse(&signature, args, nargs, kwnames, parsed) < 0) {
@@ -394,10 +377,13 @@ static PyObject *query_global_ref_num(PyObject *object, PyObject *const *args, P
         PyErr_Clear();
         return PyLong_FromLong(-1);
     }
-    PyThreadState *thread = PyEval_SaveThread();
+    ds_py_wait_begin(call.connection, &wait);
     rc = ds_object_ref_count(call.client, key.data, key.size, &count);
-    PyEval_RestoreThread(thread);
+    rc = ds_py_wait_end(&wait, rc);
     ds_py_call_end(&call);
+    if (PyErr_Occurred() != NULL) {
+        return NULL;
+    }
     return rc < 0 ? PyLong_FromLong(-1) : PyLong_FromUnsignedLongLong(count);
 }
 

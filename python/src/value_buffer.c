@@ -44,7 +44,7 @@ static PyObject *rlatch(PyObject *object, PyObject *const *args, Py_ssize_t narg
 
     if (ds_py_parse(&signature, args, nargs, kwnames, parsed) < 0 ||
         parse_timeout_ms(self, parsed[0], &timeout_ms) < 0 ||
-        ds_py_buffer_latch(self, ds_buffer_latch_read, timeout_ms, &rc) < 0) {
+        ds_py_buffer_latch(self, false, timeout_ms, &rc) < 0) {
         return NULL;
     }
     return ds_py_status(self->state, rc, rc < 0 ? "Cannot latch the buffer" : "");
@@ -53,15 +53,15 @@ static PyObject *rlatch(PyObject *object, PyObject *const *args, Py_ssize_t narg
 static PyObject *unrlatch(PyObject *object, PyObject *unused)
 {
     struct ds_py_buffer *self = as_buffer(object);
+    struct ds_py_wait wait;
     int rc;
 
     (void)unused;
     if (ds_py_buffer_enter(self) < 0) {
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
-    rc = ds_buffer_unlatch_read(self->buffer);
-    PyEval_RestoreThread(thread);
+    ds_py_wait_begin(NULL, &wait);
+    rc = ds_py_wait_end(&wait, ds_buffer_unlatch_read(self->buffer));
     ds_py_buffer_leave(self);
     return ds_py_status(self->state, rc, rc < 0 ? "Cannot give back the latch" : "");
 }
@@ -82,7 +82,7 @@ static PyObject *immutable_data(PyObject *object, PyObject *const *args, Py_ssiz
         parse_timeout_ms(self, parsed[1], &timeout_ms) < 0) {
         return NULL;
     }
-    if (with_latch && ds_py_buffer_latch(self, ds_buffer_latch_read, timeout_ms, &rc) < 0) {
+    if (with_latch && ds_py_buffer_latch(self, false, timeout_ms, &rc) < 0) {
         return NULL;
     }
     if (rc < 0) {

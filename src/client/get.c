@@ -16,6 +16,7 @@
 
 #define RETRIES 3
 #define PAUSE_MAX_MS 32
+#define TURN_MS 250
 #define BATCH 64 /* keys in flight in one stage */
 
 /* A thread notes what it logged lately: the same object again within this time says nothing new. */
@@ -172,6 +173,13 @@ struct asking {
     int64_t limit_ns;    /* of the whole call */
 };
 
+/* Many threads wait, and there are not slots for all: each waits for a while, then it is another
+ * one's turn. */
+static bool many_wait(const struct ds_link *l)
+{
+    return __builtin_popcountll(ds_load_relaxed(&l->request_free)) < DS_REQUESTS / 2;
+}
+
 static int pin_answer(const struct asking *a, size_t i, struct ds_request_result answer)
 {
     struct ds_found found;
@@ -190,10 +198,15 @@ static int ask_some(const struct asking *a, size_t *at)
     int64_t wait_ms = (a->deadline_ns - ds_monotonic_ns() + 999999) / 1000000;
     size_t index[DS_SUB_MAX];
     struct request r;
+    bool turn = false;
     int rc;
 
     if (a->deadline_ns == 0 || wait_ms < 0) {
         wait_ms = 0;
+    }
+    if (wait_ms > TURN_MS && many_wait(a->link)) {
+        wait_ms = TURN_MS;
+        turn = true;
     }
     rc = ds_request_begin(&r, a->link, DS_OP_GET,
                           wait_ms > 0 ? a->deadline_ns + INT64_C(1000000000) : a->limit_ns,
@@ -218,7 +231,8 @@ static int ask_some(const struct asking *a, size_t *at)
         return rc;
     }
     for (uint32_t i = 0; i < r.n; i++) {
-        a->results[index[i]] = pin_answer(a, index[i], ds_request_result(&r, i));
+        rc = pin_answer(a, index[i], ds_request_result(&r, i));
+        a->results[index[i]] = turn && rc == DS_ENOTFOUND ? DS_EAGAIN : rc;
     }
     ds_request_end(&r);
     return 0;

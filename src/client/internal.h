@@ -138,6 +138,13 @@ static inline struct ds_link *ds_client_link(struct ds_client *c)
     return ds_load_acquire(&c->link);
 }
 
+/* After a signal, and from time to time: whether the caller wants the call to end. Without locks.
+ */
+static inline bool ds_client_interrupted(const struct ds_client *c)
+{
+    return c->options.interrupted != NULL && c->options.interrupted(c->options.interrupted_arg);
+}
+
 /* Around every call that may wait for the worker. NULL: not usable (then do not leave). */
 static inline struct ds_client *ds_client_enter(struct ds_client *c)
 {
@@ -326,6 +333,19 @@ unsigned ds_link_looks(const struct ds_link *l);
 /* One turn of waiting that leaves the processor to whoever else wants it. False: somebody did, so
  * that spinning keeps the worker, or the rest of the machine, from running: sleep instead. */
 bool ds_client_yield(void);
+
+/* Of one wait. */
+struct sleep {
+    int64_t deadline_ns;
+    int64_t
+        interval_ns; /* asleep for so long without news: is the worker there? 0: not slept yet */
+    bool locked;     /* the caller has a lock: the wait cannot be interrupted */
+};
+
+/* Sleeps until *word is not `seen`, or for a while. 0: look again. Else the wait is over: the time,
+ * the client was closed or wants an end, or the worker is gone, as ds_link_check() has it. */
+DS_MUST_USE int ds_link_sleep(struct ds_link *l, _Atomic uint32_t *word, uint32_t seen,
+                              struct sleep *s);
 
 /* --- async.c --- */
 void ds_async_close(struct ds_client *c);

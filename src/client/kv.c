@@ -90,7 +90,7 @@ static int set_on(struct ds_link *l, const struct ds_bytes *key, const struct ds
         return rc;
     }
     rc = ds_set_post(l, &w, deadline_ns, &position);
-    if (rc == DS_ETIMEOUT) {
+    if (rc == DS_ETIMEOUT || rc == DS_EINTERRUPTED) {
         ds_grant_keep(l, &w.grant);
     }
     if (rc == 0) {
@@ -260,7 +260,7 @@ static int mset_on(struct ds_link *l, const struct mset *m, int64_t deadline_ns)
             continue;
         }
         rc = ds_set_post(l, &w, deadline_ns, &position);
-        if (rc == DS_ETIMEOUT) {
+        if (rc == DS_ETIMEOUT || rc == DS_EINTERRUPTED) {
             ds_grant_keep(l, &w.grant);
         }
         if (rc == 0) {
@@ -273,6 +273,9 @@ static int mset_on(struct ds_link *l, const struct mset *m, int64_t deadline_ns)
     if (wait != 0) {
         int waited = ds_ring_wait(l, wait, deadline_ns);
 
+        for (size_t i = 0; waited != 0 && waited != DS_ESTALE && i < m->n; i++) {
+            m->results[i] = m->results[i] == 0 ? waited : m->results[i];
+        }
         rc = rc != 0 ? rc : waited;
     }
     return rc;

@@ -32,6 +32,8 @@
 #define CONTENDED_NS 5000 /* a yield that nobody takes up lasts a tenth of it */
 #define LOOKS 200         /* about 2 us: a worker that is awake answers in less */
 #define DISCOVER_TRIES 8  /* a quarter of a second */
+#define CHECK_FIRST_NS 20000000
+#define CHECK_MAX_NS 500000000
 
 unsigned ds_link_looks(const struct ds_link *l)
 {
@@ -584,6 +586,31 @@ int ds_link_check(struct ds_link *l, int64_t deadline_ns)
     }
     if (rc == DS_ENOTFOUND || rc == DS_EUNAVAILABLE || rc == DS_ENOTSUPPORTED || rc == DS_EDENIED) {
         rc = replace_link(l, deadline_ns);
+    }
+    return rc;
+}
+
+int ds_link_sleep(struct ds_link *l, _Atomic uint32_t *word, uint32_t seen, struct sleep *s)
+{
+    int64_t left = s->deadline_ns - ds_monotonic_ns();
+    int slept;
+    int rc = 0;
+
+    if (ds_load_relaxed(&l->client->closing)) {
+        return DS_ESHUTDOWN;
+    }
+    if (left <= 0) {
+        return DS_ETIMEOUT;
+    }
+    s->interval_ns = s->interval_ns == 0 ? CHECK_FIRST_NS : s->interval_ns;
+    slept = ds_sys_futex_wait(word, seen, left < s->interval_ns ? left : s->interval_ns);
+    if (slept == -ETIMEDOUT) {
+        s->interval_ns = s->interval_ns < CHECK_MAX_NS / 2 ? s->interval_ns * 2 : CHECK_MAX_NS;
+        rc = ds_link_check(l, s->deadline_ns);
+    }
+    if (rc == 0 && !s->locked && (slept == -EINTR || slept == -ETIMEDOUT) &&
+        ds_client_interrupted(l->client)) {
+        rc = DS_EINTERRUPTED;
     }
     return rc;
 }

@@ -281,6 +281,9 @@ int ds_kv_publish(struct ds_client *client, struct ds_buffer *const *buffers, si
     ds_link_wake(l, wait != 0, deadline_ns);
     rc = wait != 0 ? ds_ring_wait(l, wait, deadline_ns) : 0;
     ds_client_leave(client);
+    for (size_t i = 0; rc != 0 && results != NULL && i < n; i++) {
+        results[i] = results[i] == 0 ? rc : results[i];
+    }
     return rc != 0 ? rc : ok > 0 || n == 0 ? 0 : first;
 }
 
@@ -537,6 +540,9 @@ int ds_object_get(struct ds_client *client, const struct ds_bytes *keys, size_t 
         return DS_EINVAL;
     }
     memset(ret_buffers, 0, n * sizeof(*ret_buffers));
+    for (size_t i = 0; results != NULL && i < n; i++) {
+        results[i] = rc;
+    }
     views = ds_zalloc(n * sizeof(*views), "views");
     found = ds_zalloc(n * sizeof(*found), "found");
     res = ds_zalloc(n * sizeof(*res), "results");
@@ -553,9 +559,9 @@ int ds_object_get(struct ds_client *client, const struct ds_bytes *keys, size_t 
             }
         }
         rc = rc == DS_EINVAL ? rc : ds_batch_status(res, n);
-    }
-    for (size_t i = 0; results != NULL && i < n; i++) {
-        results[i] = res != NULL ? res[i] : rc;
+        if (results != NULL) {
+            memcpy(results, res, n * sizeof(*results));
+        }
     }
     ds_free(views);
     ds_free(found);

@@ -7,7 +7,6 @@
  * has run out of time stays with the worker, or is cancelled there; its slot is used again once
  * that is answered.
  */
-#include <errno.h>
 #include <sched.h>
 #include <string.h>
 
@@ -16,9 +15,7 @@
 #include "base/sys.h"
 #include "client/internal.h"
 
-#define SPIN_NS 100000          /* about one wake-up of a sleeping worker */
-#define CHECK_FIRST_NS 20000000 /* asleep for so long without an answer: is the worker there? */
-#define CHECK_MAX_NS 500000000
+#define SPIN_NS 100000                                 /* about one wake-up of a sleeping worker */
 #define SLOTS_FOR_WAITING UINT64_C(0x00ffffffffffffff) /* eight stay free of long waits */
 
 static void take_back_late(struct ds_link *l)
@@ -61,12 +58,18 @@ static int take_slot(struct ds_link *l, uint64_t allowed, int64_t deadline_ns, u
         if (left <= 0) {
             return DS_ETIMEOUT;
         }
+        if (ds_load_relaxed(&l->client->closing)) {
+            return DS_ESHUTDOWN;
+        }
         take_back_late(l);
         (void)atomic_fetch_add(&l->request_waiters, 1);
         if ((atomic_load(&l->request_free) & allowed) == 0) {
             (void)ds_sys_futex_wait(&l->request_bell, bell, left < 10000000 ? left : 10000000);
         }
         (void)atomic_fetch_sub(&l->request_waiters, 1);
+        if (ds_client_interrupted(l->client)) {
+            return DS_EINTERRUPTED;
+        }
     }
     return 0;
 }
@@ -165,43 +168,22 @@ static bool spin_until_answered(struct request *r)
     return false;
 }
 
-/* What waits for keys or for a latch: nothing is lost when it is asked again. */
-static bool may_be_interrupted(struct request *r)
-{
-    const struct ds_request_header *h = ds_request_header(r);
-
-    return r->link->client->options.interruptible && h->timeout_ms > 0 &&
-           (h->op == DS_OP_GET || h->op == DS_OP_LATCH_READ || h->op == DS_OP_LATCH_WRITE);
-}
-
-/* Sleeps on the done word; looks after the worker in growing intervals. */
 static int sleep_until_answered(struct request *r)
 {
     struct ds_link *l = r->link;
     struct ds_session_header *h = l->session;
-    int64_t interval = CHECK_FIRST_NS;
+    struct sleep sleep = {.deadline_ns = r->deadline_ns};
     int rc = 0;
 
     ds_store_relaxed(&h->request_sleeper[r->slot], 1);
     ds_fence_full(); /* pairs with the fence before the worker reads request_sleeper */
-    while (rc == 0 && !ds_request_answered(r)) {
-        int64_t left = r->deadline_ns - ds_monotonic_ns();
+    while (rc == 0) {
         uint32_t seen = ds_load_acquire(&h->done[r->slot]);
-        int slept = 0;
 
-        if (ds_load_relaxed(&l->client->closing)) {
-            rc = DS_ESHUTDOWN;
-        } else if (left <= 0) {
-            rc = DS_ETIMEOUT;
-        } else if (seen != r->number) {
-            slept = ds_sys_futex_wait(&h->done[r->slot], seen, left < interval ? left : interval);
+        if (seen == r->number) {
+            break;
         }
-        if (slept == -EINTR && may_be_interrupted(r)) {
-            rc = DS_EINTERRUPTED;
-        } else if (slept == -ETIMEDOUT) {
-            interval = interval * 2 < CHECK_MAX_NS ? interval * 2 : CHECK_MAX_NS;
-            rc = ds_link_check(l, r->deadline_ns);
-        }
+        rc = ds_link_sleep(l, &h->done[r->slot], seen, &sleep);
     }
     ds_store_relaxed(&h->request_sleeper[r->slot], 0);
     return ds_request_answered(r) ? 0 : rc;

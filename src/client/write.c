@@ -82,64 +82,73 @@ static int take_grants(struct ds_link *l, struct grant_class *g, struct request 
     return rc;
 }
 
-/* Asks for more blocks of a class: the number doubles as long as they are used up. `waits`: memory
- * may have to be found first. */
-static int ask(struct ds_link *l, struct grant_class *g, bool waits, int64_t deadline_ns,
+/* Asks for more blocks of a class: the number doubles as long as they are used up. Until the
+ * deadline memory may have to be found first; 0: nobody waits. */
+static int ask(struct ds_link *l, uint64_t capacity, uint32_t batch, int64_t deadline_ns,
                struct request *ret)
 {
-    uint64_t share = ds_min_u64(l->data_size / PREFETCH_BYTES_SHARE, PREFETCH_BYTES) / g->capacity;
+    uint64_t share = ds_min_u64(l->data_size / PREFETCH_BYTES_SHARE, PREFETCH_BYTES) / capacity;
     int rc = ds_request_begin(ret, l, DS_OP_GRANT, deadline_ns, false);
 
     if (rc == 0) {
-        ret->n = (uint16_t)ds_max_u64(ds_min_u64(g->batch, share), 1);
-        ds_request_header(ret)->value = g->capacity;
+        ret->n = (uint16_t)ds_max_u64(ds_min_u64(batch, share), 1);
+        ds_request_header(ret)->value = capacity;
         ds_request_header(ret)->timeout_ms =
-            waits ? (deadline_ns - ds_monotonic_ns()) / 1000000 : 0;
-        ds_request_post(ret, waits);
+            deadline_ns != 0 ? (deadline_ns - ds_monotonic_ns()) / 1000000 : 0;
+        ds_request_post(ret, deadline_ns != 0);
     }
     return rc;
 }
 
-static int take_ahead(struct ds_link *l, int64_t deadline_ns)
-{
-    struct grant_class *g = l->ahead;
-    int rc;
-
-    l->ahead = NULL;
-    l->ahead_request.deadline_ns = deadline_ns;
-    rc = ds_request_wait(&l->ahead_request);
-    return rc == 0 ? take_grants(l, g, &l->ahead_request) : rc;
-}
-
 /* Before the last block is used, so that nobody waits for the next ones: while this client copies,
  * the worker finds them. */
-static void ask_ahead(struct ds_link *l, struct grant_class *g, int64_t deadline_ns)
+static void ask_ahead(struct ds_link *l, struct grant_class *g)
 {
     if (g->got < AHEAD_FROM || g->n != g->got / 2) {
         return;
     }
     if (l->ahead != NULL && ds_request_answered(&l->ahead_request)) { /* another class's */
-        (void)!take_ahead(l, 0);
+        (void)!take_grants(l, l->ahead, &l->ahead_request);
+        l->ahead = NULL;
     }
-    if (l->ahead == NULL && ask(l, g, false, deadline_ns, &l->ahead_request) == 0) {
+    if (l->ahead == NULL && ask(l, g->capacity, g->batch, 0, &l->ahead_request) == 0) {
         l->ahead = g;
     }
 }
 
-static int refill(struct ds_link *l, struct grant_class *g, int64_t deadline_ns)
+/* The wait for an answer is over. */
+static int lock_and_take(struct ds_link *l, uint64_t capacity, int rc, struct request *r,
+                         struct grant_class **ret)
 {
+    (void)pthread_mutex_lock(&l->write_lock);
+    *ret = class_of(l, capacity); /* it may have gone, and come again */
+    return rc == 0 ? take_grants(l, *ret, r) : rc;
+}
+
+/* 0: *g has a block. Waits without the lock: other threads have blocks, or are given some. */
+static int refill(struct ds_link *l, struct grant_class **g, int64_t deadline_ns)
+{
+    uint64_t capacity = (*g)->capacity;
+    uint32_t batch;
     struct request r;
     int rc;
 
-    if (l->ahead == g) {
-        rc = take_ahead(l, deadline_ns);
-        if (rc == 0 || rc == DS_ESTALE || rc == DS_ESHUTDOWN) {
+    if (l->ahead == *g) {
+        r = l->ahead_request;
+        r.deadline_ns = deadline_ns;
+        l->ahead = NULL;
+        (void)pthread_mutex_unlock(&l->write_lock);
+        rc = ds_request_wait(&r);
+        rc = lock_and_take(l, capacity, rc, &r, g);
+        if (rc == 0 || rc == DS_ESTALE || rc == DS_ESHUTDOWN || rc == DS_EINTERRUPTED) {
             return rc;
         }
     } /* there was no memory then, and that request did not wait for any */
-    rc = ask(l, g, true, deadline_ns, &r);
+    batch = (*g)->batch;
+    (void)pthread_mutex_unlock(&l->write_lock);
+    rc = ask(l, capacity, batch, deadline_ns, &r);
     rc = rc == 0 ? ds_request_wait(&r) : rc;
-    return rc == 0 ? take_grants(l, g, &r) : rc;
+    return lock_and_take(l, capacity, rc, &r, g);
 }
 
 static int take_locked(struct ds_link *l, uint64_t size, int64_t deadline_ns, struct ds_grant *ret)
@@ -157,14 +166,14 @@ static int take_locked(struct ds_link *l, uint64_t size, int64_t deadline_ns, st
     g = class_of(l, ret->capacity);
     g->used = ds_ticks_unordered();
     if (g->n == 0) {
-        rc = refill(l, g, deadline_ns);
+        rc = refill(l, &g, deadline_ns);
     }
     if (rc == 0) {
         g->n--;
         ret->id = g->grant[g->n].id;
         ret->offset = g->grant[g->n].offset;
         ret->origin = g->grant[g->n].origin;
-        ask_ahead(l, g, deadline_ns);
+        ask_ahead(l, g);
     }
     return rc;
 }
@@ -199,40 +208,108 @@ void ds_grant_keep(struct ds_link *l, const struct ds_grant *grant)
 
 /* --- the ring --- */
 
-static int wait_for_room(struct ds_link *l, uint64_t need, int64_t deadline_ns)
+static bool passed(const struct ds_link *l, uint64_t position)
+{
+    return (int64_t)(ds_load_acquire(&l->session->applied) - position) >= 0;
+}
+
+static bool spin_until_passed(const struct ds_link *l, uint64_t position)
+{
+    int64_t end;
+
+    for (unsigned i = ds_link_looks(l); i > 0; i--) {
+        if (passed(l, position)) {
+            return true;
+        }
+        ds_cpu_relax();
+    }
+    end = ds_monotonic_ns() + SPIN_NS;
+    do {
+        bool alone = ds_client_yield();
+
+        if (passed(l, position)) {
+            return true;
+        }
+        if (!alone) {
+            return false;
+        }
+    } while (ds_monotonic_ns() < end);
+    return false;
+}
+
+static int wait_until_passed(struct ds_link *l, uint64_t position, bool locked, int64_t deadline_ns)
+{
+    struct ds_session_header *h = l->session;
+    struct sleep sleep = {.deadline_ns = deadline_ns, .locked = locked};
+    int rc = 0;
+
+    if (spin_until_passed(l, position)) {
+        return 0;
+    }
+    (void)ds_failpoint("client.waiting");
+    (void)atomic_fetch_add(&h->sleepers, 1);
+    ds_fence_full(); /* pairs with the worker's before it reads `sleepers` */
+    while (rc == 0) {
+        uint32_t wake = ds_load_acquire(&h->applied_wake);
+
+        if (passed(l, position)) {
+            break;
+        }
+        rc = ds_link_sleep(l, &h->applied_wake, wake, &sleep);
+    }
+    (void)atomic_fetch_sub(&h->sleepers, 1);
+    return rc;
+}
+
+/* What a record that does not wrap leaves free at the end. */
+static uint64_t padding(const struct ds_link *l, uint32_t size)
+{
+    uint64_t left = DS_RING_SIZE - l->ring_tail % DS_RING_SIZE;
+
+    return left < size ? left : 0;
+}
+
+/* With write_lock; a `drop` keeps it while it waits. */
+static int wait_for_room(struct ds_link *l, uint32_t size, bool drop, int64_t deadline_ns)
 {
     int rc = 0;
 
-    while (rc == 0 && l->ring_tail + need - ds_load_acquire(&l->session->applied) > DS_RING_SIZE) {
+    while (rc == 0 &&
+           l->ring_tail + padding(l, size) + size - ds_load_acquire(&l->session->applied) >
+               DS_RING_SIZE) {
         uint64_t half = l->ring_tail - DS_RING_SIZE / 2; /* not one record at a time */
 
         ds_fence_full();
         ds_link_wake(l, true, deadline_ns);
-        rc = ds_ring_wait(l, half, deadline_ns);
+        if (drop) {
+            rc = wait_until_passed(l, half, true, deadline_ns);
+        } else {
+            (void)pthread_mutex_unlock(&l->write_lock);
+            rc = wait_until_passed(l, half, false, deadline_ns);
+            (void)pthread_mutex_lock(&l->write_lock);
+        }
     }
     return rc;
 }
 
 /* With write_lock: room for one record that does not wrap; pads to the end if needed. */
-static int ring_reserve(struct ds_link *l, uint32_t size, int64_t deadline_ns,
+static int ring_reserve(struct ds_link *l, uint32_t size, bool drop, int64_t deadline_ns,
                         struct ds_ring_record **ret)
 {
-    uint64_t at = l->ring_tail % DS_RING_SIZE;
-    uint64_t left = DS_RING_SIZE - at;
-    uint64_t pad = left < size ? left : 0;
-    int rc = wait_for_room(l, size + pad, deadline_ns);
+    int rc = wait_for_room(l, size, drop, deadline_ns);
+    uint64_t pad = padding(l, size);
 
     if (rc != 0) {
         return rc;
     }
     if (pad > 0) {
+        uint64_t at = l->ring_tail % DS_RING_SIZE;
         struct ds_ring_record p = {.size = (uint32_t)pad, .op = DS_RING_PAD};
 
         memcpy(l->ring + at, &p, ds_min_u64(pad, sizeof(p)));
         l->ring_tail += pad;
-        at = 0;
     }
-    *ret = (void *)(l->ring + at);
+    *ret = (void *)(l->ring + l->ring_tail % DS_RING_SIZE);
     return 0;
 }
 
@@ -241,7 +318,7 @@ static int post_locked(struct ds_link *l, const struct write *w, enum ds_ring_op
 {
     uint32_t size = (uint32_t)ds_align_up(sizeof(struct ds_ring_record) + w->key_size, 16);
     struct ds_ring_record *r;
-    int rc = ring_reserve(l, size, deadline_ns, &r);
+    int rc = ring_reserve(l, size, op == DS_RING_DROP, deadline_ns, &r);
 
     if (rc != 0) {
         return rc;
@@ -280,8 +357,8 @@ int ds_ring_post(struct ds_link *l, const struct write *w, int64_t deadline_ns,
     return rc;
 }
 
-/* With write_lock or without: a drop is not waited for. When the ring is full and the worker away,
- * the block stays lent until the session ends. */
+/* With write_lock: a drop is not waited for. When the ring is full and the worker away, the block
+ * stays lent until the session ends. */
 void ds_grant_give(struct ds_link *l, const struct ds_grant *g)
 {
     struct write w = {.grant = *g};
@@ -293,67 +370,10 @@ void ds_grant_give(struct ds_link *l, const struct ds_grant *g)
     ds_link_wake(l, false, deadline_ns);
 }
 
-static bool passed(const struct ds_link *l, uint64_t position)
-{
-    return (int64_t)(ds_load_acquire(&l->session->applied) - position) >= 0;
-}
-
-static bool spin_until_passed(const struct ds_link *l, uint64_t position)
-{
-    int64_t end;
-
-    for (unsigned i = ds_link_looks(l); i > 0; i--) {
-        if (passed(l, position)) {
-            return true;
-        }
-        ds_cpu_relax();
-    }
-    end = ds_monotonic_ns() + SPIN_NS;
-    do {
-        bool alone = ds_client_yield();
-
-        if (passed(l, position)) {
-            return true;
-        }
-        if (!alone) {
-            return false;
-        }
-    } while (ds_monotonic_ns() < end);
-    return false;
-}
-
 /* W5: until the applied cursor passes the record. */
 int ds_ring_wait(struct ds_link *l, uint64_t position, int64_t deadline_ns)
 {
-    struct ds_session_header *h = l->session;
-    int64_t interval = 20000000;
-    int rc = 0;
-
-    if (spin_until_passed(l, position)) {
-        return 0;
-    }
-    (void)ds_failpoint("client.waiting");
-    (void)atomic_fetch_add(&h->sleepers, 1);
-    ds_fence_full(); /* pairs with the worker's before it reads `sleepers` */
-    while (rc == 0) {
-        uint32_t wake = ds_load_acquire(&h->applied_wake);
-        int64_t left = deadline_ns - ds_monotonic_ns();
-
-        if (passed(l, position)) {
-            break;
-        }
-        if (ds_load_relaxed(&l->client->closing)) {
-            rc = DS_ESHUTDOWN;
-        } else if (left <= 0) {
-            rc = DS_ETIMEOUT;
-        } else if (ds_sys_futex_wait(&h->applied_wake, wake, left < interval ? left : interval) ==
-                   -110 /* ETIMEDOUT */) {
-            interval = ds_min_u64((uint64_t)interval * 2, 500000000) & INT64_MAX;
-            rc = ds_link_check(l, deadline_ns);
-        }
-    }
-    (void)atomic_fetch_sub(&h->sleepers, 1);
-    return rc;
+    return wait_until_passed(l, position, false, deadline_ns);
 }
 
 struct ds_request_item ds_second_item(const struct write *w, bool absent)

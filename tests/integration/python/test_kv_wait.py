@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gets that wait for a key: other threads run meanwhile, other processes end the wait."""
 
-import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
-import yr.datasystem as ds
 from yr.datasystem.errors import NotFoundError, NotReadyError, ShuttingDownError
 from yr.datasystem.kv_client import KVClient
 
@@ -143,73 +138,10 @@ def test_close_ends_the_waits_of_other_threads(worker, patient, new_key, eventua
     kv.init()
 
 
-class Alarm(Exception):
-    """Raised by a signal handler."""
-
-
-@pytest.fixture(name="alarm")
-def alarm_fixture():
-    """alarm(seconds): a signal whose handler raises Alarm."""
-
-    def ring(_number, _frame):
-        raise Alarm
-
-    before = signal.signal(signal.SIGALRM, ring)
-    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_a_signal_handler_ends_a_wait(patient, key, alarm, call):
-    start = time.monotonic()
-    with pytest.raises(Alarm):
-        alarm(0.05)
-        waiting_get(patient, call, [key])
-    assert time.monotonic() - start < 10
-    patient.set(key, b"v")
-    assert patient.get([key]) == [b"v"]
-
-
-def test_a_signal_handler_that_returns_does_not_end_a_wait(patient, key, alarm):
-    signal.signal(signal.SIGALRM, lambda _number, _frame: patient.set(key, b"by the handler"))
-    alarm(0.05)
-    assert waiting_get(patient, "get", [key]) == [b"by the handler"]
-
-
-def test_a_signal_ends_a_get_that_waits_in_libds(worker):
-    """In one call, without slices: what makes Ctrl-C act at once."""
-    code = (
-        "import ctypes, signal, sys\n"
-        "lib = ctypes.CDLL(sys.argv[1])\n"
-        "class Options(ctypes.Structure):\n"
-        "    _fields_ = [('size', ctypes.c_size_t), ('host', ctypes.c_char_p),\n"
-        "                ('port', ctypes.c_uint16), ('connect', ctypes.c_int32),\n"
-        "                ('request', ctypes.c_int32), ('tenant', ctypes.c_char_p),\n"
-        "                ('reason', ctypes.c_char_p), ('reason_size', ctypes.c_size_t),\n"
-        "                ('interruptible', ctypes.c_bool)]\n"
-        "def get(interruptible, timeout_ms):\n"
-        "    options, client = Options(), ctypes.c_void_p()\n"
-        "    lib.ds_client_options_init(ctypes.byref(options))\n"
-        "    assert options.size == ctypes.sizeof(options)\n"
-        "    options.host, options.port = sys.argv[2].encode(), int(sys.argv[3])\n"
-        "    options.interruptible, options.request = interruptible, 60000\n"
-        "    assert lib.ds_client_open(ctypes.byref(options), ctypes.byref(client)) == 0\n"
-        "    view = (ctypes.c_uint64 * 16)()\n"
-        "    rc = lib.ds_kv_get(client, b'missing', ctypes.c_size_t(7),\n"
-        "                       ctypes.c_int64(timeout_ms), view)\n"
-        "    lib.ds_client_close(client)\n"
-        "    return rc\n"
-        "signal.signal(signal.SIGALRM, lambda *_: None)\n"
-        "signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)\n"
-        "print(get(True, 30000), get(False, 300))\n"
-    )
-    library = Path(ds.__file__).parent / "lib" / "libds.so"
-    done = subprocess.run(
-        [sys.executable, "-c", code, library, worker.host, str(worker.port)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.stdout, done.stderr) == ("-11 -3\n", "")
+def test_more_threads_wait_than_the_session_has_requests(patient, new_key):
+    keys = [new_key() for _ in range(100)]
+    waiting = [Call(lambda key=key: waiting_get(patient, "get", [key])) for key in keys]
+    for few in (slice(80, 100), slice(0, 80)):  # when the last came no request was left for them
+        for key in keys[few]:
+            patient.set(key, key.encode())
+        assert [call.result() for call in waiting[few]] == [[key.encode()] for key in keys[few]]
