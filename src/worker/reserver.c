@@ -89,11 +89,15 @@ void ds_reserver_used(struct ds_reserver *r, uint64_t used)
     }
 }
 
-bool ds_reserver_more(struct ds_reserver *r, uint64_t bytes)
+bool ds_reserver_more(struct ds_reserver *r, uint64_t seen, uint64_t bytes)
 {
     uint64_t ready = ds_load_relaxed(&r->ready);
     uint64_t want = ds_min_u64(ds_align_up(ready + bytes, STEP), r->size);
 
+    if (ready > seen) {
+        ds_sys_event_ring(r->news);
+        return true;
+    }
     if (atomic_exchange(&r->failed, false) || ready >= r->size) {
         return false; /* the next one tries again */
     }

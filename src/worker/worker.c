@@ -253,7 +253,8 @@ static bool one_pass(struct ds_worker *w)
 
     ds_tiers_take(w);
     now = now_of(w);
-    ds_store_usable(w->store, ds_load_acquire(&w->reserver.ready));
+    w->usable = ds_load_acquire(&w->reserver.ready);
+    ds_store_usable(w->store, w->usable);
     more = ds_store_pass(w->store, &now);
     wake_sleepers(w);
     ds_tiers_flush(w);
@@ -369,7 +370,7 @@ static bool more_memory(void *arg, uint64_t bytes)
 {
     struct ds_worker *w = arg;
 
-    return ds_reserver_more(&w->reserver, bytes);
+    return ds_reserver_more(&w->reserver, w->usable, bytes);
 }
 
 void ds_worker_progress(void *arg)

@@ -45,9 +45,9 @@ void ds_reserver_stop(struct ds_reserver *r);
 /* `used` bytes are in use: see to it that there is room beyond. Wakes the thread if needed. */
 void ds_reserver_used(struct ds_reserver *r, uint64_t used);
 
-/* Somebody waits for `bytes` more: `news` is rung when they are ready, or will not be. False: the
- * machine has no more. */
-DS_MUST_USE bool ds_reserver_more(struct ds_reserver *r, uint64_t bytes);
+/* Somebody who knows of `seen` bytes waits for `bytes` more: `news` is rung when they are ready, or
+ * will not be. False: the machine has no more. */
+DS_MUST_USE bool ds_reserver_more(struct ds_reserver *r, uint64_t seen, uint64_t bytes);
 
 /* What a descriptor in epoll means. */
 enum ds_watch_kind {
@@ -89,6 +89,7 @@ struct ds_worker {
     int data_ro_fd;
     int index_ro_fd;
     struct ds_reserver reserver;
+    uint64_t usable;        /* of the data segment, as the store knows it */
     struct ds_tiers *tiers; /* NULL: memory is all there is */
     int epoll;
     int link; /* to the keeper */

@@ -11,6 +11,7 @@
  * fault_scenes restart                     the node is stopped and started under a client
  * fault_scenes session                     opens, uses and ends handles, with and without goodbye
  * fault_scenes fill MIB                    writes and reads so much
+ * fault_scenes through MIB                 the same in one value, through to second-level storage
  * fault_scenes as UID                      opens as another user, prints the result's name
  * fault_scenes ttl-set KEY MS, ttl-watch KEY    expiry to the millisecond, on the wall clock
  */
@@ -453,6 +454,20 @@ static void scene_fill(unsigned mib)
     ds_client_close(c);
 }
 
+static void scene_through(size_t mib)
+{
+    struct ds_set_options options = {.mode = DS_WRITE_THROUGH};
+    struct ds_client *c = must_open(9000);
+    uint8_t *value = calloc(mib, 1 << 20);
+    int rc = value != NULL ? ds_kv_set(c, "through", 7, value, mib << 20, &options) : DS_ENOMEM;
+
+    if (rc != 0) {
+        fatal("set: %s", ds_error_name(rc));
+    }
+    free(value);
+    ds_client_close(c);
+}
+
 /* --- other users, other clocks --- */
 
 static int scene_as(const char *uid)
@@ -543,6 +558,8 @@ int main(int argc, char **argv)
         scene_session();
     } else if (strcmp(what, "fill") == 0) {
         scene_fill((unsigned)strtoul(arg, NULL, 10));
+    } else if (strcmp(what, "through") == 0) {
+        scene_through(strtoul(arg, NULL, 10));
     } else if (strcmp(what, "as") == 0) {
         (void)scene_as(arg);
     } else if (strcmp(what, "ttl-set") == 0 && argc > 3) {

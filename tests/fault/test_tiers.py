@@ -3,7 +3,7 @@
 import pytest
 
 import tiers
-from node import SLOWDOWN, check_output
+from node import SLOWDOWN, Node, check_output
 
 WORKER_CYCLES = int(300 / SLOWDOWN)
 NODE_CYCLES = int(20 / SLOWDOWN)
@@ -40,6 +40,20 @@ def test_deleted_values_stay_away_though_the_disk_is_slow(failpoints):
         node.node_env["DS_FAILPOINTS"] = ""
         tiers.start_again(node)
         assert on_disk(node) == there[1::2]
+
+
+def test_memory_that_came_while_the_second_level_was_read_is_used(failpoints):
+    """The last of it came meanwhile, and the worker had not looked yet: it was taken for none."""
+    node = Node(64, l2_cache_type="sfs")
+    node.flags["sfs_path"] = node.folder / "l2"
+    with node:
+        check_output(node.run("scenes", "through", 40))
+        tiers.kill_whole(node)
+        slow = "dsworker:sys.reserve=sleep:100;dsworker:sys.pread=sleep:1200@3"
+        node.node_env["DS_FAILPOINTS"] = slow
+        tiers.start_again(node)
+        done = node.dscli("get", "--worker_address", node.address, "through")
+        assert (done.returncode, done.stderr, len(done.stdout)) == (0, "", 40 << 20)
 
 
 def on_disk(node):
