@@ -356,19 +356,28 @@ public:
         if (status.IsError()) {
             return status;
         }
-        readOnlyBuffers.resize(readParams.size());
+        const size_t n = readParams.size();
+        std::vector<struct ds_bytes> keys(n);
+        std::vector<struct ds_view> views(n);
+        std::vector<int> results(n);
+        for (size_t i = 0; i < n; i++) {
+            keys[i] = {readParams[i].key.data(), readParams[i].key.size()};
+        }
+        (void)!ds_kv_mget(client, keys.data(), n, 0, views.data(), results.data());
+        readOnlyBuffers.resize(n);
         bool any = false;
-        for (size_t i = 0; i < readParams.size(); i++) {
+        for (size_t i = 0; i < n; i++) {
             const ReadParam &part = readParams[i];
-            struct ds_view view;
             int rc =
-                ds_kv_read(client, part.key.data(), part.key.size(), part.offset, part.size, &view);
+                results[i] != 0 ? results[i] : ds_view_slice(&views[i], part.offset, part.size);
             if (rc >= 0) {
-                readOnlyBuffers[i] = detail::Access::Lend<ReadOnlyBuffer>(detail::Value(view));
+                readOnlyBuffers[i] = detail::Access::Lend<ReadOnlyBuffer>(detail::Value(views[i]));
                 any = true;
-            } else if (status.IsOk()) {
+            } else if (status.IsOk() && rc == DS_ERANGE) {
                 status =
-                    rc == DS_ERANGE ? ReadRange(client, part.key) : detail::Failure(rc, &part.key);
+                    Status(K_OUT_OF_RANGE, results[i] != 0 ? detail::kManyViews : detail::kOffset);
+            } else if (status.IsOk()) {
+                status = detail::Failure(rc, &part.key);
             }
         }
         return any ? Status() : status;
@@ -463,18 +472,6 @@ public:
 
 private:
     friend class DsClient;
-
-    /* What K_OUT_OF_RANGE of Read() is about: without an offset only the number of views is. */
-    [[gnu::cold, gnu::noinline]] static Status ReadRange(struct ds_client *client,
-                                                         const std::string &key)
-    {
-        struct ds_view view;
-        int rc = ds_kv_try_get(client, key.data(), key.size(), &view);
-        if (rc >= 0) {
-            ds_view_release(&view);
-        }
-        return Status(K_OUT_OF_RANGE, rc == DS_ERANGE ? detail::kManyViews : detail::kOffset);
-    }
 
     static Status CountsDiffer()
     {

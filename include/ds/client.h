@@ -28,7 +28,8 @@ struct ds_client_options {
     const char *host;           /* worker address; default DATASYSTEM_HOST, then 127.0.0.1 */
     uint16_t port;              /* default DATASYSTEM_PORT, then 31501 */
     int32_t connect_timeout_ms; /* 9000; at least 500 */
-    int32_t request_timeout_ms; /* 0 = the same as connect_timeout_ms */
+    int32_t request_timeout_ms; /* 0 = the same as connect_timeout_ms; of a whole call. One that */
+                                /* the worker is to end takes a second more when it is silent */
     const char *tenant_id;      /* only "" until tenants exist: else DS_ENOTSUPPORTED */
     char *ret_reason;           /* or NULL: where a failed open says why, naming the */
     size_t reason_size;         /* address or socket, and what to do; see DS_REASON_SIZE */
@@ -70,6 +71,10 @@ DS_API void ds_view_release(struct ds_view *view);
 
 /* The same for n views. */
 DS_API void ds_view_release_many(struct ds_view *views, size_t n);
+
+/* Narrows it to [offset, offset + size) of what it shows, size 0 = to the end, clamped at the end.
+ * DS_ERANGE: the offset is not inside; the view is released. */
+DS_API DS_MUST_USE int ds_view_slice(struct ds_view *view, uint64_t offset, uint64_t size);
 
 /* What decides which object leaves memory first. */
 enum ds_evict_policy { DS_EVICT_LRU = 1, DS_EVICT_S3FIFO = 2 };

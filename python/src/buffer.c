@@ -178,7 +178,7 @@ int ds_py_buffer_latch(struct ds_py_buffer *self, bool write, int64_t timeout_ms
         if (self->waiters > 0 && *ret_rc == DS_ETIMEOUT) { /* they look rarely: give them time */
             nap(5 * WAITER_NAP_US);
         }
-    } while (*ret_rc == DS_ETIMEOUT && left_ms > 0);
+    } while (*ret_rc == DS_ETIMEOUT && left_ms > SLICE_MS);
     return 0;
 }
 

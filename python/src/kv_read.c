@@ -381,114 +381,143 @@ PyObject *ds_py_kv_get_read_only_buffers(PyObject *self, PyObject *const *args, 
 
 /* --- read: parts of values --- */
 
-struct part {
-    struct ds_bytes key;
-    PyObject *object; /* the key's */
-    int64_t offset;
-    int64_t size;
+struct parts {
+    size_t n;
+    struct ds_bytes *keys; /* this and the rest: n of them, in one block of memory */
+    struct ds_view *views;
+    PyObject **objects; /* the keys' */
+    int64_t *offsets;
+    int64_t *sizes;
+    int *results;
 };
 
+static int parts_alloc(struct parts *parts, size_t n)
+{
+    char *block = PyMem_Calloc(n, sizeof(*parts->keys) + sizeof(*parts->views) +
+                                      sizeof(*parts->objects) + sizeof(*parts->offsets) +
+                                      sizeof(*parts->sizes) + sizeof(*parts->results));
+
+    if (block == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    parts->n = n;
+    parts->keys = (struct ds_bytes *)(void *)block;
+    parts->views = (struct ds_view *)(void *)(parts->keys + n);
+    parts->objects = (PyObject **)(void *)(parts->views + n);
+    parts->offsets = (int64_t *)(void *)(parts->objects + n);
+    parts->sizes = parts->offsets + n;
+    parts->results = (int *)(void *)(parts->sizes + n);
+    return 0;
+}
+
 /* A ReadParam, which is a tuple. */
-static int parse_part(struct ds_py_state *state, PyObject *param, struct part *ret)
+static int parse_part(struct ds_py_state *state, PyObject *param, struct parts *parts, size_t i)
 {
     if (!PyTuple_Check(param) || PyTuple_GET_SIZE(param) != 3) {
         return ds_py_bad_type("read_params", "[<class 'yr.datasystem.kv_client.ReadParam'>]");
     }
-    ret->object = PyTuple_GET_ITEM(param, 0);
-    if (ds_py_key(state, ret->object, &ret->key) < 0 ||
-        ds_py_int(state, PyTuple_GET_ITEM(param, 1), "offset", 0, INT64_MAX, &ret->offset) < 0 ||
-        ds_py_int(state, PyTuple_GET_ITEM(param, 2), "size", 0, INT64_MAX, &ret->size) < 0) {
+    parts->objects[i] = PyTuple_GET_ITEM(param, 0);
+    if (ds_py_key(state, parts->objects[i], &parts->keys[i]) < 0 ||
+        ds_py_int(state, PyTuple_GET_ITEM(param, 1), "offset", 0, INT64_MAX, &parts->offsets[i]) <
+            0 ||
+        ds_py_int(state, PyTuple_GET_ITEM(param, 2), "size", 0, INT64_MAX, &parts->sizes[i]) < 0) {
         return -1;
     }
     return 0;
 }
 
-/* The part of a value that is here; 0, or an error of libds with *ret = NULL, or with an exception
- * set DS_ERUNTIME. *ret_offset: DS_ERANGE is about the offset. */
-static int part_of_local(const struct ds_py_call *call, const struct part *part, bool *ret_offset,
-                         PyObject **ret)
+/* All at once, so that all have one deadline. What is here costs nobody the GIL. */
+static int find_parts(const struct ds_py_call *call, struct parts *parts)
 {
-    struct ds_view view;
-    size_t offset = (size_t)part->offset;
-    size_t size;
-    int rc = ds_kv_try_get(call->client, part->key.data, part->key.size, &view);
-
-    if (rc < 0) {
-        return rc == DS_ERANGE ? rc : DS_ENOTFOUND;
-    }
-    if (offset >= view.size) {
-        ds_view_release(&view);
-        *ret_offset = true;
-        return DS_ERANGE;
-    }
-    size = view.size - offset;
-    if (part->size > 0 && (size_t)part->size < size) {
-        size = (size_t)part->size;
-    }
-    *ret = ds_py_view_new(call->state, &view, offset, size);
-    return *ret == NULL ? DS_ERUNTIME : 0;
-}
-
-static int read_part(const struct ds_py_call *call, const struct part *part, bool *ret_offset,
-                     PyObject **ret)
-{
-    struct ds_view view = {0};
     struct ds_py_wait wait;
+    bool all = true;
     int rc;
 
-    *ret = NULL;
-    *ret_offset = false;
-    rc = part_of_local(call, part, ret_offset, ret);
-    if (rc != DS_ENOTFOUND) {
-        return rc;
+    for (size_t i = 0; i < parts->n; i++) {
+        parts->results[i] =
+            ds_kv_try_get(call->client, parts->keys[i].data, parts->keys[i].size, &parts->views[i]);
+        all = all && parts->results[i] == 0;
     }
+    if (all) {
+        return 0;
+    }
+    ds_view_release_many(parts->views, parts->n);
     ds_py_wait_begin(call->connection, &wait);
-    rc = ds_kv_read(call->client, part->key.data, part->key.size, (uint64_t)part->offset,
-                    (uint64_t)part->size, &view);
+    rc = ds_kv_mget(call->client, parts->keys, parts->n, 0, parts->views, parts->results);
     rc = ds_py_wait_end(&wait, rc);
-    if (rc == 0) {
-        *ret = ds_py_view_new(call->state, &view, 0, view.size);
-        return *ret == NULL ? DS_ERUNTIME : 0;
+    (void)rc; /* the results say more */
+    return PyErr_Occurred() != NULL ? -1 : 0;
+}
+
+/* Takes the view. NULL without an exception: the offset is not inside the value. */
+static PyObject *part_of(struct ds_py_state *state, const struct parts *parts, size_t i)
+{
+    struct ds_view *view = &parts->views[i];
+    size_t offset = (size_t)parts->offsets[i];
+    size_t size;
+
+    if (offset >= view->size) {
+        ds_view_release(view);
+        return NULL;
     }
-    ds_view_release(&view);
-    *ret_offset = true; /* a view more would have been refused above */
-    return rc;
+    size = view->size - offset;
+    if (parts->sizes[i] > 0 && (size_t)parts->sizes[i] < size) {
+        size = (size_t)parts->sizes[i];
+    }
+    return ds_py_view_new(state, view, offset, size);
 }
 
 /* All parts into `result`; -1 with an exception if none could be read. */
-static int read_parts(const struct ds_py_call *call, PyObject *params, PyObject *result)
+static int deliver_parts(struct ds_py_state *state, const struct parts *parts, PyObject *result)
 {
-    struct ds_py_state *state = call->state;
     struct failure failure = {.code = 0};
     bool found = false;
 
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(params); i++) {
-        struct part part;
-        PyObject *item;
-        bool offset;
-        int rc;
+    for (size_t i = 0; i < parts->n; i++) {
+        bool there = parts->results[i] == 0;
+        PyObject *item = there ? part_of(state, parts, i) : NULL;
 
-        if (parse_part(state, PyTuple_GET_ITEM(params, i), &part) < 0) {
-            return -1;
-        }
-        rc = read_part(call, &part, &offset, &item);
+        parts->views[i] = (struct ds_view){0};
         if (PyErr_Occurred() != NULL) {
             return -1;
         }
-        found = found || rc == 0;
+        found = found || item != NULL;
         if (item == NULL) {
-            if (note_failure(rc, part.object, &failure)) {
-                failure.offset = offset;
+            if (note_failure(there ? DS_ERANGE : parts->results[i], parts->objects[i], &failure)) {
+                failure.offset = there;
             }
             item = Py_None;
             Py_INCREF(item);
         }
-        PyList_SET_ITEM(result, i, item);
+        PyList_SET_ITEM(result, (Py_ssize_t)i, item);
     }
     if (!found) {
         raise_failure(state, &failure);
     }
     return found ? 0 : -1;
+}
+
+static int read_parts(const struct ds_py_call *call, PyObject *params, PyObject *result)
+{
+    struct parts parts;
+    int rc = parts_alloc(&parts, (size_t)PyTuple_GET_SIZE(params));
+
+    if (rc < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < parts.n && rc == 0; i++) {
+        rc = parse_part(call->state, PyTuple_GET_ITEM(params, (Py_ssize_t)i), &parts, i);
+    }
+    if (rc == 0) {
+        rc = find_parts(call, &parts);
+    }
+    if (rc == 0) {
+        rc = deliver_parts(call->state, &parts, result);
+    }
+    ds_view_release_many(parts.views, parts.n);
+    PyMem_Free(parts.keys);
+    return rc;
 }
 
 PyObject *ds_py_kv_read(PyObject *object, PyObject *const *args, Py_ssize_t nargs,

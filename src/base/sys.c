@@ -22,6 +22,8 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 
+#define FALLBACK_NS 2000000
+
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
@@ -278,8 +280,16 @@ pid_t ds_sys_fork(void)
 int ds_sys_thread(pthread_t *thread, void *(*main)(void *arg), void *arg)
 {
     int rc = ds_failpoint("sys.thread");
+    sigset_t all, before;
 
-    return rc < 0 ? rc : -pthread_create(thread, NULL, main, arg);
+    if (rc < 0) {
+        return rc;
+    }
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = -pthread_create(thread, NULL, main, arg);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
 }
 
 /* glibc has no wrapper before 2.41; of the 48 bytes of the first version all are given. */
@@ -387,6 +397,44 @@ int ds_sys_futex_wait(const void *word, uint32_t expected, int64_t timeout_ns)
     }
     rc = syscall(SYS_futex, word, FUTEX_WAIT, expected, timeout_ns < 0 ? NULL : &t, NULL, 0);
     return rc < 0 ? -errno : 0;
+}
+
+#ifdef SYS_futex_waitv
+static long futex_waitv(const struct ds_sys_futex *words, unsigned n, int64_t timeout_ns)
+{
+    struct futex_waitv v[DS_SYS_FUTEX_MAX] = {0};
+    struct timespec end;
+
+    for (unsigned i = 0; i < n; i++) {
+        v[i].uaddr = (uintptr_t)words[i].word;
+        v[i].val = words[i].expected;
+        v[i].flags = FUTEX_32;
+    }
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += (timeout_ns + end.tv_nsec) / 1000000000;
+    end.tv_nsec = (timeout_ns + end.tv_nsec) % 1000000000;
+    return syscall(SYS_futex_waitv, v, n, 0, &end, CLOCK_MONOTONIC) < 0 ? -errno : 0;
+}
+#else
+static long futex_waitv(const struct ds_sys_futex *words, unsigned n, int64_t timeout_ns)
+{
+    return -ENOSYS;
+}
+#endif
+
+int ds_sys_futex_wait_any(const struct ds_sys_futex *words, unsigned n, int64_t timeout_ns)
+{
+    long rc = ds_failpoint("sys.futex_wait_any");
+
+    if (n == 1) {
+        return ds_sys_futex_wait(words->word, words->expected, timeout_ns);
+    }
+    rc = rc < 0 ? rc : futex_waitv(words, n, timeout_ns);
+    if (rc == -ENOSYS) {
+        rc = ds_sys_futex_wait(words->word, words->expected,
+                               timeout_ns < FALLBACK_NS ? timeout_ns : FALLBACK_NS);
+    }
+    return (int)rc;
 }
 
 int ds_sys_futex_wake(const void *word, int n)

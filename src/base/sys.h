@@ -88,6 +88,15 @@ bool ds_sys_is_pidfd(int fd);
 
 /* Waits while *word == expected; timeout_ns < 0: for ever. 0, -EAGAIN, -ETIMEDOUT, -EINTR. */
 int ds_sys_futex_wait(const void *word, uint32_t expected, int64_t timeout_ns);
+
+/* The same for several words, DS_SYS_FUTEX_MAX at most; timeout_ns < 0 only for one. Where the
+ * kernel cannot (before 5.16) it waits for the first one, 2 ms at most. */
+#define DS_SYS_FUTEX_MAX 32u
+struct ds_sys_futex {
+    const void *word;
+    uint32_t expected;
+};
+int ds_sys_futex_wait_any(const struct ds_sys_futex *words, unsigned n, int64_t timeout_ns);
 int ds_sys_futex_wake(const void *word, int n);
 
 /* One message with up to DS_SYS_FDS_MAX descriptors over a SOCK_SEQPACKET socket. The receiver owns

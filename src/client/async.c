@@ -3,9 +3,13 @@
  * async.c - waiting gets that call back: one thread per client handle, started by the first of
  * them.
  *
- * The thread asks for each pending key in turn with short waits as long as there are several, with
- * long ones when there is only one.
+ * The thread asks for many keys with one request, which the worker answers as soon as it has any of
+ * them (DS_GET_ANY); the others are asked for again. It sleeps on the done words of all its
+ * requests. With several requests each waits for a turn only: so those of few keys grow together,
+ * and there is room for more keys than the requests hold.
  */
+#include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -13,7 +17,10 @@
 #include "base/sys.h"
 #include "client/internal.h"
 
-#define SLICE_MS 5
+#define FLIGHTS 16u
+#define TURN_NS INT64_C(250000000)
+#define GRACE_NS INT64_C(1000000000) /* the worker keeps the time; this is for when it does not */
+#define NO_SLOT_NS INT64_C(5000000)  /* until a slot may be free */
 
 struct pending {
     struct pending *next;
@@ -24,85 +31,281 @@ struct pending {
     uint8_t key[];
 };
 
-struct async {
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t some;
-    struct pending *first; /* under lock */
-    struct pending **last; /* under lock */
-    bool stop;             /* under lock */
+struct queue {
+    struct pending *first;
+    struct pending **last;
 };
 
-static struct pending *take_first(struct async *a, bool *ret_stop)
-{
-    struct pending *p;
+/* A request under way. */
+struct flight {
+    struct request request;
+    uint32_t n; /* 0: none */
+    struct pending *keys[DS_SUB_MAX];
+};
 
-    (void)pthread_mutex_lock(&a->lock);
-    while (a->first == NULL && !a->stop) {
-        (void)pthread_cond_wait(&a->some, &a->lock);
-    }
-    p = a->first;
+struct async {
+    struct ds_client *client;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    struct queue come;     /* under lock */
+    bool stop;             /* under lock */
+    _Atomic uint32_t bell; /* something of the two changed */
+    struct queue left;     /* to be asked for; this and the rest: the thread's */
+    struct flight flights[FLIGHTS];
+};
+
+/* --- queues --- */
+
+static void push(struct queue *q, struct pending *p)
+{
+    p->next = NULL;
+    *q->last = p;
+    q->last = &p->next;
+}
+
+static struct pending *pop(struct queue *q)
+{
+    struct pending *p = q->first;
+
     if (p != NULL) {
-        a->first = p->next;
-        if (a->first == NULL) {
-            a->last = &a->first;
-        }
+        q->first = p->next;
+        q->last = q->first == NULL ? &q->first : q->last;
     }
-    *ret_stop = a->stop;
-    (void)pthread_mutex_unlock(&a->lock);
     return p;
 }
 
-static void put_last(struct async *a, struct pending *p)
+static void call_back(struct pending *p, int rc, struct ds_view *view)
 {
-    p->next = NULL;
-    (void)pthread_mutex_lock(&a->lock);
-    *a->last = p;
-    a->last = &p->next;
-    (void)pthread_cond_signal(&a->some);
-    (void)pthread_mutex_unlock(&a->lock);
+    struct ds_view none = {0};
+
+    p->callback(p->arg, rc, view != NULL ? view : &none);
+    ds_free(p);
 }
 
-/* One slice of waiting. True: answered. */
-static bool serve(struct ds_client *c, struct pending *p)
+/* What came, but for what is there already. False: to stop. */
+static bool take_new(struct async *a)
 {
-    struct ds_view view = {0};
-    int64_t left_ms = (p->deadline_ns - ds_monotonic_ns()) / 1000000;
-    int rc = ds_kv_get(c, p->key, p->key_size,
-                       left_ms < 0          ? 0
-                       : left_ms < SLICE_MS ? left_ms
-                                            : SLICE_MS,
-                       &view);
+    struct queue come;
+    struct pending *p;
+    bool stop;
 
-    if (rc == DS_ENOTFOUND && left_ms > 0) {
+    (void)pthread_mutex_lock(&a->lock);
+    come = a->come;
+    a->come = (struct queue){NULL, &a->come.first};
+    stop = a->stop;
+    (void)pthread_mutex_unlock(&a->lock);
+    while ((p = come.first) != NULL) {
+        struct ds_view view;
+
+        come.first = p->next;
+        if (!stop && ds_kv_try_get(a->client, p->key, p->key_size, &view) == 0) {
+            call_back(p, 0, &view);
+        } else {
+            push(&a->left, p);
+        }
+    }
+    return !stop;
+}
+
+/* --- requests --- */
+
+/* As many keys as fit. False: there is no slot for them now. */
+static bool depart(struct async *a, struct flight *f, bool alone)
+{
+    struct ds_link *l = ds_load_acquire(&a->client->link);
+    int64_t now = ds_monotonic_ns();
+    int64_t end = alone ? INT64_MAX : now + TURN_NS;
+    int64_t first_deadline = INT64_MAX;
+    struct pending *p;
+
+    if (ds_request_begin(&f->request, l, DS_OP_GET, 0, true) != 0) {
         return false;
     }
-    p->callback(p->arg, rc, &view);
+    while ((p = a->left.first) != NULL) {
+        struct ds_request_item item = {.key_size = (uint16_t)p->key_size};
+
+        if (!ds_request_add(&f->request, &item, p->key)) {
+            break;
+        }
+        f->keys[f->n++] = pop(&a->left);
+        first_deadline = p->deadline_ns < first_deadline ? p->deadline_ns : first_deadline;
+    }
+    end = first_deadline < end ? first_deadline : end;
+    f->request.deadline_ns = first_deadline + GRACE_NS;
+    ds_request_header(&f->request)->value = DS_GET_ANY;
+    ds_request_header(&f->request)->timeout_ms = end > now ? (end - now + 999999) / 1000000 : 0;
+    ds_store_relaxed(&l->session->request_sleeper[f->request.slot], 1); /* post() fences */
+    ds_request_post(&f->request, true);
     return true;
+}
+
+/* A key whose answer is `rc`. */
+static void arrive(struct async *a, struct pending *p, int rc, struct ds_view *view)
+{
+    bool again = rc == DS_EAGAIN || rc == DS_ESTALE ||
+                 ((rc == DS_ENOTFOUND || rc == DS_ETIMEOUT) && p->deadline_ns > ds_monotonic_ns());
+
+    if (again) {
+        push(&a->left, p);
+    } else {
+        call_back(p, rc, view);
+    }
+}
+
+static void land(struct async *a, struct flight *f)
+{
+    struct ds_link *l = f->request.link;
+    uint32_t n = f->n;
+
+    f->n = 0;
+    ds_store_relaxed(&l->session->request_sleeper[f->request.slot], 0);
+    for (uint32_t i = 0; i < n; i++) {
+        struct ds_request_result answer = ds_request_result(&f->request, i);
+        struct ds_view view = {0};
+        struct ds_found found;
+        int rc = answer.status;
+
+        if (rc == 0) {
+            rc = ds_link_pin_id(l, answer.id, answer.value, &view, &found);
+        }
+        arrive(a, f->keys[i], rc, &view);
+    }
+    ds_request_end(&f->request);
+}
+
+/* Without an answer. */
+static void crash(struct async *a, struct flight *f, int rc)
+{
+    uint32_t n = f->n;
+
+    f->n = 0;
+    ds_store_relaxed(&f->request.link->session->request_sleeper[f->request.slot], 0);
+    ds_request_give_up(&f->request);
+    for (uint32_t i = 0; i < n; i++) {
+        arrive(a, f->keys[i], rc, NULL);
+    }
+}
+
+static unsigned in_flight(const struct async *a)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < FLIGHTS; i++) {
+        n += a->flights[i].n > 0;
+    }
+    return n;
+}
+
+/* True: one was answered, or given up. */
+static bool look(struct async *a)
+{
+    int64_t now = ds_monotonic_ns();
+    bool any = false;
+
+    for (unsigned i = 0; i < FLIGHTS; i++) {
+        struct flight *f = &a->flights[i];
+
+        if (f->n > 0 && ds_request_answered(&f->request)) {
+            land(a, f);
+            any = true;
+        } else if (f->n > 0 && now >= f->request.deadline_ns) {
+            crash(a, f, DS_ETIMEOUT);
+            any = true;
+        }
+    }
+    return any;
+}
+
+static void fail_all(struct async *a, int rc)
+{
+    for (unsigned i = 0; i < FLIGHTS; i++) {
+        if (a->flights[i].n > 0) {
+            crash(a, &a->flights[i], rc);
+        }
+    }
+}
+
+/* --- the thread --- */
+
+/* Some may be of a link that another thread has replaced meanwhile. */
+static void check_workers(struct async *a)
+{
+    for (unsigned i = 0; i < FLIGHTS; i++) {
+        struct flight *f = &a->flights[i];
+        int rc = f->n == 0 ? 0 : ds_link_check(f->request.link, ds_monotonic_ns() + GRACE_NS);
+
+        if (rc != 0 && rc != DS_ETIMEOUT) {
+            crash(a, f, rc);
+        }
+    }
+}
+
+/* Until the bell is rung, a request is answered, or `ns` have passed. */
+static void sleep_for(struct async *a, uint32_t bell, int64_t ns)
+{
+    struct ds_sys_futex words[FLIGHTS + 1] = {{&a->bell, bell}};
+    unsigned n = 1;
+
+    for (unsigned i = 0; i < FLIGHTS; i++) {
+        const struct request *r = &a->flights[i].request;
+
+        if (a->flights[i].n > 0) {
+            words[n] = (struct ds_sys_futex){&r->link->session->done[r->slot], 0};
+            words[n].expected = ds_load_acquire(&r->link->session->done[r->slot]);
+            if (words[n++].expected == r->number) {
+                return;
+            }
+        }
+    }
+    if (ds_sys_futex_wait_any(words, n, ns) == -ETIMEDOUT) {
+        check_workers(a);
+    }
 }
 
 static void *async_main(void *arg)
 {
-    struct ds_client *c = arg;
-    struct async *a = c->async;
-    bool stop = false;
+    struct async *a = arg;
+    int64_t check_ns = DS_CHECK_FIRST_NS;
     struct pending *p;
 
-    while ((p = take_first(a, &stop)) != NULL || !stop) {
-        struct ds_view none = {0};
+    for (;;) {
+        uint32_t bell = atomic_load(&a->bell);
+        bool slots = true;
+        unsigned busy;
 
-        if (p == NULL) {
-            continue;
+        if (!take_new(a)) {
+            break;
         }
-        if (stop) {
-            p->callback(p->arg, DS_ESHUTDOWN, &none);
-        } else if (!serve(c, p)) {
-            put_last(a, p);
-            continue;
+        if (look(a)) {
+            check_ns = DS_CHECK_FIRST_NS;
         }
-        ds_free(p);
+        busy = in_flight(a);
+        for (unsigned i = 0; i < FLIGHTS && slots && a->left.first != NULL; i++) {
+            if (a->flights[i].n == 0) {
+                slots = depart(a, &a->flights[i], busy == 0);
+                busy += slots;
+            }
+        }
+        if (!slots) {
+            sleep_for(a, bell, NO_SLOT_NS);
+        } else if (busy == 0) {
+            sleep_for(a, bell, -1);
+        } else {
+            sleep_for(a, bell, check_ns);
+            check_ns = check_ns < DS_CHECK_MAX_NS / 2 ? check_ns * 2 : DS_CHECK_MAX_NS;
+        }
+    }
+    fail_all(a, DS_ESHUTDOWN);
+    while ((p = pop(&a->left)) != NULL) {
+        call_back(p, DS_ESHUTDOWN, NULL);
     }
     return NULL;
+}
+
+static void ring(struct async *a)
+{
+    (void)atomic_fetch_add(&a->bell, 1);
+    (void)ds_sys_futex_wake(&a->bell, INT_MAX);
 }
 
 static int start(struct ds_client *c)
@@ -116,14 +319,16 @@ static int start(struct ds_client *c)
         if (a == NULL) {
             rc = DS_ENOMEM;
         } else {
-            a->last = &a->first;
+            a->client = c;
+            a->come.last = &a->come.first;
+            a->left.last = &a->left.first;
             (void)pthread_mutex_init(&a->lock, NULL);
-            (void)pthread_cond_init(&a->some, NULL);
-            c->async = a;
-            if (ds_sys_thread(&a->thread, async_main, c) < 0) {
-                c->async = NULL;
+            if (ds_sys_thread(&a->thread, async_main, a) < 0) {
+                (void)pthread_mutex_destroy(&a->lock);
                 ds_free(a);
                 rc = DS_ENOMEM;
+            } else {
+                c->async = a;
             }
         }
     }
@@ -135,6 +340,7 @@ int ds_kv_get_async(struct ds_client *client, const void *key, size_t key_size, 
                     ds_get_callback *callback, void *arg)
 {
     struct pending *p;
+    struct async *a;
     int rc = ds_check_key(key, key_size);
 
     if (rc == 0 && (client == NULL || callback == NULL)) {
@@ -153,12 +359,19 @@ int ds_kv_get_async(struct ds_client *client, const void *key, size_t key_size, 
     if (p == NULL) {
         return DS_ENOMEM;
     }
+    if (timeout_ms > client->options.request_timeout_ms) {
+        timeout_ms = client->options.request_timeout_ms;
+    }
     p->callback = callback;
     p->arg = arg;
     p->deadline_ns = ds_monotonic_ns() + (timeout_ms > 0 ? timeout_ms : 0) * INT64_C(1000000);
     p->key_size = key_size;
     memcpy(p->key, key, key_size);
-    put_last(client->async, p);
+    a = client->async;
+    (void)pthread_mutex_lock(&a->lock);
+    push(&a->come, p);
+    (void)pthread_mutex_unlock(&a->lock);
+    ring(a);
     return 0;
 }
 
@@ -171,11 +384,10 @@ void ds_async_close(struct ds_client *c)
     }
     (void)pthread_mutex_lock(&a->lock);
     a->stop = true;
-    (void)pthread_cond_signal(&a->some);
     (void)pthread_mutex_unlock(&a->lock);
+    ring(a);
     (void)pthread_join(a->thread, NULL);
     (void)pthread_mutex_destroy(&a->lock);
-    (void)pthread_cond_destroy(&a->some);
     ds_free(a);
     c->async = NULL;
 }

@@ -202,6 +202,20 @@ void ds_link_unpin(struct ds_link *l, uint32_t slot)
     ds_clients_unlock();
 }
 
+int ds_view_slice(struct ds_view *view, uint64_t offset, uint64_t size)
+{
+    if (offset >= view->size) {
+        ds_view_release(view);
+        return DS_ERANGE;
+    }
+    view->data = (const uint8_t *)view->data + offset;
+    view->size -= offset;
+    if (size != 0 && size < view->size) {
+        view->size = size;
+    }
+    return 0;
+}
+
 void ds_view_release_many(struct ds_view *views, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

@@ -484,17 +484,5 @@ int ds_kv_read(struct ds_client *client, const void *key, size_t key_size, uint6
 {
     int rc = ds_kv_get(client, key, key_size, 0, ret);
 
-    if (rc != 0) {
-        return rc;
-    }
-    if (offset >= ret->size) {
-        ds_view_release(ret);
-        return DS_ERANGE;
-    }
-    ret->data = (const uint8_t *)ret->data + offset;
-    ret->size -= offset;
-    if (size != 0 && size < ret->size) {
-        ret->size = size;
-    }
-    return 0;
+    return rc != 0 ? rc : ds_view_slice(ret, offset, size);
 }

@@ -267,6 +267,9 @@ void ds_request_post(struct request *r, bool waits);
 bool ds_request_answered(const struct request *r);
 DS_MUST_USE int ds_request_wait(struct request *r);
 
+/* Nobody waits for its answer any more. Ends the request. */
+void ds_request_give_up(struct request *r);
+
 struct ds_request_result ds_request_result(const struct request *r, uint32_t i);
 void ds_request_end(struct request *r);
 
@@ -334,12 +337,15 @@ unsigned ds_link_looks(const struct ds_link *l);
  * that spinning keeps the worker, or the rest of the machine, from running: sleep instead. */
 bool ds_client_yield(void);
 
+/* Asleep for so long without news: is the worker there? In growing intervals. */
+#define DS_CHECK_FIRST_NS 20000000
+#define DS_CHECK_MAX_NS 500000000
+
 /* Of one wait. */
 struct sleep {
     int64_t deadline_ns;
-    int64_t
-        interval_ns; /* asleep for so long without news: is the worker there? 0: not slept yet */
-    bool locked;     /* the caller has a lock: the wait cannot be interrupted */
+    int64_t interval_ns; /* 0: not slept yet */
+    bool locked;         /* the caller has a lock: the wait cannot be interrupted */
 };
 
 /* Sleeps until *word is not `seen`, or for a while. 0: look again. Else the wait is over: the time,

@@ -32,8 +32,6 @@
 #define CONTENDED_NS 5000 /* a yield that nobody takes up lasts a tenth of it */
 #define LOOKS 200         /* about 2 us: a worker that is awake answers in less */
 #define DISCOVER_TRIES 8  /* a quarter of a second */
-#define CHECK_FIRST_NS 20000000
-#define CHECK_MAX_NS 500000000
 
 unsigned ds_link_looks(const struct ds_link *l)
 {
@@ -602,10 +600,11 @@ int ds_link_sleep(struct ds_link *l, _Atomic uint32_t *word, uint32_t seen, stru
     if (left <= 0) {
         return DS_ETIMEOUT;
     }
-    s->interval_ns = s->interval_ns == 0 ? CHECK_FIRST_NS : s->interval_ns;
+    s->interval_ns = s->interval_ns == 0 ? DS_CHECK_FIRST_NS : s->interval_ns;
     slept = ds_sys_futex_wait(word, seen, left < s->interval_ns ? left : s->interval_ns);
     if (slept == -ETIMEDOUT) {
-        s->interval_ns = s->interval_ns < CHECK_MAX_NS / 2 ? s->interval_ns * 2 : CHECK_MAX_NS;
+        s->interval_ns =
+            s->interval_ns < DS_CHECK_MAX_NS / 2 ? s->interval_ns * 2 : DS_CHECK_MAX_NS;
         rc = ds_link_check(l, s->deadline_ns);
     }
     if (rc == 0 && !s->locked && (slept == -EINTR || slept == -ETIMEDOUT) &&

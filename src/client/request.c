@@ -223,7 +223,7 @@ static bool to_be_cancelled(uint16_t op)
  * whatever becomes of the first one, that one comes after it. The items of sets stay, so that the
  * worker sees whose grants are not needed. So does the value: the worker may be copying the header
  * meanwhile, for one more try of the first request, and get parts of both. */
-static void give_up(struct request *r)
+void ds_request_give_up(struct request *r)
 {
     struct ds_link *l = r->link;
     struct ds_request_header *h = ds_request_header(r);
@@ -263,7 +263,7 @@ int ds_request_wait(struct request *r)
     }
     (void)ds_failpoint("client.answered");
     if (rc != 0) {
-        give_up(r);
+        ds_request_give_up(r);
     }
     return rc;
 }

@@ -250,7 +250,7 @@ struct ds_ring_record {
 
 enum ds_op {
     DS_OP_GRANT = 1,  /* value = block size, n = how many; results: id, value = offset */
-    DS_OP_GET,        /* items: keys; results: id, value = generation */
+    DS_OP_GET,        /* items: keys; value: enum ds_get_until; results: id, value = generation */
     DS_OP_EXIST,      /* items: keys; status 0 or DS_ENOTFOUND, value = size */
     DS_OP_DELETE,     /* items: keys */
     DS_OP_EXPIRE,     /* items: keys; value = ttl in ms, 0 = none */
@@ -276,6 +276,9 @@ enum ds_op {
     DS_OP_WHY, /* items: keys; id = enum ds_gone, value = ms since the key went, 0 = unknown */
     DS_OP_COUNT_
 };
+
+/* How long a DS_OP_GET with a timeout waits: for all keys, or for one of them. */
+enum ds_get_until { DS_GET_ALL = 0, DS_GET_ANY = 1 };
 
 struct ds_request_header {
     uint16_t op;

@@ -445,6 +445,10 @@ void ds_store_complete(struct ds_store *s, struct session *by, unsigned slot);
 void ds_store_item_done(struct ds_store *s, uint64_t origin, uint32_t id, uint64_t value);
 bool ds_store_request_copy(struct ds_store *s, struct session *by, unsigned slot);
 void ds_store_examine_waiting(struct ds_store *s);
+
+/* Whether a get that waits for any of its keys has one; the others are answered with
+ * DS_ENOTFOUND then. */
+bool ds_store_enough(const struct ds_store *s, struct session *by, unsigned slot);
 void ds_store_wake(struct ds_store *s, const void *word);
 
 /* Walks the items of the request in scratch: NULL at the end or at a malformed one. */

@@ -605,7 +605,7 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
         break;
     }
     default:
-        wait = do_items(s, by, slot, &again);
+        wait = do_items(s, by, slot, &again) && !ds_store_enough(s, by, slot);
     }
     if (again) {
         wait_for_settling(by, slot);

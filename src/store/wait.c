@@ -63,6 +63,20 @@ static bool pending(const struct ds_store *s, const struct session *x, unsigned 
     return x->buried[slot] > s->buried_done;
 }
 
+bool ds_store_enough(const struct ds_store *s, struct session *by, unsigned slot)
+{
+    if (s->scratch.header.op != DS_OP_GET || s->scratch.header.value != DS_GET_ANY ||
+        (by->answered[slot][0] | by->answered[slot][1]) == 0 || pending(s, by, slot)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < s->scratch.header.n; i++) {
+        struct ds_request_result *r = &by->slot[slot].result[i];
+
+        r->status = r->status == DS_EAGAIN ? DS_ENOTFOUND : r->status;
+    }
+    return true;
+}
+
 static void examine_slot(struct ds_store *s, struct session *x, unsigned slot)
 {
     ds_store_execute(s, x, slot);

@@ -244,6 +244,16 @@ def test_a_batch_that_nobody_confirmed_failed(start_worker, call):
         node.go_on()
 
 
+def test_a_read_of_many_keys_has_one_deadline(node):
+    with KVClient(node.worker.host, node.worker.port, req_timeout_ms=500) as kv:
+        node.stop()
+        start = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            kv.read([ReadParam(f"missing{i}", 0, 10) for i in range(20)])
+        node.go_on()
+    assert time.monotonic() - start < 5
+
+
 def test_libds_asks_after_a_signal_and_from_time_to_time(worker):
     code = (
         "import ctypes, signal, sys, time\n"
