@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #   make             release build in build/release      make test       everything that is checked
 #   make deps        packages and build/venv             make asan-test  C tests under ASan + UBSan
-#   make demo        a cluster on this machine           make tsan-test  C tests under TSan
+#   make demo        a worker and sample programs        make tsan-test  C tests under TSan
 #   make asan-fault-test, tsan-fault-test   fault and dscli tests against programs built so
 #   make torch-test  the checkpoint storage with PyTorch, 5 GB from PyPI into build/torch
 #   make format      clang-format on all C files         make clean      remove build/

@@ -19,7 +19,7 @@ EXIT = [
     ("1", "failed"),
     ("2", "wrong usage"),
     ("3", "not running (status)"),
-    ("4", "timed out"),
+    ("4", "timed out (start: 1)"),
     ("130", "interrupted"),
 ]
 ENVIRONMENT = [

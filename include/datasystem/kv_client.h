@@ -6,7 +6,7 @@
  * Threads:   any, except that no call may start in the moment of ShutDown() or destruction.
  * Keys:      1 to 1024 letters, digits and .-_!@#%^*()+=:; else K_INVALID. At most 10000 in a call
  *            (Exist: 100000).
- * Values:    at least one byte, else K_INVALID.
+ * Values:    at least one byte, else K_INVALID; with allowEmpty none, too.
  * Batches:   K_OK if at least one key succeeded; which ones failed is said by failedKeys, by an
  *            empty value or by an empty Optional at the key's place. All missing: K_NOT_FOUND.
  * Waiting:   subTimeoutMs is how long to wait for a key that does not exist yet. Each call ends
@@ -50,6 +50,7 @@ struct SetParam {
     uint32_t ttlSecond = 0; /* 0 = no expiry */
     ExistenceOpt existence = ExistenceOpt::NONE;
     CacheType cacheType = CacheType::MEMORY;
+    bool allowEmpty = false; /* accepts values of no bytes */
 };
 
 struct MSetParam {
@@ -57,6 +58,7 @@ struct MSetParam {
     uint32_t ttlSecond = 0;
     ExistenceOpt existence = ExistenceOpt::NONE;
     CacheType cacheType = CacheType::MEMORY;
+    bool allowEmpty = false; /* accepts values of no bytes */
 };
 
 /* [offset, offset + size) of the value; size 0 = to the end. */
@@ -80,7 +82,13 @@ template <typename P> struct ds_set_options SetOptions(const P &param)
     options.ttl_ms = uint64_t{param.ttlSecond} * 1000;
     options.only_if_absent = param.existence == ExistenceOpt::NX;
     options.cache_type = static_cast<enum ds_cache_type>(param.cacheType);
+    options.allow_empty = param.allowEmpty;
     return options;
+}
+
+template <typename P> bool IsValue(const StringView &val, const P &param) noexcept
+{
+    return val.empty() ? param.allowEmpty : val.data() != nullptr;
 }
 
 /* A write that failed because its mode wants a second level that the worker does not have. */
@@ -186,16 +194,26 @@ public:
 
     Status Set(const std::string &key, const StringView &val, const SetParam &param = {})
     {
+        bool written;
+        return Set(key, val, param, written);
+    }
+
+    /* Says whether it was written: false after a failure, and with NX for an existing key. */
+    Status Set(const std::string &key, const StringView &val, const SetParam &param,
+               bool &outWritten)
+    {
+        outWritten = false;
         Status status;
         struct ds_client *client = detail::Admit(*connection_, key, &status);
         if (client == nullptr) {
             return status;
         }
-        if (val.data() == nullptr || val.empty()) {
+        if (!detail::IsValue(val, param)) {
             return Status(K_INVALID, detail::kEmptyValue);
         }
         const struct ds_set_options options = detail::SetOptions(param);
         int rc = ds_kv_set(client, key.data(), key.size(), val.data(), val.size(), &options);
+        outWritten = rc == 0;
         return rc >= 0 ? status : detail::WriteFailure(param.writeMode, detail::Failure(rc, &key));
     }
 
@@ -256,7 +274,17 @@ public:
     Status MSet(const std::vector<std::string> &keys, const std::vector<StringView> &vals,
                 std::vector<std::string> &outFailedKeys, const MSetParam &param = {})
     {
+        std::vector<std::string> existing;
+        return MSet(keys, vals, outFailedKeys, param, existing);
+    }
+
+    /* Says with NX which keys existed: these are not written and have not failed. */
+    Status MSet(const std::vector<std::string> &keys, const std::vector<StringView> &vals,
+                std::vector<std::string> &outFailedKeys, const MSetParam &param,
+                std::vector<std::string> &outExistingKeys)
+    {
         outFailedKeys.clear();
+        outExistingKeys.clear();
         detail::Batch batch(*connection_, keys, DS_BATCH_MAX, detail::KeyRule::kFirst);
         if (batch.Refusal().IsError()) {
             return batch.Refusal();
@@ -265,11 +293,11 @@ public:
             return CountsDiffer();
         }
         if (!batch.AllLegal()) {
-            return MSetLegal(keys, vals, outFailedKeys, param);
+            return MSetLegal(keys, vals, outFailedKeys, param, outExistingKeys);
         }
         detail::Array<struct ds_bytes> values(vals.size());
         for (size_t i = 0; i < vals.size(); i++) {
-            if (vals[i].data() == nullptr || vals[i].empty()) {
+            if (!detail::IsValue(vals[i], param)) {
                 return Status(K_INVALID, detail::kEmptyValue);
             }
             values[i] = {vals[i].data(), vals[i].size()};
@@ -277,6 +305,11 @@ public:
         const struct ds_set_options options = detail::SetOptions(param);
         int rc = ds_kv_mset(batch.Client(), batch.Keys(), values.data(), batch.Size(), &options,
                             batch.Results());
+        for (size_t i = 0; i < keys.size(); i++) {
+            if (batch.Results()[i] == DS_UNCHANGED) {
+                outExistingKeys.push_back(keys[i]);
+            }
+        }
         Status status = batch.Finish(rc, outFailedKeys);
         return rc >= 0 ? status : detail::WriteFailure(param.writeMode, std::move(status));
     }
@@ -486,7 +519,7 @@ private:
     static Status CreateOne(struct ds_client *client, const std::string &key, uint64_t size,
                             const SetParam &param, std::shared_ptr<Buffer> &ret)
     {
-        if (size == 0) {
+        if (size == 0 && !param.allowEmpty) {
             return Status(K_INVALID, detail::kEmptyValue);
         }
         const struct ds_set_options options = detail::SetOptions(param);
@@ -529,7 +562,8 @@ private:
 
     /* MSet of the legal keys; the others have failed. */
     Status MSetLegal(const std::vector<std::string> &keys, const std::vector<StringView> &vals,
-                     std::vector<std::string> &failed, const MSetParam &param)
+                     std::vector<std::string> &failed, const MSetParam &param,
+                     std::vector<std::string> &existing)
     {
         std::vector<std::string> legal_keys, legal_failed;
         std::vector<StringView> legal_vals;
@@ -541,7 +575,7 @@ private:
                 failed.push_back(keys[i]);
             }
         }
-        Status status = MSet(legal_keys, legal_vals, legal_failed, param);
+        Status status = MSet(legal_keys, legal_vals, legal_failed, param, existing);
         failed.insert(failed.end(), legal_failed.begin(), legal_failed.end());
         return status;
     }

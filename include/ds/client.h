@@ -27,10 +27,11 @@ struct ds_client_options {
     size_t struct_size;         /* sizeof, set by init: lets the struct grow */
     const char *host;           /* worker address; default DATASYSTEM_HOST, then 127.0.0.1 */
     uint16_t port;              /* default DATASYSTEM_PORT, then 31501 */
-    int32_t connect_timeout_ms; /* 9000; at least 500 */
+    int32_t connect_timeout_ms; /* init: DATASYSTEM_CONNECT_TIME_MS, else 9000; at least 500 */
     int32_t request_timeout_ms; /* 0 = the same as connect_timeout_ms; of a whole call. One that */
                                 /* the worker is to end takes a second more when it is silent */
-    const char *tenant_id;      /* only "" until tenants exist: else DS_ENOTSUPPORTED */
+    const char *tenant_id;      /* default DATASYSTEM_TENANT_ID; only "" until tenants exist: else
+                                   DS_ENOTSUPPORTED */
     char *ret_reason;           /* or NULL: where a failed open says why, naming the */
     size_t reason_size;         /* address or socket, and what to do; see DS_REASON_SIZE */
     /* A call that waits asks this after a signal and from time to time, in its own thread: true

@@ -39,7 +39,8 @@ DS_API DS_MUST_USE int ds_kv_set(struct ds_client *client, const void *key, size
                                  const void *value, size_t value_size,
                                  const struct ds_set_options *options);
 
-/* n sets; the same options for all. Of equal keys the first is written, others: DS_EDUPLICATED. */
+/* n sets; the same options for all. Of equal keys the first is written, others: DS_EDUPLICATED.
+ * results[i] of a key that only_if_absent has left as it was: DS_UNCHANGED. */
 DS_API DS_MUST_USE int ds_kv_mset(struct ds_client *client, const struct ds_bytes *keys,
                                   const struct ds_bytes *values, size_t n,
                                   const struct ds_set_options *options, int *results);

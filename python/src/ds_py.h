@@ -268,6 +268,7 @@ PyObject *ds_py_kv_exist(PyObject *self, PyObject *const *args, Py_ssize_t nargs
 /* The Python classes hand all arguments on, so these take them by position only. */
 PyObject *ds_py_kv_set(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *ds_py_kv_mset(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *ds_py_kv_mset_told(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *ds_py_kv_mcreate(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *ds_py_kv_mset_buffer(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                                PyObject *kwnames);

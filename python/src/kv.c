@@ -51,6 +51,7 @@ static PyMethodDef kv_methods[] = {
     {"_attach", kv_attach, METH_O, "Calls go through this Connection; None: through none."},
     {"_set", DS_PY_METHOD(ds_py_kv_set), METH_FASTCALL, NULL},
     {"_mset", DS_PY_METHOD(ds_py_kv_mset), METH_FASTCALL, NULL},
+    {"_mset_told", DS_PY_METHOD(ds_py_kv_mset_told), METH_FASTCALL, NULL},
     {"_mcreate", DS_PY_METHOD(ds_py_kv_mcreate), METH_FASTCALL, NULL},
     {"mset_buffer", DS_PY_METHOD(ds_py_kv_mset_buffer), DS_PY_FAST,
      "mset_buffer($self, buffers)\n--\n\n"

@@ -276,8 +276,26 @@ static bool all_legal(const struct ds_py_keys *keys)
     return true;
 }
 
+/* For each key whether it was written; None where that failed. */
+static PyObject *written(const struct ds_py_keys *keys)
+{
+    PyObject *list = PyList_New((Py_ssize_t)keys->n);
+
+    for (size_t i = 0; list != NULL && i < keys->n; i++) {
+        PyObject *item = keys->results[i] < 0               ? Py_None
+                         : keys->results[i] == DS_UNCHANGED ? Py_False
+                                                            : Py_True;
+
+        Py_INCREF(item);
+        PyList_SET_ITEM(list, (Py_ssize_t)i, item);
+    }
+    return list;
+}
+
+/* `tell` makes the result, when a key succeeded. */
 static PyObject *mset_values(struct ds_py_kv *self, struct ds_py_keys *keys,
-                             const struct values *values, const struct ds_set_options *options)
+                             const struct values *values, const struct ds_set_options *options,
+                             PyObject *(*tell)(const struct ds_py_keys *))
 {
     struct ds_py_call call;
     bool legal;
@@ -299,11 +317,12 @@ static PyObject *mset_values(struct ds_py_kv *self, struct ds_py_keys *keys,
         fail_write(self->state, rc, keys->objects[i], options, values->bytes[i].size);
         return NULL;
     }
-    return ds_py_keys_failed(keys);
+    return tell(keys);
 }
 
 static PyObject *mset_lists(struct ds_py_kv *self, struct ds_py_keys *keys, PyObject *vals,
-                            const struct ds_set_options *options)
+                            const struct ds_set_options *options,
+                            PyObject *(*tell)(const struct ds_py_keys *))
 {
     struct values values;
     PyObject *result = NULL;
@@ -314,14 +333,14 @@ static PyObject *mset_lists(struct ds_py_kv *self, struct ds_py_keys *keys, PyOb
                           PyList_GET_SIZE(vals));
     }
     if (values_get(self->state, vals, keys, options, &values) == 0) {
-        result = mset_values(self, keys, &values, options);
+        result = mset_values(self, keys, &values, options, tell);
     }
     values_release(&values);
     return result;
 }
 
-/* (keys, vals, write_mode, ttl_second, existence_opt, allow_empty, ttl_ms): the failed keys */
-PyObject *ds_py_kv_mset(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
+static PyObject *mset(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *(*tell)(const struct ds_py_keys *))
 {
     struct ds_py_kv *self = as_kv(object);
     struct ds_set_options options;
@@ -339,9 +358,21 @@ PyObject *ds_py_kv_mset(PyObject *object, PyObject *const *args, Py_ssize_t narg
         ds_py_keys_get_some(self->state, args[0], "keys", DS_BATCH_MAX, &keys) < 0) {
         return NULL;
     }
-    result = mset_lists(self, &keys, args[1], &options);
+    result = mset_lists(self, &keys, args[1], &options, tell);
     ds_py_keys_release(&keys);
     return result;
+}
+
+/* (keys, vals, write_mode, ttl_second, existence_opt, allow_empty, ttl_ms): the failed keys */
+PyObject *ds_py_kv_mset(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
+{
+    return mset(object, args, nargs, ds_py_keys_failed);
+}
+
+/* The same arguments: for each key whether it was written, None for a failed one */
+PyObject *ds_py_kv_mset_told(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
+{
+    return mset(object, args, nargs, written);
 }
 
 /* --- mcreate --- */

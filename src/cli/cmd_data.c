@@ -7,11 +7,13 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/options.h"
 #include "base/sys.h"
 #include "cli/cli.h"
 
 #define TIMEOUT_MS 9000
+#define CONNECT_MIN_MS 500          /* less is refused by ds_client_open() */
 #define READ_STEP ((size_t)1 << 20) /* at first; doubled */
 
 enum { ADDRESS, TIMEOUT, OUTPUT, TTL = OUTPUT, IF_ABSENT, EVICTABLE, ANY_KEY, ALLOW_EMPTY };
@@ -49,8 +51,18 @@ static const struct ds_cli_option set_options[] = {
 
 /* --- shared --- */
 
-static int say_error(const struct ds_cli_worker *w, const char *what, const char *key, int rc)
+/* One command's: its worker, and when it ends, whatever it waits for. */
+struct session {
+    struct ds_cli_worker worker;
+    struct ds_client *client;
+    int64_t deadline_ns;
+};
+
+static int say_error(const struct session *s, const char *what, const char *key, int rc)
 {
+    const struct ds_cli_worker *w = &s->worker;
+
+    rc = rc == DS_EINTERRUPTED ? DS_ETIMEOUT : rc; /* by is_over() */
     if (rc == DS_EUNAVAILABLE) {
         ds_cli_error("no worker runs @ %s: start it with dscli start -w --worker_address %s",
                      w->address, w->address);
@@ -61,25 +73,33 @@ static int say_error(const struct ds_cli_worker *w, const char *what, const char
     return rc == DS_ETIMEOUT ? DS_CLI_TIMEOUT : DS_CLI_FAILED;
 }
 
-/* Connects; calls then end after timeout_ms. */
-static int open_client(const struct ds_cli_args *args, int timeout_ms, struct ds_cli_worker *worker,
-                       struct ds_client **ret)
+static bool is_over(void *session)
+{
+    return ds_monotonic_ns() >= ((const struct session *)session)->deadline_ns;
+}
+
+/* Connects. This and all calls on it end within limit_ms, together. */
+static int open_session(const struct ds_cli_args *args, int limit_ms, struct session *ret)
 {
     struct ds_client_options options;
     char reason[DS_REASON_SIZE] = "";
-    int status = ds_cli_parse_worker(args->values[ADDRESS], worker);
+    int status = ds_cli_parse_worker(args->values[ADDRESS], &ret->worker);
     int rc;
 
     if (status != DS_CLI_OK) {
         return status;
     }
+    ret->deadline_ns = ds_monotonic_ns() + limit_ms * INT64_C(1000000);
     ds_client_options_init(&options);
-    options.host = worker->host;
-    options.port = worker->port;
-    options.request_timeout_ms = timeout_ms;
+    options.host = ret->worker.host;
+    options.port = ret->worker.port;
+    options.connect_timeout_ms = limit_ms > CONNECT_MIN_MS ? limit_ms : CONNECT_MIN_MS;
+    options.request_timeout_ms = limit_ms;
+    options.interrupted = is_over;
+    options.interrupted_arg = ret;
     options.ret_reason = reason;
     options.reason_size = sizeof(reason);
-    rc = ds_client_open(&options, ret);
+    rc = ds_client_open(&options, &ret->client);
     if (rc < 0) {
         ds_cli_error("cannot connect: %s", reason);
     }
@@ -123,32 +143,30 @@ static int write_value(const struct ds_view *view, const char *path)
 static int run_get(const struct ds_cli_args *args)
 {
     const char *key = args->words[0];
-    struct ds_cli_worker worker;
-    struct ds_client *client;
+    struct session session;
     struct ds_view view;
     int wait_ms;
     int status = ds_cli_parse_timeout(args->values[TIMEOUT], 0, &wait_ms);
     int rc;
 
     if (status == DS_CLI_OK) {
-        status =
-            open_client(args, wait_ms < INT32_MAX - TIMEOUT_MS ? wait_ms + TIMEOUT_MS : wait_ms,
-                        &worker, &client);
+        status = open_session(
+            args, wait_ms < INT32_MAX - TIMEOUT_MS ? wait_ms + TIMEOUT_MS : wait_ms, &session);
     }
     if (status != DS_CLI_OK) {
         return status;
     }
-    rc = ds_kv_get(client, key, strlen(key), wait_ms, &view);
+    rc = ds_kv_get(session.client, key, strlen(key), wait_ms, &view);
     if (rc == 0) {
         status = write_value(&view, args->values[OUTPUT]);
         ds_view_release(&view);
     } else if (rc == DS_ENOTFOUND || (rc == DS_ETIMEOUT && wait_ms > 0)) {
-        ds_cli_error("key %s not found @ %s", key, worker.address);
+        ds_cli_error("key %s not found @ %s", key, session.worker.address);
         status = DS_CLI_FAILED;
     } else {
-        status = say_error(&worker, "cannot get", key, rc);
+        status = say_error(&session, "cannot get", key, rc);
     }
-    ds_client_close(client);
+    ds_client_close(session.client);
     return status;
 }
 
@@ -236,8 +254,7 @@ static int run_set(const struct ds_cli_args *args)
     char *input = NULL;
     size_t size = strlen(value);
     struct ds_set_options options;
-    struct ds_cli_worker worker;
-    struct ds_client *client;
+    struct session session;
     int timeout_ms;
     int status = parse_set_options(args, &options);
     int rc = 0;
@@ -257,20 +274,20 @@ static int run_set(const struct ds_cli_args *args)
         status = check_set(args, size);
     }
     if (status == DS_CLI_OK) {
-        status = open_client(args, timeout_ms, &worker, &client);
+        status = open_session(args, timeout_ms, &session);
     }
     if (status != DS_CLI_OK) {
         ds_free(input);
         return status;
     }
-    rc = ds_kv_set(client, key, strlen(key), value, size, &options);
+    rc = ds_kv_set(session.client, key, strlen(key), value, size, &options);
     if (rc == DS_UNCHANGED) {
-        ds_cli_error("key %s exists @ %s: nothing was written", key, worker.address);
+        ds_cli_error("key %s exists @ %s: nothing was written", key, session.worker.address);
         status = DS_CLI_FAILED;
     } else if (rc < 0) {
-        status = say_error(&worker, "cannot set", key, rc);
+        status = say_error(&session, "cannot set", key, rc);
     }
-    ds_client_close(client);
+    ds_client_close(session.client);
     ds_free(input);
     return status;
 }
@@ -291,32 +308,32 @@ static struct ds_bytes *make_keys(const struct ds_cli_args *args)
     return keys;
 }
 
-static int delete_keys(const struct ds_cli_args *args, const struct ds_cli_worker *worker,
-                       struct ds_client *client, const struct ds_bytes *keys)
+static int delete_keys(const struct ds_cli_args *args, struct session *s,
+                       const struct ds_bytes *keys)
 {
     int status = DS_CLI_OK;
 
-    for (int i = 0; i < args->n_words; i++) {
-        int rc = ds_kv_delete(client, &keys[i], 1, NULL);
+    for (int i = 0; i < args->n_words && status != DS_CLI_TIMEOUT; i++) {
+        int rc = is_over(s) ? DS_ETIMEOUT : ds_kv_delete(s->client, &keys[i], 1, NULL);
 
         if (rc < 0) {
-            status = say_error(worker, "cannot delete", args->words[i], rc);
+            status = say_error(s, "cannot delete", args->words[i], rc);
         }
     }
     return status;
 }
 
-static int print_existence(const struct ds_cli_args *args, const struct ds_cli_worker *worker,
-                           struct ds_client *client, const struct ds_bytes *keys)
+static int print_existence(const struct ds_cli_args *args, struct session *s,
+                           const struct ds_bytes *keys)
 {
     int status = DS_CLI_OK;
 
     for (int i = 0; i < args->n_words; i++) {
         bool exists = false;
-        int rc = ds_kv_exist(client, &keys[i], 1, &exists);
+        int rc = is_over(s) ? DS_ETIMEOUT : ds_kv_exist(s->client, &keys[i], 1, &exists);
 
         if (rc < 0) {
-            return say_error(worker, "cannot look for", args->words[i], rc);
+            return say_error(s, "cannot look for", args->words[i], rc);
         }
         (void)printf("%s %s\n", exists ? "true" : "false", args->words[i]);
         status = exists ? status : DS_CLI_FAILED;
@@ -325,11 +342,10 @@ static int print_existence(const struct ds_cli_args *args, const struct ds_cli_w
 }
 
 static int with_keys(const struct ds_cli_args *args,
-                     int (*call)(const struct ds_cli_args *, const struct ds_cli_worker *,
-                                 struct ds_client *, const struct ds_bytes *))
+                     int (*call)(const struct ds_cli_args *, struct session *,
+                                 const struct ds_bytes *))
 {
-    struct ds_cli_worker worker;
-    struct ds_client *client;
+    struct session session;
     struct ds_bytes *keys;
     int timeout_ms;
     int status = ds_cli_parse_timeout(args->values[TIMEOUT], TIMEOUT_MS, &timeout_ms);
@@ -341,10 +357,10 @@ static int with_keys(const struct ds_cli_args *args,
     if (keys == NULL) {
         return DS_CLI_FAILED;
     }
-    status = open_client(args, timeout_ms, &worker, &client);
+    status = open_session(args, timeout_ms, &session);
     if (status == DS_CLI_OK) {
-        status = call(args, &worker, client, keys);
-        ds_client_close(client);
+        status = call(args, &session, keys);
+        ds_client_close(session.client);
     }
     ds_free(keys);
     return status;
@@ -390,15 +406,15 @@ static void print_why(enum ds_gone why, uint64_t age_ms)
     }
 }
 
-static int print_reason(const struct ds_cli_args *args, const struct ds_cli_worker *worker,
-                        struct ds_client *client, const struct ds_bytes *keys)
+static int print_reason(const struct ds_cli_args *args, struct session *s,
+                        const struct ds_bytes *keys)
 {
     enum ds_gone why;
     uint64_t age_ms;
-    int rc = ds_kv_why(client, keys[0].data, keys[0].size, &why, &age_ms);
+    int rc = ds_kv_why(s->client, keys[0].data, keys[0].size, &why, &age_ms);
 
     if (rc < 0) {
-        return say_error(worker, "cannot ask why", args->words[0], rc);
+        return say_error(s, "cannot ask why", args->words[0], rc);
     }
     print_why(why, age_ms);
     return ds_cli_finish(stdout, DS_CLI_OK);

@@ -35,7 +35,7 @@ static void print_overview(void)
         }
     }
     (void)puts("\nexit status: 0 done, 1 failed, 2 wrong usage, 3 not running (status), "
-               "4 timed out\n\n"
+               "4 timed out (start: 1)\n\n"
                "dscli COMMAND --help     options of a command\n"
                "dscli help options       options of the worker\n"
                "dscli --version");

@@ -200,7 +200,7 @@ static int report(const struct ds_launch *launch, const char *address, int timeo
     if (launch->outcome == DS_LAUNCH_TIMEOUT) {
         (void)snprintf(why, sizeof(why), "it was not ready within %g seconds", timeout_ms / 1e3);
         failed(address, why, "everything started was ended again; -t gives it more time");
-        return DS_CLI_TIMEOUT;
+        return DS_CLI_FAILED; /* not DS_CLI_TIMEOUT: scripts know 0 and 1 */
     }
     if (launch->outcome == DS_LAUNCH_INTERRUPTED) {
         failed(address, "interrupted", "everything started was ended again");

@@ -17,7 +17,7 @@
 #include "cli/process.h"
 #include "client/control.h"
 
-#define STOP_TIMEOUT_MS 60000
+#define STOP_TIMEOUT_MS 180000
 #define ASK_TIMEOUT_MS 5000
 #define POLL_NS 20000000
 
@@ -30,7 +30,7 @@ static const struct ds_cli_option options[] = {
     [COORDINATOR] = {"", false, "coordinator_address", "ADDR",
                      "Not there yet: stops a Coordinator."},
     [TIMEOUT] = {"t", false, "timeout", "SECONDS",
-                 "How long it may take to end before it is killed (60)."},
+                 "How long it may take to end before it is killed (180)."},
 };
 
 static int failed(const char *address, const char *why)

@@ -16,11 +16,35 @@ const char *ds_version(void)
     return DS_VERSION;
 }
 
+#define CONNECT_TIME "DATASYSTEM_CONNECT_TIME_MS"
+#define CONNECT_TIME_MIN_MS 500
+
+static const char *from_environment(const char *name)
+{
+    const char *text = getenv(name);
+
+    return text != NULL ? text : "";
+}
+
+/* 0 for what is no number: ds_client_open() refuses it. */
+static int32_t default_connect_timeout(void)
+{
+    const char *text = from_environment(CONNECT_TIME);
+    char *end;
+    long v;
+
+    if (text[0] == '\0') {
+        return 9000;
+    }
+    v = strtol(text, &end, 10);
+    return *end == '\0' && v >= 0 && v <= INT32_MAX ? (int32_t)v : 0;
+}
+
 void ds_client_options_init(struct ds_client_options *options)
 {
     *options = (struct ds_client_options){
         .struct_size = sizeof(*options),
-        .connect_timeout_ms = 9000,
+        .connect_timeout_ms = default_connect_timeout(),
     };
 }
 
@@ -60,15 +84,40 @@ static int set_address(struct ds_client *c, const struct ds_client_options *o)
     return 0;
 }
 
-static int check_options(struct ds_client *c, const struct ds_client_options *o)
+/* A tenant that nobody serves must not get everybody's keys. */
+static int check_tenant(struct ds_client *c, const struct ds_client_options *o)
 {
-    if (o->struct_size != sizeof(*o) || o->connect_timeout_ms < 500 || o->request_timeout_ms < 0) {
-        return DS_EINVAL;
-    }
+    const char *tenant = from_environment("DATASYSTEM_TENANT_ID");
+
     if (o->tenant_id != NULL && o->tenant_id[0] != '\0') {
         ds_reason_set(&c->why, "tenant_id '%.64s': there are no tenants yet: leave it empty",
                       o->tenant_id);
         return DS_ENOTSUPPORTED;
+    }
+    if (tenant[0] != '\0') {
+        ds_reason_set(
+            &c->why, "DATASYSTEM_TENANT_ID is '%.64s': there are no tenants yet: unset it", tenant);
+        return DS_ENOTSUPPORTED;
+    }
+    return 0;
+}
+
+static int check_options(struct ds_client *c, const struct ds_client_options *o)
+{
+    int rc;
+
+    if (o->struct_size != sizeof(*o) || o->request_timeout_ms < 0) {
+        return DS_EINVAL;
+    }
+    if (o->connect_timeout_ms < CONNECT_TIME_MIN_MS) {
+        ds_reason_set(
+            &c->why, "connect_timeout_ms is %d (" CONNECT_TIME " is '%.64s'): give %d or more",
+            (int)o->connect_timeout_ms, from_environment(CONNECT_TIME), CONNECT_TIME_MIN_MS);
+        return DS_EINVAL;
+    }
+    rc = check_tenant(c, o);
+    if (rc != 0) {
+        return rc;
     }
     c->options = *o;
     c->options.host = NULL; /* the caller's; ours is c->host */

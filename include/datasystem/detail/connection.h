@@ -163,7 +163,9 @@ private:
         if (options_.port != 0) {
             options.port = static_cast<uint16_t>(options_.port);
         }
-        options.connect_timeout_ms = options_.connectTimeoutMs;
+        if (options_.connectTimeoutMs != ConnectOptions().connectTimeoutMs) {
+            options.connect_timeout_ms = options_.connectTimeoutMs; /* else the environment's */
+        }
         options.request_timeout_ms = options_.requestTimeoutMs;
         char reason[DS_REASON_SIZE] = "";
         options.ret_reason = reason;

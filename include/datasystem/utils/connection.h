@@ -3,8 +3,10 @@
  * connection.h - where and how a client connects.
  *
  * Empty host and port 0 mean: from the environment (DATASYSTEM_HOST, DATASYSTEM_PORT), else
- * 127.0.0.1:31501. Keys and tokens are kept and not used: the worker admits by user id. A tenant is
- * refused by Init() with K_NOT_SUPPORTED. The order of the members is part of the interface.
+ * 127.0.0.1:31501; a connectTimeoutMs that is left at 9000: DATASYSTEM_CONNECT_TIME_MS. Keys and
+ * tokens are kept and not used: the worker admits by user id. A tenant, from here or from
+ * DATASYSTEM_TENANT_ID, is refused by Init() with K_NOT_SUPPORTED. The order of the members is part
+ * of the interface.
  */
 #ifndef DS_DATASYSTEM_UTILS_CONNECTION_H
 #define DS_DATASYSTEM_UTILS_CONNECTION_H

@@ -125,6 +125,17 @@ class KV:
         ttl_ms: Union[int, float, None],
         /,
     ) -> List[str]: ...
+    def _mset_told(
+        self,
+        keys: List[str],
+        vals: List[_Value],
+        write_mode: WriteMode,
+        ttl_second: int,
+        existence_opt: ExistenceOpt,
+        allow_empty: bool,
+        ttl_ms: Union[int, float, None],
+        /,
+    ) -> List[Optional[bool]]: ...
     def _mcreate(
         self,
         keys: List[str],

@@ -156,6 +156,23 @@ class KVClient(_ds.KV, Connected):
         """
         return self._mset(keys, vals, write_mode, ttl_second, existence_opt, allow_empty, ttl_ms)
 
+    def mset_nx(
+        self,
+        keys: List[str],
+        vals: List[Any],
+        write_mode: WriteMode = WriteMode.NONE_L2_CACHE,
+        ttl_second: int = 0,
+        *,
+        allow_empty: bool = False,
+        ttl_ms: Any = None,
+    ) -> List[Optional[bool]]:
+        """mset() of the keys that are absent: for each key whether it was written.
+
+        None where that failed; RuntimeError if all did.
+        """
+        nx = ExistenceOpt.NX
+        return self._mset_told(keys, vals, write_mode, ttl_second, nx, allow_empty, ttl_ms)
+
     def msettx(
         self,
         keys: List[str],

@@ -281,6 +281,63 @@ static void TestExistenceAndTime(KVClient &client)
     CHECK_OK(client.Del(kept), "until it is deleted");
 }
 
+static void TestNxSaysWhetherItWrote(KVClient &client)
+{
+    const std::string k = key("told");
+    const std::string fresh = key("told.fresh");
+    SetParam nx;
+    nx.existence = ExistenceOpt::NX;
+    bool written = false;
+    CHECK(client.Set(k, "first", nx, written).IsOk() && written, "NX: a new key is written");
+    CHECK(client.Set(k, "second", nx, written).IsOk() && !written, "an existing one is not");
+    CHECK(client.Set(k, "third", {}, written).IsOk() && written, "without NX it is");
+    CHECK(client.Set("a/b", "v", nx, written).IsError() && !written, "not if the call failed");
+
+    MSetParam mnx;
+    mnx.existence = ExistenceOpt::NX;
+    std::vector<std::string> failed, existing = {"stale"};
+    CHECK_OK(client.MSet({k, fresh, "a/b"}, {"fourth", "new", "bad"}, failed, mnx, existing),
+             "MSet with NX");
+    CHECK(existing == std::vector<std::string>({k}), "lists the existing key");
+    CHECK(failed == std::vector<std::string>({"a/b"}), "apart from the failed one");
+    std::string val;
+    CHECK(client.Get(k, val).IsOk() && val == "third", "whose value stays");
+    CHECK_OK(client.MSet({k, fresh}, {"fifth", "newer"}, failed, {}, existing), "without NX");
+    CHECK(existing.empty(), "none is listed");
+    CHECK_OK(client.Del({k, fresh}, failed), "both are deleted");
+}
+
+static void TestEmptyValuesByOption(KVClient &client)
+{
+    const std::string k = key("empty");
+    SetParam empty;
+    empty.allowEmpty = true;
+    std::string val = "before";
+    CHECK_OK(client.Set(k, "", empty), "allowEmpty: a value of no bytes");
+    CHECK(client.Get(k, val).IsOk() && val.empty(), "comes back");
+    Optional<ReadOnlyBuffer> view;
+    CHECK(client.Get(k, view).IsOk() && view && view->GetSize() == 0, "in place, too");
+    CHECK_OK(client.Set(k, StringView(), empty), "nullptr and no size is such a value");
+    CHECK(Says(client.Set(k, StringView(nullptr, 5), empty), K_INVALID, kEmptyValue),
+          "nullptr with a size is none");
+    CHECK_OK(client.Del(k), "it is deleted");
+
+    MSetParam mempty;
+    mempty.allowEmpty = true;
+    std::vector<std::string> failed;
+    const std::string full = key("full");
+    CHECK_OK(client.MSet({k, full}, {"", "v"}, failed, mempty), "MSet with allowEmpty");
+    CHECK(client.Get(k, val).IsOk() && val.empty() && failed.empty(), "sets it");
+    CHECK_OK(client.Del({k, full}, failed), "both are deleted");
+
+    std::shared_ptr<Buffer> buffer;
+    CHECK_OK(client.Create(k, 0, empty, buffer), "Create with allowEmpty");
+    CHECK_OK(client.Set(buffer), "and Set of its buffer");
+    val = "before";
+    CHECK(client.Get(k, val).IsOk() && val.empty(), "set it");
+    CHECK_OK(client.Del(k), "it is deleted");
+}
+
 static void TestWaiting(KVClient &client)
 {
     using Clock = std::chrono::steady_clock;
@@ -374,6 +431,8 @@ int main(int argc, char **argv)
         TestCreateAndPublish(client);
         TestBuffersInC(client, check::options(argc, argv));
         TestExistenceAndTime(client);
+        TestNxSaysWhetherItWrote(client);
+        TestEmptyValuesByOption(client);
         TestWaiting(client);
         TestRest(client);
     }

@@ -205,6 +205,42 @@ private:
     int port_;
 };
 
+/* Of an environment that is set for the time of the call. */
+static Status InitWith(const char *name, const char *value, const ConnectOptions &options)
+{
+    setenv(name, value, 1);
+    Status status = KVClient(options).Init();
+    unsetenv(name);
+    return status;
+}
+
+static void TestEnvironment(ConnectOptions options)
+{
+    constexpr const char *kTime = "DATASYSTEM_CONNECT_TIME_MS";
+    constexpr const char *kTenant = "DATASYSTEM_TENANT_ID";
+    ConnectOptions plain = options;
+    plain.connectTimeoutMs = 9000;
+
+    CHECK_OK(InitWith(kTime, "800", plain), "the time to connect comes from the environment");
+    Status status = InitWith(kTime, "499", plain);
+    CHECK(status.GetCode() == K_INVALID && check::contains(status.GetMsg(), kTime),
+          "where it has the same minimum");
+    status = InitWith(kTime, "soon", plain);
+    CHECK(status.GetCode() == K_INVALID && check::contains(status.GetMsg(), "'soon'"),
+          "and must be a number");
+    CHECK_OK(InitWith(kTime, "499", options), "an option wins over it");
+    status = InitWith(kTenant, "somebody", plain);
+    CHECK(status.GetCode() == K_NOT_SUPPORTED && check::contains(status.GetMsg(), "somebody"),
+          "a tenant is refused there, too");
+    CHECK_OK(InitWith(kTenant, "", plain), "an empty one is none");
+
+    struct ds_client_options c_options;
+    setenv(kTime, "1234", 1);
+    ds_client_options_init(&c_options);
+    unsetenv(kTime);
+    CHECK(c_options.connect_timeout_ms == 1234, "in C likewise");
+}
+
 static void TestDiscovery(ConnectOptions options)
 {
     options.serviceDiscovery = std::make_shared<FixedDiscovery>(options.host, options.port);
@@ -232,6 +268,7 @@ int main(int argc, char **argv)
         TestMoves(client);
         TestClientsShareAConnection(options);
         TestFailedInit(options);
+        TestEnvironment(options);
         TestDiscovery(options);
     }
     return check::finish();

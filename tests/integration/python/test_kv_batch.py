@@ -43,6 +43,16 @@ def test_mset_nx_keeps_what_exists_and_does_not_list_it(kv, new_key):
     assert kv.get([old, new]) == [b"old", b"new"]
 
 
+def test_mset_nx_tells_what_it_wrote(kv, new_key):
+    old, new = new_key(), new_key()
+    kv.set(old, b"old")
+    assert kv.mset_nx([old, new, new, "a/b"], [b"1", b"2", b"3", b"4"]) == [False, True, None, None]
+    assert kv.get([old, new]) == [b"old", b"2"]
+    assert kv.mset_nx([old, new], [b"5", b"6"]) == [False, False]
+    with pytest.raises(InvalidParameterError):
+        kv.mset_nx(["a/b"], [b"v"])
+
+
 @pytest.mark.parametrize("bad", ["a/b", "", "k" * 1025, "\ud800", b"a b"])
 def test_mset_lists_a_later_key_that_is_not_legal(kv, new_key, bad):
     first, last = new_key(), new_key()

@@ -565,3 +565,31 @@ DS_TEST(check__refuses_paths_of_the_system)
     }
     ds_options_free(o);
 }
+
+static bool names_an_ignored_option(const char *text)
+{
+    char word[DS_OPTION_NAME_MAX + 1];
+    size_t n;
+
+    for (; *text != '\0'; text += n + (text[n] != '\0')) {
+        int id;
+
+        n = strcspn(text, " ,.:;()/");
+        (void)snprintf(word, sizeof(word), "%.*s", (int)n, text);
+        id = ds_option_find(word);
+        if (id >= 0 && ds_option_info((enum ds_option_id)id)->status != DS_OPTION_ACTIVE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+DS_TEST(table__hints_name_active_options_only)
+{
+    CHECK(names_an_ignored_option("leave it out, or use enable_thp"));
+    for (int i = 0; i < DS_OPTION_COUNT; i++) {
+        const struct ds_option_info *o = ds_option_info((enum ds_option_id)i);
+
+        CHECK(o->why == NULL || !names_an_ignored_option(o->why));
+    }
+}
