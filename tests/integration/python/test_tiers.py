@@ -204,6 +204,24 @@ def test_time_to_live_holds_on_disk(start_worker, spill, eventually):
         eventually(lambda: kv.exist(["short", "changed"]) == [False, False])
 
 
+def test_what_may_be_dropped_leaves_the_disk_between_its_watermarks(start_worker, spill):
+    puts = 62 * MIB  # of 64 segments, two are left free
+    worker = start_worker(
+        **{**spill, "shared_memory_size_mb": 16, "spill_size_limit": 65 * MIB},
+        spill_file_max_size_mb=1,
+        spill_high_watermark_ratio=0.5,
+        spill_low_watermark_ratio=0.25,
+    )
+    live = []
+    with client(worker) as kv:
+        for i in range(600):
+            kv.set(f"k{i}", value("k", MIB // 4), WriteMode.NONE_L2_CACHE_EVICT)
+            live.append(kv.worker_stats()["disk_live"])
+    highest = max(live)
+    assert 0.45 * puts < highest < 0.5 * puts + 3 * MIB
+    assert min(live[live.index(highest) :]) < 0.25 * puts + 3 * MIB
+
+
 def test_a_disk_object_is_in_memory_only_while_it_is_held(start_worker, spill, eventually):
     worker = start_worker(**spill)
     disk = {"consistency_type": ConsistencyType.PRAM, "cache_type": CacheType.DISK}
