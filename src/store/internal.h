@@ -27,7 +27,8 @@
 #define FLAG_FAILED                                                                                \
     128u /* spilled: the last fetch failed, the next reader is told; being spilled: it has changed \
             since */
-#define FLAG_READ 256u /* somebody has read it, or may have */
+#define FLAG_READ 256u  /* somebody has read it, or may have */
+#define FLAG_GUEST 512u /* in the list `guests` */
 
 /* Write modes that the ring of sets and plain inserts take; the others go through DS_OP_SET. */
 #define ds_store_plain_mode(mode) ((mode) == DS_WRITE_NONE || (mode) == DS_WRITE_NONE_EVICT)
@@ -107,6 +108,8 @@ struct ds_store {
     uint32_t free_first;         /* free records below records_used, through link[].next */
     struct ds_policy *policy;    /* the order of evictable objects */
     struct ds_list lower;        /* spilled objects, the one that was spilled first in front */
+    struct ds_list guests;       /* objects of DS_KIND_DISK that are in memory */
+    struct ds_link *guest_link;  /* by record */
     _Atomic uint64_t *place;     /* by record, in the state: see spill.c */
     struct ds_area area_place;
     uint32_t *leavers; /* written to disk, their blocks are given up in one batch */
@@ -165,6 +168,8 @@ struct ds_store {
     bool partial;                   /* this pass could not read all rings: nothing settles */
     int64_t wait_next_ns;
     int64_t reclaim_next_ns;
+    int64_t guests_next_ns;
+    bool guests_wait; /* one could not go: too much was on its way to disk */
 
     const void **wakes;
     size_t wakes_n;
@@ -328,6 +333,16 @@ void ds_store_leave(struct ds_store *s, uint32_t id);
 
 /* Gives up the blocks of all that left. */
 void ds_store_demote(struct ds_store *s);
+
+/* DS_KIND_DISK: in memory, but to leave it as soon as nobody reads; else a no-op. */
+void ds_store_guest(struct ds_store *s, uint32_t id);
+void ds_store_unguest(struct ds_store *s, uint32_t id);
+
+/* This guest leaves, if it may now. Else as ds_store_spill(): no other can go either. */
+DS_MUST_USE int ds_store_guest_leave(struct ds_store *s, uint32_t id);
+
+/* All guests that nobody reads leave, as many as the disk takes. */
+void ds_store_guests_leave(struct ds_store *s);
 
 /* Reads a spilled object back. DS_EAGAIN: it comes, or memory for it does. DS_ENOMEM, DS_EIO,
  * DS_ECORRUPT. */

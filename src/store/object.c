@@ -38,6 +38,7 @@ bool ds_store_rankable(const struct ds_store *s, uint32_t id)
 
 void ds_store_rank(struct ds_store *s, uint32_t id)
 {
+    ds_store_guest(s, id);
     if (ds_store_rankable(s, id)) {
         struct ds_desc *d = &s->index.desc[id];
 
@@ -68,6 +69,7 @@ void ds_store_unlist(struct ds_store *s, uint32_t id)
     } else if ((s->flags[id] & FLAG_NEWER) != 0) {
         ds_list_remove(&s->newer, s->link, id);
     }
+    ds_store_unguest(s, id);
     s->flags[id] &= (uint16_t) ~(FLAG_RANKED | FLAG_LOWER | FLAG_EARLIER | FLAG_NEWER);
 }
 
@@ -509,20 +511,6 @@ static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
     return 0;
 }
 
-/* DS_KIND_DISK: leaves memory as soon as it may; if not now, then as any other. */
-static void settle_on_disk(struct ds_store *s, uint32_t id)
-{
-    if ((s->flags[id] & FLAG_BUSY) != 0 || ds_store_second_busy(s, id)) {
-        return;
-    }
-    if (ds_store_place(s, id) != 0) {
-        leave_order(s, id);
-        ds_store_leave(s, id);
-    } else if (ds_store_spill(s, id) == 0) {
-        leave_order(s, id);
-    }
-}
-
 /* L5: what was in the index before this pass read the first ring is open to readers now. */
 void ds_store_settle(struct ds_store *s)
 {
@@ -534,8 +522,8 @@ void ds_store_settle(struct ds_store *s)
         ds_store_unlist(s, id);
         ds_store_release(&d->meta, ds_load_relaxed(&d->meta) | DS_META_SETTLED);
         ds_store_rank(s, id);
-        if ((s->record[id].kind & DS_KIND_DISK) != 0 && s->config.spill) {
-            settle_on_disk(s, id);
+        if ((s->flags[id] & FLAG_GUEST) != 0) {
+            (void)!ds_store_guest_leave(s, id);
         }
         hash = s->objects.slot[id].hash;
         if ((s->wait_filter[hash >> 6 & 63] >> (hash & 63) & 1) != 0) {

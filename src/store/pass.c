@@ -304,7 +304,7 @@ static void end_hungup(struct ds_store *s)
 
 static bool unfinished(const struct ds_store *s)
 {
-    if (s->earlier.n > 0 || s->newer.n > 0 || s->partial || s->examine) {
+    if (s->earlier.n > 0 || s->newer.n > 0 || s->leavers_n > 0 || s->partial || s->examine) {
         return true;
     }
     for (uint32_t i = 0; i < s->n_active; i++) {
@@ -351,6 +351,9 @@ bool ds_store_pass(struct ds_store *s, const struct ds_store_now *now)
         ds_store_reclaim(s);
         s->reclaim_next_ns = s->now.boot_ns + 100 * INT64_C(1000000);
     }
+    if (s->guests.n > 0 && s->guests_next_ns <= s->now.boot_ns) {
+        ds_store_guests_leave(s);
+    }
     evict_ahead(s);
     ds_fence_full(); /* between L5 and the next L1, and before the sleepers' words are read */
     keep_sleeping(s);
@@ -390,6 +393,9 @@ int64_t ds_store_next_ns(const struct ds_store *s)
     }
     if (s->doomed.n > 0 && s->reclaim_next_ns < next) {
         next = s->reclaim_next_ns;
+    }
+    if (s->guests.n > 0 && s->guests_next_ns < next) {
+        next = s->guests_next_ns;
     }
     return next;
 }

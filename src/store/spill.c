@@ -209,6 +209,70 @@ void ds_store_demote(struct ds_store *s)
     ds_store_memory_news(s);
 }
 
+/* --- guests: what belongs on disk and is in memory for its writer or for readers --- */
+
+#define GUESTS_NS INT64_C(100000000)    /* readers do not tell when they are done: as reclaim() */
+#define DISK_BAD_NS INT64_C(1000000000) /* after a failed write it is left alone for so long */
+
+void ds_store_guest(struct ds_store *s, uint32_t id)
+{
+    if (s->config.spill && (s->record[id].kind & DS_KIND_DISK) != 0 &&
+        (s->flags[id] & FLAG_GUEST) == 0) {
+        ds_list_append(&s->guests, s->guest_link, id);
+        s->flags[id] |= FLAG_GUEST;
+    }
+}
+
+void ds_store_unguest(struct ds_store *s, uint32_t id)
+{
+    if ((s->flags[id] & FLAG_GUEST) != 0) {
+        ds_list_remove(&s->guests, s->guest_link, id);
+        s->flags[id] &= (uint16_t)~FLAG_GUEST;
+    }
+}
+
+/* Not ranked: it is on its way already. */
+int ds_store_guest_leave(struct ds_store *s, uint32_t id)
+{
+    int rc = 0;
+
+    if ((s->flags[id] & FLAG_RANKED) == 0 || (s->flags[id] & (FLAG_BUSY | FLAG_PINNED)) != 0 ||
+        ds_store_second_busy(s, id) || ds_store_fresh(s, id)) {
+        return 0;
+    }
+    if (ds_store_place(s, id) == 0) {
+        rc = ds_store_spill(s, id);
+    } else {
+        ds_store_leave(s, id);
+    }
+    if (rc == 0) {
+        ds_store_unlist(s, id);
+    } else if (rc == DS_ENOTSUPPORTED) { /* too large for the disk: stays, as any other */
+        ds_store_unguest(s, id);
+        rc = 0;
+    }
+    s->guests_wait = s->guests_wait || rc == DS_EAGAIN;
+    return rc;
+}
+
+void ds_store_guests_leave(struct ds_store *s)
+{
+    uint64_t left = ds_min_u64(s->guests.n, DS_STORE_VICTIMS);
+    int rc = 0;
+
+    s->guests_wait = false;
+    ds_store_mark_pinned(s);
+    for (; left > 0 && rc == 0; left--) {
+        uint32_t id = s->guests.first;
+
+        ds_list_remove(&s->guests, s->guest_link, id); /* those that stay: the others first */
+        ds_list_append(&s->guests, s->guest_link, id);
+        rc = ds_store_guest_leave(s, id);
+    }
+    ds_store_unmark_pinned(s);
+    s->guests_next_ns = s->now.boot_ns + (rc == DS_ENOSPACE ? DISK_BAD_NS : GUESTS_NS);
+}
+
 /* --- coming back --- */
 
 /* F1 to F6 */
@@ -277,7 +341,6 @@ int ds_store_fetch(struct ds_store *s, uint32_t id)
 }
 
 #define FRESH_NS INT64_C(20000000)
-#define DISK_BAD_NS INT64_C(1000000000) /* after a failed write it is left alone for so long */
 
 void ds_store_freshen(struct ds_store *s, uint32_t id)
 {
@@ -352,6 +415,9 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
             ds_store_rank(s, op->id);
         }
         return;
+    }
+    if (s->guests_wait) {
+        s->guests_next_ns = s->now.boot_ns;
     }
     s->stats.spills++;
     s->stats.spill_written += op->size;

@@ -70,14 +70,15 @@ static int make_tables(struct ds_store *s)
         }
     }
     s->link = ds_sys_map_private(max * sizeof(*s->link));
+    s->guest_link = ds_sys_map_private(max * sizeof(*s->guest_link));
     s->flags = ds_sys_map_private(max * sizeof(*s->flags));
     s->session = ds_zalloc(s->config.session_max * sizeof(*s->session), "sessions");
     s->active = ds_zalloc(s->config.session_max * sizeof(*s->active), "sessions");
     s->wakes_capacity = s->config.session_max * (DS_REQUESTS + 1);
     s->wakes = ds_zalloc(s->wakes_capacity * sizeof(*s->wakes), "wakes");
     s->leavers = ds_zalloc(DS_STORE_LEAVERS_MAX * sizeof(*s->leavers), "leavers");
-    if (s->link == NULL || s->flags == NULL || s->session == NULL || s->active == NULL ||
-        s->wakes == NULL || s->leavers == NULL) {
+    if (s->link == NULL || s->guest_link == NULL || s->flags == NULL || s->session == NULL ||
+        s->active == NULL || s->wakes == NULL || s->leavers == NULL) {
         return DS_ENOMEM;
     }
     rc = ds_gone_init(&s->gone);
@@ -118,6 +119,7 @@ static struct ds_store *new_store(const struct ds_store_config *config)
         s->free_first = DS_ID_NONE;
         s->wait_next_ns = INT64_MAX;
         ds_list_init(&s->lower);
+        ds_list_init(&s->guests);
         ds_list_init(&s->doomed);
         ds_list_init(&s->earlier);
         ds_list_init(&s->newer);
@@ -256,6 +258,7 @@ struct ds_store *ds_store_destroy(struct ds_store *s)
     ds_gone_fini(&s->gone);
     if (s->state != NULL) {
         ds_sys_unmap(s->link, s->state->record_max * sizeof(*s->link));
+        ds_sys_unmap(s->guest_link, s->state->record_max * sizeof(*s->guest_link));
         ds_sys_unmap(s->flags, s->state->record_max * sizeof(*s->flags));
     }
     for (uint32_t i = 0; i < s->n_active; i++) {

@@ -29,6 +29,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 
 #define PART_SIZE ((uint64_t)8 << 20)
 #define PARALLEL 4u
@@ -362,6 +363,9 @@ int ds_l2_s3_open(const struct ds_l2_config *config, char *err, size_t err_size,
                    n > 0 && prefix[n - 1] != '/' ? "/" : "");
     s3->part_chunks = (c->part_size != 0 ? c->part_size : PART_SIZE) / DS_L2_CHUNK;
     s3->part_chunks = s3->part_chunks > 0 ? s3->part_chunks : 1;
+    if (ds_failpoint("l2.s3.small_parts") < 0) { /* tests have no values of 16 MiB */
+        s3->part_chunks = 1;
+    }
     s3->parallel = c->parallel != 0 ? c->parallel : PARALLEL;
     s3->unfinished_age_ns = c->unfinished_age_ns != 0 ? c->unfinished_age_ns : UNFINISHED_NS;
     rc = ds_l2_s3_http_open(c, err, err_size, &s3->http);

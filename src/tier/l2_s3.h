@@ -44,6 +44,9 @@ void ds_l2_s3_key(const struct ds_l2_s3 *s3, const void *key, uint32_t key_size,
 /* Room for n items. NULL: no memory. */
 struct ds_l2_s3_page *ds_l2_s3_page_create(size_t n);
 
+/* The store's answer to a request for a page: page->max of its items at most. DS_ECORRUPT. */
+DS_MUST_USE int ds_l2_s3_page_parse(const char *xml, size_t size, struct ds_l2_s3_page *page);
+
 /* What lies under a folder, in order of names: the newest version of a key first. page->token: ""
  * or of the page before. Objects of others are left out. */
 DS_MUST_USE int ds_l2_s3_page_read(struct ds_l2_s3 *s3, struct ds_l2_call *call, const char *folder,

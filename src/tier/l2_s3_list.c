@@ -159,6 +159,18 @@ static int read_field(void *arg, const char *parent, const char *name, const cha
     return 0;
 }
 
+int ds_l2_s3_page_parse(const char *xml, size_t size, struct ds_l2_s3_page *page)
+{
+    struct reader r = {.page = page};
+    int rc;
+
+    page->n = 0;
+    page->token[0] = '\0';
+    rc = ds_l2_xml_walk(xml, size, read_field, &r);
+    page->more = rc == 0 && r.truncated && page->token[0] != '\0';
+    return rc;
+}
+
 /* "name=" and the encoded value, "&" in front of all but the first. */
 static void add_query(char *query, size_t size, const char *name, const char *value)
 {
@@ -174,7 +186,6 @@ int ds_l2_s3_page_read(struct ds_l2_s3 *s3, struct ds_l2_call *call, const char 
                        struct ds_l2_s3_page *page)
 {
     struct ds_l2_s3_request q = {.method = "GET"};
-    struct reader r = {.page = page};
     char max[24];
     int rc;
 
@@ -191,15 +202,14 @@ int ds_l2_s3_page_read(struct ds_l2_s3 *s3, struct ds_l2_call *call, const char 
         return ds_l2_fail(call, DS_ENOMEM, "no memory for a listing");
     }
     page->n = 0;
-    page->token[0] = '\0';
+    page->more = false;
     rc = ds_l2_s3_http_one(s3->http, call, &q);
     if (rc == DS_ENOTFOUND) {
         rc = ds_l2_fail(call, DS_EINVAL, "there is no such bucket: make it first");
     }
-    if (rc == 0 && ds_l2_xml_walk((const char *)q.answer, q.answer_size, read_field, &r) < 0) {
+    if (rc == 0 && ds_l2_s3_page_parse((const char *)q.answer, q.answer_size, page) < 0) {
         rc = ds_l2_fail(call, DS_EIO, "the store's listing cannot be read");
     }
-    page->more = rc == 0 && r.truncated && page->token[0] != '\0';
     ds_free(q.answer);
     return rc;
 }

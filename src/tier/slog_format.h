@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * slog_format.h - the bytes of a segment log (docs/disk-format.md), version 1. Little-endian.
+ * slog_format.h - the bytes of a segment log (docs/segment-log.md), version 1. Little-endian.
  *
  *     segment:  header (4096) | record ... | gap | summary | trailer (64)
  *     record:   head (64) | key | value | crc of each MiB of the value | crc of those | to 64 bytes

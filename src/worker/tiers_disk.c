@@ -189,11 +189,23 @@ static void tombstone_done(struct ds_tiers *t, const struct ds_slog_event *e)
     t->buried++;
 }
 
+/* Bytes in the log beyond the low watermark, since it was beyond the high one; 0: it was not. */
+static uint64_t over(const struct ds_tiers *t, const struct ds_slog_stats *st)
+{
+    double puts = (double)((st->segments_max - RESERVED_SEGMENTS) * st->segment_size);
+    double high = ds_options_double(t->w->options, DS_OPT_spill_high_watermark_ratio);
+    double low = ds_options_double(t->w->options, DS_OPT_spill_low_watermark_ratio);
+    uint64_t begin = (uint64_t)(puts * high);
+    uint64_t end = ds_min_u64((uint64_t)(puts * low), begin);
+
+    return st->live_bytes > (t->over > 0 ? end : begin) ? st->live_bytes - end : 0;
+}
+
 /*
  * A log that is full of live records is cleaned at a high price: nearly all that is read must be
- * written again. What may be dropped is therefore dropped a little early, at 9/10 of what puts may
- * fill. The oldest lie together, so whole segments die. In step with what is put: a disk that is
- * only read keeps what it has, and the loop is not held up.
+ * written again. What may be dropped is therefore dropped a little early, by default at 9/10 of
+ * what puts may fill. The oldest lie together, so whole segments die. In step with what is put: a
+ * disk that is only read keeps what it has, and the loop is not held up.
  */
 static void keep_slack(struct ds_tiers *t, uint64_t put)
 {
@@ -201,11 +213,9 @@ static void keep_slack(struct ds_tiers *t, uint64_t put)
 
     if (t->written >= t->look_after) {
         struct ds_slog_stats st;
-        uint64_t most;
 
         ds_slog_stats(t->log, &st);
-        most = (st.segments_max - RESERVED_SEGMENTS) * st.segment_size / 10 * 9;
-        t->over = st.live_bytes > most ? st.live_bytes - most : 0;
+        t->over = over(t, &st);
         t->look_after = st.segment_size / 8;
         t->written = 0;
     }

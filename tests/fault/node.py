@@ -201,13 +201,14 @@ class Node:
             text=True,
         )
 
-    def fired(self):
-        """{failpoint: how often it fired}."""
+    def fired(self, action=""):
+        """{failpoint: how often it fired}, with one kind of action only if it is named."""
         counts = {}
         if self.fired_path.exists():
             for line in self.fired_path.read_text().splitlines():
-                name = line.split(" ", 1)[0]
-                counts[name] = counts.get(name, 0) + 1
+                name, what = line.split(" ", 1)
+                if what.startswith(action):
+                    counts[name] = counts.get(name, 0) + 1
         return counts
 
     def log_lines(self):

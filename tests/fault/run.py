@@ -8,6 +8,7 @@
     tests/fault/run.py failing --program dsworker
     tests/fault/run.py hostile --seconds 300
     tests/fault/run.py tier-worker-kill --cycles 10000
+    tests/fault/run.py tier-s3-kill --cycles 10000
     tests/fault/run.py tier-node-kill --cycles 200
 
 DS_BUILD_DIR names the build (default build/dev; it needs failpoints). Exit status 0: no promise was
@@ -43,6 +44,8 @@ def main():
     hostile.add_argument("--seconds", type=float, default=60)
     tier_workers = what.add_parser("tier-worker-kill")
     tier_workers.add_argument("--cycles", type=int, default=300)
+    tier_s3 = what.add_parser("tier-s3-kill")
+    tier_s3.add_argument("--cycles", type=int, default=60)
     tier_nodes = what.add_parser("tier-node-kill")
     tier_nodes.add_argument("--cycles", type=int, default=20)
     args = parser.parse_args()
@@ -60,7 +63,12 @@ def main():
     elif args.what == "tier-worker-kill":
         left = args.cycles
         while left > 0:  # each round ends with a look at every key
-            left -= tiers.kill_workers(min(left, 500))[0]
+            left -= tiers.kill_workers_on_directory(min(left, 500))[0]
+            print(f"{max(left, 0)} to go", flush=True)
+    elif args.what == "tier-s3-kill":
+        left = args.cycles
+        while left > 0:
+            left -= tiers.kill_workers_on_s3(min(left, 500))[0]
             print(f"{max(left, 0)} to go", flush=True)
     elif args.what == "tier-node-kill":
         tiers.kill_nodes(args.cycles)

@@ -6,13 +6,26 @@ import tiers
 from node import SLOWDOWN, Node, check_output
 
 WORKER_CYCLES = int(300 / SLOWDOWN)
+S3_CYCLES = int(60 / SLOWDOWN)
 NODE_CYCLES = int(20 / SLOWDOWN)
 
 
 @pytest.mark.timeout(600)
 def test_killed_workers_lose_nothing_of_any_tier(failpoints):
-    kills, _ = tiers.kill_workers(WORKER_CYCLES, seconds=420)
-    assert kills >= WORKER_CYCLES, f"only {kills} kills"
+    kills, fired = tiers.kill_workers_on_directory(WORKER_CYCLES, seconds=420)
+    check_coverage(kills, WORKER_CYCLES, fired, tiers.POINTS)
+
+
+@pytest.mark.timeout(600)
+def test_killed_workers_lose_nothing_of_an_object_store(failpoints):
+    kills, fired = tiers.kill_workers_on_s3(S3_CYCLES, seconds=420)
+    check_coverage(kills, S3_CYCLES, fired, tiers.S3_POINTS)
+
+
+def check_coverage(kills, least, fired, points):
+    never = set(points) - set(fired)
+    assert not never, f"points never hit: {never}"
+    assert kills >= least, f"only {kills} kills"
 
 
 def test_worker_killed_while_it_enters_what_is_on_disk_buries_nothing(failpoints):
@@ -65,4 +78,4 @@ def on_disk(node):
 
 @pytest.mark.timeout(600)
 def test_killed_nodes_keep_what_disk_and_second_level_have(failpoints):
-    tiers.kill_nodes(NODE_CYCLES)
+    assert "spill.entered" in tiers.kill_nodes(NODE_CYCLES)

@@ -35,7 +35,7 @@
 #define HISTORY 32u
 #define HOT 64u /* keys of the client that uses memory only */
 #define HOT_SIZE 1024u
-#define LARGEST_MAX (2u << 20)
+#define LARGEST_MAX (8u << 20)
 #define TIMEOUT_MS 30000
 #define HANG_NS INT64_C(60000000000)
 #define EXPIRED_NS                                                                                 \

@@ -3,49 +3,73 @@
 spill directory and a directory as second-level storage. fault_tiers is load and oracle."""
 import random
 import signal
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
-from node import Node, wait_until
+from node import BIN, Node, wait_until
 
-# As campaigns.WORKER_POINTS: each kills one hit in n.
-POINTS = {
-    "demote.before_word": 200,
-    "demote.spilled": 200,
-    "install.before_word": 60,
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "l2"))
+from s3_stub import ACCESS, BUCKET, REGION, SECRET, Stub  # noqa: E402
+
+# As campaigns.WORKER_POINTS: each kills one hit in n, so that every point has its turn in some
+# hundred kills.
+STORE_POINTS = {
+    "demote.before_word": 100,
+    "demote.spilled": 100,
+    "install.before_word": 40,
     "install.live": 60,
     "install.moving": 60,
     "install.torn": 60,
-    "l2.dir.after_rename": 300,
-    "l2.dir.after_sync": 300,
-    "l2.dir.before_ack": 300,
-    "l2.dir.before_rename": 300,
-    "l2.dir.before_sync": 300,
-    "l2.dir.mid_write": 300,
-    "load.live": 10,
+    "load.live": 5,
     "publish.before_bucket": 1500,
     "publish.before_record": 1500,
     "publish.live": 1500,
-    "reclaim.marked": 200,
+    "reclaim.marked": 300,
     "recover.done": 40,
     "recover.entered": 40,
-    "request.before_done": 4000,
-    "request.item": 800,
-    "slog.gc.unlink": 40,
-    "slog.open.before": 30,
-    "slog.open.mid": 30,
-    "slog.recover.seal": 60,
-    "slog.seal.after": 12,
-    "slog.seal.before": 12,
-    "slog.sync.after": 300,
-    "slog.sync.before": 300,
+    "request.before_done": 500,
+    "request.item": 100,
+    "slog.gc.unlink": 60,
+    "slog.open.before": 80,
+    "slog.open.mid": 80,
+    "slog.recover.seal": 30,
+    "slog.seal.after": 6,
+    "slog.seal.before": 6,
+    "slog.sync.after": 200,
+    "slog.sync.before": 200,
     "slog.write.after": 300,
     "slog.write.before": 300,
     "slog.write.mid": 300,
-    "spill.entered": 2000,
-    "spill.placed": 200,
+    "spill.placed": 100,
     "unpublish.doomed": 1500,
-    "upload.marked": 200,
+    "upload.marked": 60,
 }
+DIRECTORY_POINTS = {
+    "l2.dir.after_rename": 500,
+    "l2.dir.after_sync": 500,
+    "l2.dir.before_ack": 500,
+    "l2.dir.before_rename": 500,
+    "l2.dir.before_sync": 500,
+    "l2.dir.gc.before_unlink": 15,
+    "l2.dir.mid_write": 500,
+}
+S3_POINTS = {
+    "l2.s3.after_complete": 3,
+    "l2.s3.after_put": 60,
+    "l2.s3.before_complete": 3,
+    "l2.s3.before_delete": 40,
+    "l2.s3.before_put": 60,
+    "l2.s3.gc.before_delete": 20,
+    "l2.s3.part": 12,
+}
+POINTS = {**STORE_POINTS, **DIRECTORY_POINTS}
+NODE_POINTS = {**POINTS, "spill.entered": 100}  # met where the memory is lost
+COLLECT = "dsworker:l2.collect=errno:4%300"
+SMALL_PARTS = "dsworker:l2.s3.small_parts=errno:4"
+GARBAGE = 200  # objects whose time is long over: what there is to collect
 SLOW = "dsworker:sys.pwrite=sleep:30%3"
 KILL_GAP_S = 0.25
 CLIENTS = 4
@@ -54,8 +78,8 @@ LARGEST = 1 << 20
 MEMORY_MB = 64
 
 
-def spec_of(points, scale=1):
-    return ";".join(f"dsworker:{name}=kill%{max(1, int(n * scale))}" for name, n in points.items())
+def spec_of(points):
+    return ";".join(f"dsworker:{name}=kill%{n}" for name, n in points.items())
 
 
 def tiered_node(env=None, size_mb=MEMORY_MB, **flags):
@@ -63,7 +87,7 @@ def tiered_node(env=None, size_mb=MEMORY_MB, **flags):
     node.flags |= {
         "spill_directory": node.folder / "spill",
         "spill_size_limit": "512M",
-        "spill_file_max_size_mb": 4,
+        "spill_file_max_size_mb": 2,
         "l2_cache_type": "sfs",
         "sfs_path": node.folder / "l2",
         **flags,
@@ -114,34 +138,71 @@ class Load:
         return text.splitlines()[-1]
 
 
-def kill_workers(kills, points=None, seconds=3600):
-    """Kills the worker at failpoints and at random under load, until it was killed so often. The
-    memory stays: nothing that was acknowledged may be lost. Returns (kills, {point: kills})."""
-    env = {"DS_FAILPOINTS": spec_of(points or POINTS)}
-    with tiered_node(env) as node:
-        load = Load(node, keys=400) # a last look at all of them meets kills too
+def kill_workers(kills, points=POINTS, seconds=3600, keys=400, largest=LARGEST, **flags):
+    """Kills the worker at failpoints and at random under load, until it was killed so often, and at
+    each point. The memory stays: nothing that was acknowledged may be lost. Returns
+    (kills, {point: kills})."""
+    env = {"DS_FAILPOINTS": ";".join([spec_of(points), COLLECT, SMALL_PARTS])}
+    with tiered_node(env, **flags) as node:
+        load = Load(node, keys=keys, largest=largest)  # a last look at all of them meets kills too
         keeper = node.keeper()
         at_random = 0
         end = time.monotonic() + seconds
-        while at_random + sum(node.fired().values()) < kills and load.alive():
-            assert time.monotonic() < end, f"only {at_random} + {node.fired()} kills"
+        while load.alive() and time.monotonic() < end:
+            fired = node.fired("kill")
+            if at_random + sum(fired.values()) >= kills and fired.keys() >= points.keys():
+                break
             time.sleep(random.uniform(0.01, KILL_GAP_S))
             if random.random() < 0.5:
                 for pid in node.children(keeper):
                     at_random += node.kill(pid)
         last = load.end()
         assert node.keeper() == keeper, "the keeper died"
-        fired = node.fired()
+        fired = node.fired("kill")
         total = at_random + sum(fired.values())
         print(f"{total} kills, {at_random} of them at random: {fired}", last)
         return total, fired
+
+
+def kill_workers_on_s3(kills, seconds=3600):
+    """As kill_workers(), with an object store as second-level storage and values of several parts."""
+    with Stub() as stub, tempfile.TemporaryDirectory() as folder:
+        secret = Path(folder) / "credentials"
+        secret.write_text(f"[default]\naws_access_key_id={ACCESS}\naws_secret_access_key={SECRET}\n")
+        where = [f"endpoint={stub.endpoint}", f"bucket={BUCKET}", f"region={REGION}", f"credentials={secret}"]
+        add_garbage(*where)
+        return kill_workers(
+            kills,
+            S3_POINTS,
+            seconds,
+            keys=60,
+            largest=4 << 20,
+            l2_cache_type="s3",
+            s3_endpoint=stub.endpoint,
+            s3_bucket=BUCKET,
+            s3_region=REGION,
+            s3_credentials_file=secret,
+            spill_file_max_size_mb=8,
+        )
+
+
+def kill_workers_on_directory(kills, seconds=3600):
+    with tempfile.TemporaryDirectory() as folder:
+        add_garbage(f"dir={folder}")
+        return kill_workers(kills, POINTS, seconds, sfs_path=folder)
+
+
+def add_garbage(*where):
+    """Expired objects: a collection removes them, unless it is killed first."""
+    words = [w for i in range(GARBAGE) for w in ("--", "expire", f"garbage{i}", "1", "1000")]
+    subprocess.run([BIN / "l2_tool", *where, *words[1:]], check=True, capture_output=True, timeout=60)
 
 
 def kill_nodes(cycles, seconds_up=0.8):
     """Kills workers at failpoints for a moment, then keeper and worker, so that memory is lost, and
     starts another node on the same directories; all keys are looked at. Every other node has a disk
     that is slow, so that much is on its way there at the end. Returns {point: kills}."""
-    specs = [spec_of(POINTS), spec_of(POINTS) + ";" + SLOW]
+    specs = [spec_of(NODE_POINTS), spec_of(NODE_POINTS) + ";" + SLOW]
     with tiered_node({"DS_FAILPOINTS": specs[0]}) as node:
         load = Load(node, keys=400)
         for i in range(cycles):

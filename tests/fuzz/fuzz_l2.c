@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzz_l2.c - bytes from second-level storage: the first byte chooses the parser of object headers,
- * of XML answers, or of names.
+ * of XML answers, of names, or of listings.
  */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/crc32c.h"
+#include "tier/l2_s3.h"
 #include "tier/l2_s3_http.h"
 #include "tier/l2_value.h"
 #include "tier/l2_xml.h"
@@ -78,6 +80,25 @@ static void name(const uint8_t *data, size_t size)
     }
 }
 
+/* What a page holds are keys of ours, whose tail gives the rest. */
+static void listing(const uint8_t *data, size_t size)
+{
+    struct ds_l2_s3_page *page = ds_l2_s3_page_create(4);
+    int rc;
+
+    require(page != NULL);
+    rc = ds_l2_s3_page_parse((const char *)data, size, page);
+    require(page->n <= page->max && strlen(page->token) < sizeof(page->token));
+    require(rc == 0 || !page->more);
+    for (size_t i = 0; i < page->n; i++) {
+        const struct ds_l2_s3_listed *item = &page->items[i];
+
+        require(strlen(item->key) <= DS_L2_S3_KEY_MAX && strrchr(item->key, '/') != NULL);
+        require(item->meta.written_unix_ns >= 0);
+    }
+    ds_free(page);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ds_l2_s3_verdict v;
@@ -85,7 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0) {
         return 0;
     }
-    switch (data[0] % 3) {
+    switch (data[0] % 4) {
     case 0:
         header(data + 1, size - 1);
         break;
@@ -94,8 +115,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ds_l2_s3_judge(size > 1 ? data[1] * 4 : 0, false, (const char *)data + 1, size - 1, &v);
         require(strlen(v.text) < sizeof(v.text));
         break;
-    default:
+    case 2:
         name(data + 1, size - 1);
+        break;
+    default:
+        listing(data + 1, size - 1);
     }
     return 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as a segment of a log, with checksums made right so that the code behind them is met:
- * heads anywhere, a summary, a trailer. Whatever is found lies inside the segment.
+ * Any bytes as a segment of a log, or (4 in the first byte) as its file of tombstones, with
+ * checksums made right so that the code behind them is met: heads anywhere, a summary, a trailer.
+ * Whatever is found lies inside.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +26,9 @@ static void must(bool condition)
 }
 
 /* Every head whose magic is there gets the checksum that it should have. */
-static void seal_heads(const struct slog_anchor *a, uint8_t *segment)
+static void seal_heads(const struct slog_anchor *a, uint8_t *segment, uint64_t from)
 {
-    for (uint64_t at = SLOG_BLOCK; at + SLOG_UNIT <= SEGMENT; at += SLOG_UNIT) {
+    for (uint64_t at = from; at + SLOG_UNIT <= SEGMENT; at += SLOG_UNIT) {
         struct slog_head h;
 
         memcpy(&h, segment + at, sizeof(h));
@@ -68,26 +69,55 @@ static void walk(const struct slog_bytes *b, uint64_t data_end)
     }
 }
 
+static int inside(void *arg, const struct slog_head *h, const uint8_t *key)
+{
+    const struct slog_kept *k = arg;
+
+    must(h->key_size > 0 && key >= k->found + sizeof(*h));
+    must(key + h->key_size <= k->found + k->found_size);
+    return 0;
+}
+
+static void tombstones(struct ds_slog *s, uint8_t *file, const uint8_t *data, size_t size)
+{
+    struct slog_anchor a = slog_anchor_of(s, 0);
+
+    memcpy(file, data, ds_min_u64(size, SEGMENT));
+    seal_heads(&a, file, 0);
+    s->kept.found = file;
+    s->kept.found_size = ds_min_u64(size, SEGMENT);
+    must(ds_slog_kept_each(s, inside, &s->kept) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct ds_slog *s = ds_zalloc(sizeof(*s), "fuzz");
-    uint8_t *segment = ds_zalloc(SEGMENT, "fuzz");
-    uint8_t *buf = ds_sys_map_private(SLOG_BUFFER);
+    struct ds_slog *s;
+    uint8_t *segment;
+    uint8_t *buf;
     struct slog_anchor a = {{1}, 7};
     struct slog_bytes b = {NULL, 0, 0};
     struct slog_trailer t;
-    int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    int fd;
 
-    must(s != NULL && segment != NULL && buf != NULL && fd >= 0 && size > 0);
+    if (size == 0) {
+        return 0;
+    }
+    s = ds_zalloc(sizeof(*s), "fuzz");
+    segment = ds_zalloc(SEGMENT, "fuzz");
+    buf = ds_sys_map_private(SLOG_BUFFER);
+    fd = memfd_create("fuzz", MFD_CLOEXEC);
+    must(s != NULL && segment != NULL && buf != NULL && fd >= 0);
     s->segment_size = SEGMENT;
     s->anchor = a;
+    tombstones(s, segment, data + 1, (data[0] & 4) != 0 ? size - 1 : 0);
+    memset(segment, 0, SEGMENT);
     memcpy(segment + SLOG_BLOCK, data + 1, ds_min_u64(size - 1, SEGMENT - SLOG_BLOCK));
     if ((data[0] & 1) != 0) { /* the input's end is the segment's */
         size_t n = ds_min_u64(size - 1, SEGMENT - SLOG_BLOCK);
 
         memcpy(segment + SEGMENT - n, data + size - n, n);
     }
-    seal_heads(&a, segment);
+    seal_heads(&a, segment, SLOG_BLOCK);
     if ((data[0] & 2) != 0) {
         seal_trailer(&a, segment);
     }

@@ -6,14 +6,15 @@ import os
 import signal
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from yr.datasystem.errors import DsError, OutOfMemoryError
-from yr.datasystem.kv_client import KVClient, SetParam
-from yr.datasystem.object_client import ObjectClient, WriteMode
+from yr.datasystem.kv_client import KVClient
+from yr.datasystem.object_client import CacheType, ConsistencyType, ObjectClient, WriteMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "l2"))
 from s3_stub import ACCESS, BUCKET, REGION, SECRET, Stub  # noqa: E402
@@ -203,13 +204,51 @@ def test_time_to_live_holds_on_disk(start_worker, spill, eventually):
         eventually(lambda: kv.exist(["short", "changed"]) == [False, False])
 
 
-def test_a_disk_object_leaves_memory_at_once(start_worker, spill, eventually):
-    worker = start_worker(**spill)
+def test_what_may_be_dropped_leaves_the_disk_between_its_watermarks(start_worker, spill):
+    puts = 62 * MIB  # of 64 segments, two are left free
+    worker = start_worker(
+        **{**spill, "shared_memory_size_mb": 16, "spill_size_limit": 65 * MIB},
+        spill_file_max_size_mb=1,
+        spill_high_watermark_ratio=0.5,
+        spill_low_watermark_ratio=0.25,
+    )
+    live = []
     with client(worker) as kv:
-        assert SetParam().cache_type is not None
-    with ObjectClient(worker.host, worker.port) as objects:
-        objects.put("o", value("o"))
-        assert bytes(objects.get(["o"], 1000)[0].immutable_data()) == value("o")
+        for i in range(600):
+            kv.set(f"k{i}", value("k", MIB // 4), WriteMode.NONE_L2_CACHE_EVICT)
+            live.append(kv.worker_stats()["disk_live"])
+    highest = max(live)
+    assert 0.45 * puts < highest < 0.5 * puts + 3 * MIB
+    assert min(live[live.index(highest) :]) < 0.25 * puts + 3 * MIB
+
+
+def test_a_disk_object_is_in_memory_only_while_it_is_held(start_worker, spill, eventually):
+    worker = start_worker(**spill)
+    disk = {"consistency_type": ConsistencyType.PRAM, "cache_type": CacheType.DISK}
+    with client(worker) as kv, ObjectClient(worker.host, worker.port) as objects:
+
+        def spilled(n):
+            return lambda: kv.worker_stats()["spilled_objects"] == n
+
+        kv.set("m", value("m"))
+        objects.put("o", value("o"), disk)
+        eventually(spilled(1))
+        buffer = objects.create("held", MIB, disk)
+        buffer.memory_copy(value("held"))
+        buffer.seal([])
+        time.sleep(0.5)
+        assert spilled(1)()
+        del buffer
+        eventually(spilled(2))
+        view = objects.get(["o"], 1000)
+        assert bytes(view[0].immutable_data()) == value("o")
+        time.sleep(0.5)
+        assert spilled(1)()
+        del view
+        eventually(spilled(2))
+        assert kv.get(["held"]) == [value("held")]  # read once, and not held
+        eventually(spilled(2))
+        assert kv.worker_stats()["memory_live"] == MIB  # of m, which nothing drives out
 
 
 def test_many_clients_read_spilled_values_at_a_time(start_worker, spill):

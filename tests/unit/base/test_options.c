@@ -422,7 +422,7 @@ DS_TEST(check__warns_once_per_ignored_flag_that_differs)
     int warnings = 0;
 
     CHECK_OK(set(o, "use_brpc", "True"));
-    CHECK_OK(set(o, "spill_high_watermark_ratio", "0.80"));
+    CHECK_OK(set(o, "spill_file_open_limit", "512"));
     CHECK_OK(ds_options_check(o, count, &warnings, err, sizeof(err)));
     CHECK_EQ(warnings, 0);
     CHECK_OK(set(o, "use_brpc", "false"));

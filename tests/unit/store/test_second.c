@@ -470,6 +470,9 @@ DS_TEST(second__a_disk_object_in_the_journal_leaves_memory_without_a_second_copy
     work_until_done(&c, 1);
     settle_tiers(&c.w, &c.t);
     CHECK_EQ(c.t.writes, 1);
+    c.w.now.boot_ns += 100 * MS; /* at first the upload kept it */
+    settle_tiers(&c.w, &c.t);
+    CHECK(ds_store_spilled(c.w.s, id_of(&c.w, "a")));
     CHECK_EQ(in_l2(&c, "a"), 1000);
     CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
     scene_end(&c);

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_slog_gc.c - what cleaning may take of the disk's bandwidth. */
+#include "base/clock.h"
+#include "slog_owner.h"
+
+#define KIB 1024u
+#define MIB (1u << 20)
+#define SIZE (32 * KIB) /* of a value */
+
+/* Values 0 to n - 1, of which two in five live: each segment is worth cleaning. */
+static void fill_and_drop(struct owner *o, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        CHECK_OK(put(o, i, SIZE, false));
+    }
+    for (unsigned i = 0; i < n; i++) {
+        char key[32];
+
+        if (i % 5 >= 2) {
+            ds_slog_dead(o->s, o->recs[i].at, key_of(i, key), SIZE);
+            o->recs[i].at = 0;
+        }
+    }
+}
+
+static bool copied_2_mib(struct owner *o)
+{
+    return stats_of(o).gc_bytes >= 2 * MIB;
+}
+
+DS_TEST(slog_gc__copies_no_faster_than_it_may_while_there_is_room)
+{
+    struct owner o;
+    int64_t begin = ds_monotonic_ns();
+    int64_t took;
+
+    owner_init(&o, 64 * MIB, MIB, false);
+    o.s = ds_slog_close(o.s, true);
+    o.config.gc_bytes_per_s = 2 * MIB;
+    owner_open(&o);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    fill_and_drop(&o, 400);
+    owner_until(&o, copied_2_mib);
+    took = ds_monotonic_ns() - begin;
+    /* a tenth of a second's worth at once, and one record more than is left */
+    CHECK_GE(took, INT64_C(850000000));
+    CHECK_LE(stats_of(&o).gc_bytes,
+             2 * MIB / 10 + 2 * SIZE + (uint64_t)((double)took * 2 * MIB / 1e9));
+    for (unsigned i = 0; i < 400; i++) {
+        CHECK(o.recs[i].at == 0 || get(&o, i) == 0);
+    }
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog_gc__copies_as_fast_as_it_can_when_puts_wait)
+{
+    struct owner o;
+    unsigned waits = 0;
+
+    owner_init(&o, 16 * MIB, MIB, false);
+    o.s = ds_slog_close(o.s, true);
+    o.config.gc_bytes_per_s = 4 * KIB;
+    owner_open(&o);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    fill_and_drop(&o, 400);
+    for (unsigned i = 0; i < 100;) { /* at 4 KiB/s it would take minutes */
+        int rc = put(&o, 400 + i, SIZE, false);
+
+        CHECK(rc == 0 || rc == DS_EAGAIN);
+        i += rc == 0;
+        if (rc == DS_EAGAIN) {
+            struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
+            struct ds_slog_event e;
+
+            CHECK_EQ(poll(&p, 1, 30000), 1);
+            CHECK_EQ(ds_slog_poll(o.s, &e, 1), 0u);
+            waits++;
+        }
+    }
+    CHECK_GT(waits, 0u);
+    CHECK_GT(stats_of(&o).gc_bytes, 512 * KIB);
+    owner_fini(&o, true);
+}
