@@ -57,6 +57,10 @@ struct ds_slog_config {
     bool (*moved)(void *arg, const void *key, size_t key_size, ds_slog_at from, ds_slog_at to,
                   uint16_t flags, int rc);
 
+    /* May be NULL. A sentence for the owner's log, of a segment that is damaged: during
+     * ds_slog_open(), _recover() and _adopted(). */
+    void (*notice)(void *arg, const char *text);
+
     /* May be NULL. Called now and then while ds_slog_open(), _recover() and _adopted() read. */
     void (*progress)(void *arg);
     void *arg;

@@ -54,6 +54,19 @@ __attribute__((format(printf, 3, 4))) static int fail(struct opening *o, int rc,
     return rc;
 }
 
+void ds_slog_notice(const struct ds_slog *s, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    if (s->config.notice != NULL) {
+        s->config.notice(s->config.arg, text);
+    }
+}
+
 void ds_slog_segment_name(char *ret, uint32_t slot, uint64_t number)
 {
     (void)snprintf(ret, SLOG_NAME_MAX, "%04x-%016llx.seg", slot, (unsigned long long)number);
@@ -182,26 +195,52 @@ static bool direct_works(struct ds_slog *s)
     return works;
 }
 
-/* A segment that a crash left open: what is sound becomes its summary. */
-static int seal_found(struct ds_slog *s, uint32_t slot, uint8_t *buf, struct slog_trailer *t)
+/* A file that is too short was cut off. Only the last one may have been in the making. */
+static bool is_cut(const struct ds_slog *s, const struct slog_segment *g,
+                   const struct slog_contents *c)
+{
+    return c->file_size < s->segment_size && (c->records > 0 || g->number + 1 < s->next_number);
+}
+
+void ds_slog_tell_damage(struct ds_slog *s, uint32_t slot, const struct slog_contents *c)
 {
     struct slog_segment *g = &s->segments[slot];
-    struct slog_bytes summary = {NULL, 0, 0};
-    int rc = ds_slog_scan(s, g->fd, g->number, buf, t, &summary);
+    bool cut = is_cut(s, g, c);
+    char name[SLOG_NAME_MAX];
 
-    t->summary_size = summary.size;
-    if (rc < 0 || summary.size == 0) { /* nothing was ever answered from it */
-        ds_free(summary.data);
-        return rc;
+    if (g->told || (c->damaged == 0 && !cut)) {
+        return;
     }
-    rc = ds_slog_errno(ds_sys_reserve(g->fd, 0, s->segment_size));
-    rc = rc == 0 ? ds_slog_errno(ds_sys_fsync(g->fd)) : rc;
+    g->told = true;
+    s->corrupt_read += c->damaged + cut;
+    ds_slog_segment_name(name, slot, g->number);
+    ds_slog_notice(s,
+                   "%s/%s is damaged: %llu places in it do not verify, and it has %llu of %llu "
+                   "bytes. %llu records were found, what else it held is lost: check the disk, and "
+                   "what else writes there",
+                   s->config.directory, name, (unsigned long long)c->damaged,
+                   (unsigned long long)c->file_size, (unsigned long long)s->segment_size,
+                   (unsigned long long)c->records);
+}
+
+/* A segment that a crash left open: what is sound becomes its summary. Where that cannot be
+ * written, it is scanned again the next time. */
+static int seal_found(struct ds_slog *s, uint32_t slot, uint8_t *buf, struct slog_trailer *ret)
+{
+    struct slog_segment *g = &s->segments[slot];
+    struct slog_contents c = {.summary = {NULL, 0, 0}};
+    int rc = ds_slog_scan(s, g->fd, g->number, buf, &c);
+
     if (rc == 0) {
-        (void)ds_failpoint("slog.recover.seal");
-        rc = ds_slog_write_summary(s, g->fd, g->number, t, summary.data, buf);
-        rc = rc == DS_ENOSPACE ? 0 : rc; /* scanned again next time */
+        ds_slog_tell_damage(s, slot, &c);
+        *ret = c.trailer;
     }
-    ds_free(summary.data);
+    if (rc == 0 && c.summary.size > 0 && ds_sys_reserve(g->fd, 0, s->segment_size) == 0 &&
+        ds_sys_fsync(g->fd) == 0) {
+        (void)ds_failpoint("slog.recover.seal");
+        (void)!ds_slog_write_summary(s, g->fd, g->number, ret, c.summary.data, buf);
+    }
+    ds_free(c.summary.data);
     return rc;
 }
 
@@ -237,7 +276,6 @@ static int load_segment(struct opening *o, uint32_t slot, const char *name, uint
     g->lsn_max = t.lsn_max;
     g->keepers = true;
     s->next_lsn = ds_max_u64(s->next_lsn, t.lsn_max + 1);
-    s->next_number = ds_max_u64(s->next_number, g->number + 1);
     return 0;
 }
 
@@ -284,9 +322,8 @@ static int list_segments(struct opening *o, bool fill, uint32_t *ret_slots, uint
         slots = slot + 1 > slots ? slot + 1 : slots;
         n++;
         if (fill && slot < s->n_slots) {
-            if (number > s->segments[slot].number) {
-                s->segments[slot].number = number;
-            }
+            s->segments[slot].number = ds_max_u64(s->segments[slot].number, number);
+            s->next_number = ds_max_u64(s->next_number, number + 1);
         }
     }
     (void)closedir(d);

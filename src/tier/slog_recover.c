@@ -140,10 +140,14 @@ static int load(struct recovery *r, uint32_t slot, uint8_t *buf)
 {
     struct ds_slog *s = r->s;
     struct slog_segment *g = &s->segments[slot];
+    struct slog_contents c = {.summary = {NULL, 0, 0}};
     struct slog_bytes *b = &r->summaries[slot];
-    struct slog_trailer t;
-    int rc = ds_slog_read_summary(s, g->fd, g->number, buf, &t, b);
+    int rc = ds_slog_read_summary(s, g->fd, g->number, buf, &c);
 
+    *b = c.summary;
+    if (rc == 0) {
+        ds_slog_tell_damage(s, slot, &c);
+    }
     g->keepers = false;
     for (uint64_t at = 0; rc == 0 && at < b->size;) {
         struct slog_head h;

@@ -61,6 +61,12 @@ static bool moved(void *arg, const void *key, size_t key_size, ds_slog_at from, 
     return true;
 }
 
+static void notice(void *arg, const char *text)
+{
+    (void)arg;
+    ds_log(DS_LOG_ERROR, "spill_directory: %s", text);
+}
+
 static void progress(void *arg)
 {
     struct ds_tiers *t = arg;
@@ -304,6 +310,7 @@ int ds_disk_open(struct ds_tiers *t)
         .kept_size = KEPT_SIZE,
         .is_live = is_live,
         .moved = moved,
+        .notice = notice,
         .progress = progress,
         .arg = t,
     };

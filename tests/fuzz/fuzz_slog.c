@@ -74,8 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *segment = ds_zalloc(SEGMENT, "fuzz");
     uint8_t *buf = ds_sys_map_private(SLOG_BUFFER);
     struct slog_anchor a = {{1}, 7};
-    struct slog_bytes b = {NULL, 0, 0};
-    struct slog_trailer t;
+    struct slog_contents c = {.summary = {NULL, 0, 0}};
     int fd = memfd_create("fuzz", MFD_CLOEXEC);
 
     must(s != NULL && segment != NULL && buf != NULL && fd >= 0 && size > 0);
@@ -92,10 +91,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         seal_trailer(&a, segment);
     }
     must(write(fd, segment, SEGMENT) == SEGMENT);
-    must(ds_slog_read_summary(s, fd, 7, buf, &t, &b) == 0);
-    walk(&b, t.data_end);
+    must(ds_slog_read_summary(s, fd, 7, buf, &c) == 0);
+    walk(&c.summary, c.trailer.data_end);
     (void)close(fd);
-    ds_free(b.data);
+    ds_free(c.summary.data);
     ds_free(segment);
     ds_free(s);
     ds_sys_unmap(buf, SLOG_BUFFER);

@@ -42,6 +42,8 @@ struct owner {
     struct ds_slog_event last; /* the last event */
     uint64_t events, recovered, buried;
     int told_error;
+    unsigned notices;
+    char notice[512]; /* the last one */
 };
 
 static inline size_t key_of(unsigned k, char *ret)
@@ -104,6 +106,14 @@ static bool moved(void *arg, const void *key, size_t key_size, ds_slog_at from, 
     return true;
 }
 
+static void notice(void *arg, const char *text)
+{
+    struct owner *o = arg;
+
+    o->notices++;
+    (void)snprintf(o->notice, sizeof(o->notice), "%s", text);
+}
+
 static inline void owner_open(struct owner *o)
 {
     char err[256] = "";
@@ -133,6 +143,7 @@ static inline void owner_init(struct owner *o, uint64_t limit, uint64_t segment,
                                         .data_size = DATA_SIZE,
                                         .is_live = is_live,
                                         .moved = moved,
+                                        .notice = notice,
                                         .arg = o};
     owner_open(o);
 }
