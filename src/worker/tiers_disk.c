@@ -51,7 +51,9 @@ static bool moved(void *arg, const void *key, size_t key_size, ds_slog_at from, 
     struct ds_tiers *t = arg;
     bool dirty = false;
 
-    (void)rc;
+    if (to == 0 && rc == DS_ECORRUPT) {
+        ds_store_lost(t->w->store, key, key_size, from); /* its end is told to the log, too */
+    }
     if (to == 0 || !ds_store_moved(t->w->store, key, key_size, from, to, &dirty)) {
         return false;
     }
@@ -85,8 +87,9 @@ int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
         return DS_ENOTSUPPORTED;
     }
     if (op->kind == DS_TIER_FETCH) {
-        return ds_slog_get(t->log, op->place, op->size, op->key, op->key_size, 0, op->offset,
-                           (uint64_t)(uintptr_t)op);
+        rc = ds_slog_get(t->log, op->place, op->size, op->key, op->key_size, 0, op->offset,
+                         (uint64_t)(uintptr_t)op);
+        return rc == DS_ENOTFOUND ? DS_ECORRUPT : rc; /* the key is there, but not its value */
     }
     if (op->size > ds_slog_value_max(t->log, op->key_size)) {
         return DS_ENOTSUPPORTED;
@@ -355,7 +358,7 @@ static void enter(void *arg, const struct ds_slog_entry *e)
     }
 }
 
-static void adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
+static bool adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
 {
     struct ds_tiers *t = arg;
     int rc = ds_slog_adopt(t->log, place, key_size, size);
@@ -363,6 +366,7 @@ static void adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
     t->adopt_rc = rc == DS_ENOMEM ? rc : t->adopt_rc; /* it would be buried */
     t->entered += rc == 0;
     t->refused += rc != 0;
+    return rc != DS_ENOTFOUND;
 }
 
 static void bury_orphan(void *arg, const void *key, size_t key_size)
