@@ -57,8 +57,8 @@ struct ds_slog_config {
     bool (*moved)(void *arg, const void *key, size_t key_size, ds_slog_at from, ds_slog_at to,
                   uint16_t flags, int rc);
 
-    /* May be NULL. A sentence for the owner's log, of a segment that is damaged: during
-     * ds_slog_open(), _recover() and _adopted(). */
+    /* May be NULL. A sentence for the owner's log, of a segment that is damaged or cannot be read:
+     * during ds_slog_open(), _recover() and _adopted(). */
     void (*notice)(void *arg, const char *text);
 
     /* May be NULL. Called now and then while ds_slog_open(), _recover() and _adopted() read. */
@@ -88,6 +88,7 @@ struct ds_slog_entry {
     uint64_t size;
     uint64_t lsn;
     ds_slog_at at;
+    bool doubtful; /* a newer one, or a tombstone, may have been in a segment that was set aside */
 };
 
 enum ds_slog_event_type {

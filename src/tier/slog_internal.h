@@ -19,7 +19,7 @@
 #define SLOG_BUFFER (SLOG_CHUNK + 4 * SLOG_BLOCK) /* of a reader: a chunk, its head and edges */
 #define SLOG_WRITE (1u << 20)                     /* one write of the writer */
 #define SLOG_WRITE_ERRORS_MAX 8                   /* in a row: then the disk is given up */
-#define SLOG_NAME_MAX 32
+#define SLOG_NAME_MAX 40
 #define SLOG_SIZE_RESERVED (64u << 10) /* of the limit: directory, identity, lock */
 #define SLOG_KEPT_MAX (1u << 20)       /* bytes of the file of tombstones */
 
@@ -145,10 +145,12 @@ struct ds_slog {
     /* --- owner --- */
     struct slog_segment *segments;
     uint32_t n_slots, segments_max, n_used;
+    uint32_t n_aside;      /* files that were set aside: they count in n_used, too */
     uint32_t gc_max;       /* for the cleaner: more than segments_max while above a lowered limit */
     bool put_reserved;     /* the open segment of puts was made for tombstones alone */
     int32_t open[STREAMS]; /* slots, -1: none */
     uint64_t next_lsn, next_number;
+    uint64_t doubt_lsn; /* puts below it may have been superseded in a segment set aside */
     struct slog_ops to_write, to_read; /* not handed over yet */
     struct slog_ops ready;             /* taken, not returned yet */
     struct slog_ops late;              /* tombstones without a place yet, by LSN */
@@ -300,6 +302,7 @@ int ds_slog_scan(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
 
 /* slog_open.c */
 void ds_slog_segment_name(char *ret, uint32_t slot, uint64_t number);
+int ds_slog_set_aside(struct ds_slog *s, uint32_t slot, int err); /* it cannot be read */
 void ds_slog_tell_damage(struct ds_slog *s, uint32_t slot, const struct slog_contents *c);
 __attribute__((format(printf, 2, 3))) void ds_slog_notice(const struct ds_slog *s,
                                                           const char *format, ...);

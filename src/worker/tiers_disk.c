@@ -83,6 +83,9 @@ int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
     struct ds_slog_item item;
     int rc;
 
+    if (t->log == NULL && op->kind == DS_TIER_FETCH) {
+        return DS_EIO;
+    }
     if (t->log == NULL || (op->kind == DS_TIER_SPILL && !t->spill)) {
         return DS_ENOTSUPPORTED;
     }
@@ -125,32 +128,39 @@ static void not_buried(struct ds_tiers *t, int rc)
     }
 }
 
-bool ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
-                    uint64_t size, enum ds_bury bury)
+static bool not_taken(struct ds_tiers *t, int rc)
 {
-    int rc;
-
-    if (place != 0) {
-        ds_slog_dead(t->log, place, key_size, size);
-    }
-    if (bury == DS_BURY_NOT || ((bury == DS_BURY_PLAIN || !t->w->config.l2) &&
-                                ds_slog_keep_tombstone(t->log, key, key_size))) {
-        return true;
-    }
-    rc = ds_slog_tombstone(t->log, key, key_size, t->w->config.l2, COOKIE_TOMBSTONE);
-    if (rc == 0) {
-        t->bury_asked++;
-        return false;
-    }
     t->unburied++; /* nobody waits for ever, but all for those before it */
     t->unburied_behind = t->bury_asked;
     not_buried(t, rc);
     return false;
 }
 
+bool ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
+                    uint64_t size, enum ds_bury bury)
+{
+    int rc;
+
+    if (place != 0 && t->log != NULL) {
+        ds_slog_dead(t->log, place, key_size, size);
+    }
+    if (bury == DS_BURY_NOT || (t->log != NULL && (bury == DS_BURY_PLAIN || !t->w->config.l2) &&
+                                ds_slog_keep_tombstone(t->log, key, key_size))) {
+        return true;
+    }
+    rc = t->log == NULL
+             ? DS_EIO
+             : ds_slog_tombstone(t->log, key, key_size, t->w->config.l2, COOKIE_TOMBSTONE);
+    if (rc != 0) {
+        return not_taken(t, rc);
+    }
+    t->bury_asked++;
+    return false;
+}
+
 int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place)
 {
-    if (!t->spill) {
+    if (!t->spill || t->log == NULL) {
         return DS_UNCHANGED;
     }
     /* Without the note it is uploaded once more after a restart: no harm. */
@@ -262,13 +272,20 @@ void ds_disk_poll(struct ds_tiers *t)
 void ds_disk_flush(struct ds_tiers *t)
 {
     tell_buried(t); /* those without memory have no event */
-    ds_slog_flush(t->log);
+    if (t->log != NULL) {
+        ds_slog_flush(t->log);
+    }
 }
 
 void ds_disk_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
 {
     struct ds_slog_stats st;
 
+    if (t->failed) { /* shown, with an error, though nothing is used */
+        ret->disk_capacity = ds_max_u64(t->disk_config.size_limit, 1);
+        ret->disk_errors = 1;
+        return;
+    }
     ds_slog_stats(t->log, &st);
     ret->disk_capacity = st.size_limit;
     ret->disk_used = st.segments * st.segment_size;
@@ -343,8 +360,16 @@ static void enter(void *arg, const struct ds_slog_entry *e)
     /* A worker that was killed before it had entered all may have entered it. */
     bool there =
         t->w->recovered && ds_store_has_place(t->w->store, e->key, e->key_size, e->at, &dirty);
-    int rc = there ? 0 : ds_store_enter_spilled(t->w->store, &f);
+    int rc;
 
+    if (e->doubtful && !there && ds_store_found_droppable(t->w->store, &f)) {
+        ds_slog_dead(t->log, e->at, e->key_size, e->size);
+        ds_store_bury(t->w->store, e->key, e->key_size);
+        t->doubtful_dropped++;
+        return;
+    }
+    rc = there ? 0 : ds_store_enter_spilled(t->w->store, &f);
+    t->doubtful += e->doubtful;
     t->entered += rc == 0;
     t->refused += rc != 0;
     if (rc != 0) {
@@ -383,7 +408,7 @@ static void wait_for_burials(struct ds_tiers *t)
 {
     int64_t end = ds_monotonic_ns() + BURIAL_NS;
 
-    while (t->buried + t->unburied < t->orphans && ds_monotonic_ns() < end) {
+    while (t->buried < t->bury_asked && ds_monotonic_ns() < end) {
         struct pollfd p = {.fd = ds_slog_fd(t->log), .events = POLLIN};
 
         ds_worker_progress(t->w);
@@ -410,20 +435,18 @@ static int adopt_all(struct ds_tiers *t)
     return rc;
 }
 
-int ds_disk_enter(struct ds_tiers *t, bool recovered)
+/* With fresh memory: what the directory tells. */
+static int recover_all(struct ds_tiers *t)
 {
-    int rc;
+    int rc = ds_slog_recover(t->log, enter, t);
 
-    t->disk_config.data_fd = t->w->data_fd;
-    t->disk_config.data_size = t->w->config.data_size;
-    rc = ds_slog_open(&t->disk_config, t->w->trouble, sizeof(t->w->trouble), &t->log);
-    if (rc != 0) {
-        return rc;
-    }
-    if (recovered && !ds_store_unserved(t->w->store)) {
-        rc = adopt_all(t);
-    } else {
-        rc = ds_slog_recover(t->log, enter, t);
+    if (rc == 0 && t->doubtful + t->doubtful_dropped > 0) {
+        ds_log(DS_LOG_ERROR,
+               "spill_directory: newer values and deletes may have been in a segment that cannot "
+               "be read: %llu objects that may be dropped were, %llu others were kept and may be "
+               "older than the last ones: set or delete what must not be",
+               (unsigned long long)t->doubtful_dropped, (unsigned long long)t->doubtful);
+        wait_for_burials(t);
     }
     if (rc == 0 && t->stranded > 0) {
         (void)snprintf(t->w->trouble, sizeof(t->w->trouble),
@@ -433,7 +456,40 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
                        (unsigned long long)(t->stranded_size >> 20) + 1);
         return DS_ENOMEM;
     }
-    ds_store_set_disk_slack(t->w->store, ds_slog_value_max(t->log, 1) * 4);
+    return rc;
+}
+
+/* What is in memory matters more than what is on the disk, and is served without it. */
+static int go_without(struct ds_tiers *t, int rc)
+{
+    ds_log(DS_LOG_ERROR,
+           "spill_directory cannot be used (%s: %s): memory is served without it, what was spilled "
+           "cannot be read, and nothing is spilled. Mend the directory, then restart the worker",
+           ds_error_text(rc), t->w->trouble);
+    t->log = ds_slog_close(t->log, false);
+    t->failed = true;
+    t->buried = t->bury_asked; /* whatever was asked has no answer any more */
+    ds_store_without_disk(t->w->store);
+    return 0;
+}
+
+int ds_disk_enter(struct ds_tiers *t, bool recovered)
+{
+    bool adopts = recovered && !ds_store_unserved(t->w->store);
+    int rc;
+
+    t->disk_config.data_fd = t->w->data_fd;
+    t->disk_config.data_size = t->w->config.data_size;
+    rc = ds_slog_open(&t->disk_config, t->w->trouble, sizeof(t->w->trouble), &t->log);
+    if (rc == 0) {
+        rc = adopts ? adopt_all(t) : recover_all(t);
+    }
+    if (adopts && rc != 0 && rc != DS_ENOMEM && rc != DS_EVERSION) {
+        return go_without(t, rc);
+    }
+    if (rc == 0) {
+        ds_store_set_disk_slack(t->w->store, ds_slog_value_max(t->log, 1) * 4);
+    }
     if (t->entered + t->refused > 0) {
         ds_log(DS_LOG_INFO, "%llu objects are on disk, %llu others there are not wanted",
                (unsigned long long)t->entered, (unsigned long long)t->refused);

@@ -173,23 +173,6 @@ DS_TEST_TIMEOUT(slog__each_call_of_an_open_may_fail, 120)
 
 /* --- bytes that change on the disk --- */
 
-static int open_segment(const struct owner *o, unsigned nth)
-{
-    DIR *d = opendir(o->dir);
-    struct dirent *e;
-    int fd = -1;
-
-    CHECK(d != NULL);
-    while (fd < 0 && (e = readdir(d)) != NULL) {
-        if (strstr(e->d_name, ".seg") != NULL && strtoul(e->d_name, NULL, 16) == nth) {
-            fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC);
-        }
-    }
-    (void)closedir(d);
-    CHECK_GE(fd, 0);
-    return fd;
-}
-
 static void flip(int fd, off_t at)
 {
     uint8_t b;
