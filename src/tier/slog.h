@@ -39,6 +39,8 @@ struct ds_slog_config {
     uint64_t size_limit;   /* bytes; the files never use more, cleaning included. A directory that
                             * has more already shrinks to it, one segment of copies apart */
     uint64_t segment_size; /* bytes, a multiple of 4096, at most 1 GiB; 0: chosen from the limit */
+    uint32_t files_max;    /* segments, each of which has a descriptor; 0: no cap. The size limit is
+                            * lowered to what these hold */
     unsigned threads;      /* 0: 4 */
     bool try_uring;        /* small gets by io_uring where it works */
     bool direct;           /* O_DIRECT where it works */

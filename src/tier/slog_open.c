@@ -500,8 +500,25 @@ static int check_config(struct opening *o)
                     (unsigned long long)c->size_limit, c->directory,
                     (unsigned long long)(DS_SLOG_SEGMENTS_MIN * s->segment_size + reserved));
     }
-    s->segments_max = (uint32_t)ds_min_u64(n, SLOTS_MAX);
+    s->segments_max = (uint32_t)ds_min_u64(n, c->files_max != 0 ? c->files_max : SLOTS_MAX);
+    if (s->segments_max < n) {
+        s->config.size_limit = s->segments_max * s->segment_size + reserved;
+    }
     return 0;
+}
+
+/* Each segment keeps its descriptor. */
+static int check_files(struct opening *o, uint32_t n)
+{
+    const struct ds_slog_config *c = &o->s->config;
+    uint32_t need = n > DS_SLOG_SEGMENTS_MIN ? n : DS_SLOG_SEGMENTS_MIN;
+
+    return c->files_max == 0 || c->files_max >= need
+               ? 0
+               : fail(o, DS_EINVAL,
+                      "%s needs %u open files for its segments, and can have %u: raise the limit "
+                      "of open files (ulimit -Hn, LimitNOFILE=), or allow fewer clients",
+                      c->directory, need, c->files_max);
 }
 
 static int open_directory(struct opening *o)
@@ -512,6 +529,7 @@ static int open_directory(struct opening *o)
     int rc = lock_directory(o, s->config.directory);
 
     rc = rc < 0 ? rc : list_segments(o, false, &slots, &n);
+    rc = rc < 0 ? rc : check_files(o, n);
     rc = rc < 0 ? rc : n == 0 ? check_config(o) : 0;
     rc = rc < 0 ? rc : identify(o, n > 0);
     rc = rc < 0 ? rc : check_config(o); /* with the segment size that the directory has */

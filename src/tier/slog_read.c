@@ -12,6 +12,7 @@ int ds_slog_errno(ssize_t rc)
 {
     return rc >= 0                          ? 0
            : rc == -ENOSPC || rc == -EDQUOT ? DS_ENOSPACE
+           : rc == -EMFILE || rc == -ENFILE ? DS_ENOSPACE /* no error of the disk */
            : rc == -ENOMEM                  ? DS_ENOMEM
                                             : DS_EIO;
 }

@@ -315,6 +315,32 @@ static uint64_t size_limit(const struct ds_tiers *t, const char *directory)
     return limit;
 }
 
+/* Descriptors that segments may have. A client has four: its session, its socket, its process, its
+ * bell. What else the worker needs is few. */
+static uint32_t files_max(const struct ds_tiers *t)
+{
+    uint64_t all = ds_sys_raise_open_files();
+    uint64_t others = (uint64_t)ds_options_int(t->w->options, DS_OPT_max_client_num) * 4 + 128;
+
+    return (uint32_t)ds_min_u64(all > others * 2 ? all - others : all / 2, UINT16_MAX);
+}
+
+static void tell_if_capped(const struct ds_tiers *t)
+{
+    struct ds_slog_stats st;
+
+    ds_slog_stats(t->log, &st);
+    if (st.size_limit < t->disk_config.size_limit) {
+        ds_log(DS_LOG_WARNING,
+               "spill_directory: %llu of %llu MiB are used: %llu segments of %llu KiB are what "
+               "the limit of open files has descriptors for. Raise it (ulimit -Hn, "
+               "LimitNOFILE=), or give --spill_file_max_size_mb more",
+               (unsigned long long)(st.size_limit >> 20),
+               (unsigned long long)(t->disk_config.size_limit >> 20),
+               (unsigned long long)st.segments_max, (unsigned long long)(st.segment_size >> 10));
+    }
+}
+
 int ds_disk_open(struct ds_tiers *t)
 {
     const struct ds_options *o = t->w->options;
@@ -326,6 +352,7 @@ int ds_disk_open(struct ds_tiers *t)
         .threads = (unsigned)ds_options_int(o, DS_OPT_spill_thread_num),
         .try_uring = true,
         .data_size = t->w->config.data_size,
+        .files_max = files_max(t),
         .gc_bytes_per_s = UINT64_C(64) << 20,
         .kept_size = KEPT_SIZE,
         .is_live = is_live,
@@ -489,6 +516,7 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
     }
     if (rc == 0) {
         ds_store_set_disk_slack(t->w->store, ds_slog_value_max(t->log, 1) * 4);
+        tell_if_capped(t);
     }
     if (t->entered + t->refused > 0) {
         ds_log(DS_LOG_INFO, "%llu objects are on disk, %llu others there are not wanted",

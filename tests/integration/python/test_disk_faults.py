@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directory of the disk is damaged, or cannot be read: a worker serves what is left and says so."""
 
+import functools
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
+import subprocess
 
 import pytest
 
@@ -181,3 +184,42 @@ def test_a_write_back_value_damaged_in_the_journal_is_a_loss(start_worker, secon
         with pytest.raises(DsError):
             kv.get([keys[-1]])
         assert readable(kv, keys) == keys[:-1]
+
+
+@pytest.fixture(name="open_files")
+def open_files_fixture(monkeypatch):
+    """open_files(soft, hard): the limits of programs that are started from now on."""
+
+    def limit(soft, hard):
+        def in_child():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+        monkeypatch.setattr(subprocess, "run", functools.partial(subprocess.run, preexec_fn=in_child))
+
+    return limit
+
+
+def fill(kv, n):
+    for i in range(n):
+        kv.set(f"k{i}", value(f"k{i}"))
+    assert readable(kv, [f"k{i}" for i in range(n)]) == [f"k{i}" for i in range(n)]
+
+
+def test_more_segments_than_the_soft_limit_of_open_files(start_worker, spill, open_files):
+    open_files(128, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    worker = start_worker(**spill, spill_file_max_size_mb=2)
+    with client(worker) as kv:
+        fill(kv, 280)  # one in each segment, some in memory
+        assert len(segments(spill["spill_directory"])) > 128
+
+
+def test_fewer_open_files_than_the_disk_has_room_for(start_worker, spill, open_files):
+    open_files(256, 256)
+    worker = start_worker(**spill, spill_file_max_size_mb=2, max_client_num=10)
+    with client(worker) as kv:
+        assert figures(worker)["disk_capacity_bytes"] < 257 * MIB
+        fill(kv, 100)
+        with pytest.raises(DsError, match="memory"):
+            fill(kv, 400)
+        assert figures(worker)["disk_errors"] == 0
+        assert len(segments(spill["spill_directory"])) <= 128

@@ -117,10 +117,18 @@ DS_TEST(slog__a_full_disk_refuses_and_comes_back)
 
     need_failpoints();
     begin(&o);
+    ds_failpoint_arm("sys.openat=errno:24@1"); /* or no descriptor is left */
+    CHECK_EQ(put(&o, 1, 5000, true), DS_ENOSPACE);
+    while (put(&o, 1, 5000, true) == DS_ENOSPACE) {
+        (void)poll(NULL, 0, 20);
+    }
+    CHECK_EQ(stats_of(&o).io_errors, 0u);
+    owner_reopen(&o, true);
+    CHECK_EQ(o.recovered, 1u);
     ds_failpoint_arm("sys.reserve=errno:28@1");
     CHECK_EQ(put(&o, 1, 5000, true), DS_ENOSPACE);
     CHECK_EQ(put(&o, 1, 5000, true), DS_ENOSPACE); /* not tried again at once */
-    CHECK_EQ(stats_of(&o).segments, 0u);
+    CHECK_EQ(stats_of(&o).segments, 1u);
     while (put(&o, 1, 5000, true) == DS_ENOSPACE) {
         (void)poll(NULL, 0, 20);
     }
