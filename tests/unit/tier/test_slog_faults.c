@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The disk fails, lies, loses power; the process is killed. */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "base/failpoint.h"
@@ -134,6 +136,90 @@ DS_TEST(slog__a_full_disk_refuses_and_comes_back)
     }
     CHECK_OK(get(&o, 1));
     ds_failpoint_arm(NULL);
+    owner_fini(&o, true);
+}
+
+/* --- a file system that is really full, or does not let go of a file --- */
+
+/* A file system of 1 MiB for this process alone, where the logs of tests lie. */
+static void need_small_volume(void)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("none", "/var/tmp", "tmpfs", 0, "size=1m") < 0) {
+        DS_SKIP("no mount: not root, or not allowed to");
+    }
+}
+
+DS_TEST(slog__a_full_file_system_refuses_and_comes_back)
+{
+    struct owner o;
+    unsigned n = 0;
+
+    need_small_volume();
+    begin(&o); /* its limit is four times that */
+    while (put(&o, n, 5000, n % 3 == 0) == 0) {
+        CHECK_LT(++n, 200u);
+    }
+    CHECK_EQ(o.last.rc, DS_ENOSPACE);
+    CHECK_GT(n, 100u);
+    for (unsigned i = 0; i < n; i++) {
+        CHECK_OK(get(&o, i));
+    }
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, n);
+    for (unsigned i = 0; i < n / 2; i++) { /* none of them has a place before a segment is dead */
+        char key[32];
+        size_t size = key_of(i, key);
+
+        CHECK_OK(ds_slog_tombstone(o.s, key, size, true, i));
+        ds_slog_dead(o.s, o.recs[i].at, size, o.recs[i].size);
+        o.recs[i].at = 0;
+    }
+    owner_wait(&o, o.events + n / 2);
+    CHECK_EQ(stats_of(&o).queued, 0u);
+    for (unsigned i = 0; put(&o, n, 5000, true) != 0; i++) { /* when the cleaner has made room */
+        struct ds_slog_event e;
+
+        CHECK_EQ(ds_slog_poll(o.s, &e, 1), 0u);
+        (void)poll(NULL, 0, 20);
+        CHECK_LT(i, 500u);
+    }
+    CHECK_EQ(stats_of(&o).io_errors, 0u);
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, n - n / 2 + 1);
+    for (unsigned i = n / 2; i <= n; i++) {
+        CHECK_OK(get(&o, i));
+    }
+    owner_fini(&o, true);
+}
+
+static bool freed_one(struct owner *o)
+{
+    return stats_of(o).segments_freed > 0;
+}
+
+DS_TEST(slog__a_segment_that_cannot_be_unlinked_is_tried_again)
+{
+    struct owner o;
+
+    need_failpoints();
+    begin(&o);
+    for (unsigned i = 0; i < 60; i++) {
+        CHECK_OK(put(&o, i, 5000, true));
+    }
+    ds_failpoint_arm("sys.unlinkat=errno:5@1");
+    for (unsigned i = 0; i < 30; i++) {
+        CHECK_OK(del(&o, i, true));
+    }
+    owner_until(&o, freed_one);
+    CHECK_EQ(stats_of(&o).io_errors, 1u);
+    ds_failpoint_arm(NULL);
+    CHECK(!stats_of(&o).stopped);
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, 30u);
+    for (unsigned i = 30; i < 60; i++) {
+        CHECK_OK(get(&o, i));
+    }
     owner_fini(&o, true);
 }
 
