@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -291,6 +292,19 @@ int ds_sys_thread(pthread_t *thread, void *(*main)(void *arg), void *arg)
     rc = -pthread_create(thread, NULL, main, arg);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc;
+}
+
+uint64_t ds_sys_raise_open_files(void)
+{
+    struct rlimit r = {.rlim_cur = 0};
+
+    (void)getrlimit(RLIMIT_NOFILE, &r);
+    if (r.rlim_cur < r.rlim_max) {
+        struct rlimit all = {.rlim_cur = r.rlim_max, .rlim_max = r.rlim_max};
+
+        r = setrlimit(RLIMIT_NOFILE, &all) == 0 ? all : r;
+    }
+    return r.rlim_cur;
 }
 
 /* glibc has no wrapper before 2.41; of the 48 bytes of the first version all are given. */

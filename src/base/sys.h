@@ -69,6 +69,10 @@ DS_MUST_USE int ds_sys_signalfd(const sigset_t *set); /* does not block */
 DS_MUST_USE pid_t ds_sys_fork(void);
 DS_MUST_USE int ds_sys_thread(pthread_t *thread, void *(*main)(void *arg), void *arg);
 
+/* Raises the limit of open files of this process, and of those that it starts, as far as it goes:
+ * the limit then. */
+uint64_t ds_sys_raise_open_files(void);
+
 /* Asks for time slices of that length for this thread and those that it starts: on kernels whose
  * scheduler takes the hint (EEVDF, Linux 6.12), a thread with short slices is run sooner after it
  * was woken. The share of the processor and the priority stay. Best effort. */

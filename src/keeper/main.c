@@ -128,6 +128,7 @@ int main(int argc, char **argv)
         (void)dprintf(ready_fd >= 0 ? ready_fd : 2, "FAILED %s\n", err);
     } else {
         (void)umask(077);
+        (void)ds_sys_raise_open_files(); /* it holds two for each client */
         if (open_log(options, ready_fd >= 0, &log) < 0 && ready_fd >= 0) {
             (void)dprintf(ready_fd, "cannot open the log file; logging to the terminal\n");
         }

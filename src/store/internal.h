@@ -129,6 +129,7 @@ struct ds_store {
     uint64_t looked;           /* victims that could not go, one after the other */
     int64_t stuck_until_ns;    /* nothing can go: not looked at again before */
     uint64_t lower_freed;      /* bytes dropped from disk since it took something last */
+    uint64_t unreadable;       /* spilled objects that have no copy: see lose() */
     uint64_t lower_max;        /* largest block that a spilled object will need again */
     uint64_t fetching;         /* bytes of blocks that objects are read back into */
     struct ds_second_op *second[DS_STORE_SECOND_BUCKETS]; /* by key: see second.c */
@@ -324,6 +325,9 @@ void ds_store_renew_expiry(struct ds_store *s, uint32_t id);
 
 /* Where its copy on disk is; 0: there is none. */
 uint64_t ds_store_place(const struct ds_store *s, uint32_t id);
+
+/* Spilled, and its copy was lost: no reader gets it back, and only a set ends that. */
+bool ds_store_unreadable(const struct ds_store *s, uint32_t id);
 
 /* The object is on its way to disk. DS_EAGAIN: too many are. DS_ENOSPACE, DS_ENOTSUPPORTED. */
 DS_MUST_USE int ds_store_spill(struct ds_store *s, uint32_t id);

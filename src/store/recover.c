@@ -106,6 +106,7 @@ static void enter_live(struct ds_store *s, uint32_t id)
         ds_table_remove(&s->objects, hash, other);
         ds_store_unlist(s, other);
         s->stats.objects--;
+        s->unreadable -= ds_store_unreadable(s, other);
         s->stats.memory_live -= ds_store_holds(s, other);
         doom(s, other);
     }

@@ -600,23 +600,23 @@ void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_st
     }
 }
 
-/* False: not now. */
-static bool start_upload(struct ds_store *s, uint32_t id)
+/* 0: it is under way. */
+static int start_upload(struct ds_store *s, uint32_t id)
 {
     const struct ds_record *r = &s->record[id];
     bool over = ds_store_over(s, id);
     struct ds_second_op *o;
+    int rc;
 
     if (ds_store_spilled(s, id) && !over) {
-        (void)!ds_store_fetch(s, id);
-        return false;
+        return ds_store_fetch(s, id);
     }
     if ((s->flags[id] & FLAG_BUSY) != 0 || find_op(s, ds_store_key(s, id), r->key_size) != NULL) {
-        return false;
+        return DS_EAGAIN;
     }
     o = new_op(s, over ? DS_TIER_ERASE : DS_TIER_UPLOAD, ds_store_key(s, id), r->key_size, 0);
     if (o == NULL) {
-        return false;
+        return DS_ENOMEM;
     }
     o->upload = true;
     o->op.id = id;
@@ -626,11 +626,16 @@ static bool start_upload(struct ds_store *s, uint32_t id)
     o->op.object_kind = r->kind;
     o->op.expiry_ns = ds_load_relaxed(&r->expiry_ns);
     o->record_version = r->version;
-    if (start(s, o) != 0) {
-        return false;
-    }
-    s->uploading++;
-    return true;
+    rc = start(s, o);
+    s->uploading += rc == 0;
+    return rc;
+}
+
+/* It is not to be uploaded any more, or cannot be: nobody has its bytes. */
+static bool is_off(const struct ds_store *s, const struct ds_store_upload *u)
+{
+    return !is_current(s, u->id, u->version) ||
+           (ds_store_unreadable(s, u->id) && !ds_store_over(s, u->id));
 }
 
 static void scan_for_uploads(struct ds_store *s)
@@ -641,7 +646,7 @@ static void scan_for_uploads(struct ds_store *s)
     s->uploads_n = 0;
     for (uint32_t id = 0; id < used; id++) {
         if (ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_dirty(s, id) &&
-            !push_upload(s, id)) {
+            !ds_store_unreadable(s, id) && !push_upload(s, id)) {
             s->upload_scan = true;
             return;
         }
@@ -650,6 +655,8 @@ static void scan_for_uploads(struct ds_store *s)
 
 void ds_store_upload_some(struct ds_store *s)
 {
+    int rc;
+
     if (!has_l2(s) || s->upload_next_ns > s->now.boot_ns) {
         return;
     }
@@ -661,11 +668,14 @@ void ds_store_upload_some(struct ds_store *s)
 
         s->uploads_first = (s->uploads_first + 1) % s->uploads_capacity;
         s->uploads_n--;
-        if (!is_current(s, u.id, u.version)) {
+        if (is_off(s, &u)) {
             s->stats.l2_outdated++;
-        } else if (!start_upload(s, u.id)) {
+            continue;
+        }
+        rc = start_upload(s, u.id);
+        if (rc != 0) { /* a disk that fails is asked less often than one that is busy */
             s->uploads[(s->uploads_first + s->uploads_n++) % s->uploads_capacity] = u;
-            s->upload_next_ns = s->now.boot_ns + RETRY_NS / 100;
+            s->upload_next_ns = s->now.boot_ns + (rc == DS_EIO ? RETRY_NS : RETRY_NS / 100);
         }
     }
 }

@@ -142,6 +142,7 @@ void ds_store_enter_lower(struct ds_store *s, uint32_t id)
     s->flags[id] |= FLAG_LOWER;
     s->stats.spilled_objects++;
     s->stats.spilled_bytes += s->record[id].size;
+    s->unreadable += ds_store_place(s, id) == 0; /* of an earlier worker */
     s->lower_max = ds_max_u64(s->lower_max, ds_store_block(s->record[id].size));
 }
 
@@ -281,6 +282,7 @@ static void install(struct ds_store *s, uint32_t id, uint64_t offset)
     struct ds_record *r = &s->record[id];
     uint64_t gen = ds_load_relaxed(&r->gen);
 
+    s->unreadable -= ds_store_unreadable(s, id); /* the copy was lost while it was read */
     ds_store_unlist(s, id);
     ds_store_release(&s->state->moving, id + UINT64_C(1));
     (void)ds_failpoint("install.moving");
@@ -436,6 +438,31 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
     ds_store_leave(s, op->id);
 }
 
+bool ds_store_unreadable(const struct ds_store *s, uint32_t id)
+{
+    return ds_store_spilled(s, id) && ds_store_place(s, id) == 0;
+}
+
+/* The copy on disk cannot be read. What second-level storage has is a miss now; an object that is
+ * nowhere else stays, so that its readers are told, until the key is set again. It is counted as
+ * lost at once: its end does not count then. */
+static void lose(struct ds_store *s, uint32_t id)
+{
+    const struct ds_record *r = &s->record[id];
+
+    if (!ds_store_spilled(s, id)) {
+        ds_store_forget(s, id, true);
+    } else if (ds_store_in_l2(s, id)) {
+        ds_store_unpublish(s, id, DS_GONE_LOST);
+    } else if (!ds_store_unreadable(s, id)) {
+        ds_gone_add(&s->gone, ds_store_key_hash(s, ds_store_key(s, id), r->key_size), DS_GONE_LOST,
+                    s->now.boot_ns);
+        ds_store_forget(s, id, true);
+        s->stats.losses++;
+        s->unreadable++;
+    }
+}
+
 static void fetched(struct ds_store *s, const struct ds_tier_op *op)
 {
     uint64_t capacity = ds_store_block(op->size);
@@ -454,12 +481,8 @@ static void fetched(struct ds_store *s, const struct ds_tier_op *op)
         return;
     }
     s->stats.tier_errors++;
-    if (ds_store_in_l2(s, op->id)) { /* from there, then: it is a miss now */
-        ds_store_unpublish(s, op->id, DS_GONE_LOST);
-    } else if (op->status == DS_ECORRUPT) { /* known from now on, until the key is set again */
-        ds_gone_add(&s->gone, ds_store_key_hash(s, op->key, op->key_size), DS_GONE_LOST,
-                    s->now.boot_ns);
-        ds_store_forget(s, op->id, true);
+    if (op->status == DS_ECORRUPT || ds_store_in_l2(s, op->id)) {
+        lose(s, op->id);
     } else {
         s->flags[op->id] |= FLAG_FAILED;
     }
@@ -591,6 +614,16 @@ void ds_store_tier_news(struct ds_store *s)
     ds_store_memory_news(s);
 }
 
+void ds_store_lost(struct ds_store *s, const void *key, size_t key_size, uint64_t place)
+{
+    uint32_t id = placed(s, key, key_size, place);
+
+    if (id != DS_ID_NONE) {
+        lose(s, id);
+        s->examine = true;
+    }
+}
+
 bool ds_store_moved(struct ds_store *s, const void *key, size_t key_size, uint64_t from,
                     uint64_t to, bool *ret_dirty)
 {
@@ -603,15 +636,47 @@ bool ds_store_moved(struct ds_store *s, const void *key, size_t key_size, uint64
     return id != DS_ID_NONE;
 }
 
-void ds_store_places(const struct ds_store *s,
-                     void (*each)(void *arg, uint64_t place, uint64_t size, size_t key_size),
+/* As lose(), of a copy that the tier does not have: there is nothing to bury. */
+static void place_is_gone(struct ds_store *s, uint32_t id)
+{
+    const uint8_t *key = ds_store_key(s, id);
+
+    set_place(s, id, 0);
+    if (!ds_store_spilled(s, id)) {
+        return;
+    }
+    s->stats.losses++;
+    s->unreadable++;
+    if (ds_store_in_l2(s, id)) {
+        ds_store_unpublish(s, id, DS_GONE_LOST);
+    } else {
+        ds_gone_add(&s->gone, ds_store_key_hash(s, key, s->record[id].key_size), DS_GONE_LOST,
+                    s->now.boot_ns);
+    }
+}
+
+void ds_store_places(struct ds_store *s,
+                     bool (*there)(void *arg, uint64_t place, uint64_t size, size_t key_size),
                      void *arg)
 {
     uint64_t used = ds_load_relaxed(&s->state->records_used);
 
     for (uint32_t id = 0; id < used; id++) {
-        if (ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_place(s, id) != 0) {
-            each(arg, ds_store_place(s, id), s->record[id].size, s->record[id].key_size);
+        if (ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_place(s, id) != 0 &&
+            !there(arg, ds_store_place(s, id), s->record[id].size, s->record[id].key_size)) {
+            place_is_gone(s, id);
+        }
+    }
+}
+
+void ds_store_without_disk(struct ds_store *s)
+{
+    uint64_t used = ds_load_relaxed(&s->state->records_used);
+
+    for (uint32_t id = 0; id < used; id++) {
+        if (ds_store_state(s, id) == DS_RECORD_LIVE && !ds_store_spilled(s, id) &&
+            ds_store_place(s, id) != 0) {
+            set_place(s, id, 0);
         }
     }
 }

@@ -332,6 +332,7 @@ void ds_store_stats(const struct ds_store *s, struct ds_worker_stats *ret)
 {
     *ret = s->stats;
     ret->memory_free = s->config.data_size - ds_store_used(s);
+    ret->objects -= s->unreadable; /* their way out was counted */
     ret->sessions = s->n_active;
     ret->l2_waiting = ds_store_uploads(s);
     ret->evict_policy = ds_policy_acting_number(s->policy);

@@ -123,6 +123,9 @@ void ds_store_bury(struct ds_store *s, const void *key, uint32_t key_size);
 bool ds_store_moved(struct ds_store *s, const void *key, size_t key_size, uint64_t from,
                     uint64_t to, bool *ret_dirty);
 
+/* The copy at `place` cannot be read any more. */
+void ds_store_lost(struct ds_store *s, const void *key, size_t key_size, uint64_t place);
+
 /* *ret_dirty: second-level storage is to have the object and has not. */
 bool ds_store_has_place(struct ds_store *s, const void *key, size_t key_size, uint64_t place,
                         bool *ret_dirty);
@@ -152,10 +155,14 @@ bool ds_store_found_droppable(const struct ds_store *s, const struct ds_store_fo
 bool ds_store_unserved(const struct ds_store *s);
 void ds_store_serve(struct ds_store *s);
 
-/* Every copy on disk that the store knows of, after recovery. */
-void ds_store_places(const struct ds_store *s,
-                     void (*each)(void *arg, uint64_t place, uint64_t size, size_t key_size),
+/* Every copy on disk that the store knows of, after recovery. False: it is not there any more. */
+void ds_store_places(struct ds_store *s,
+                     bool (*there)(void *arg, uint64_t place, uint64_t size, size_t key_size),
                      void *arg);
+
+/* The disk cannot be used, after recovery: what memory has does not rely on copies there any more.
+ * What was spilled keeps its place, for a worker that has the disk again. */
+void ds_store_without_disk(struct ds_store *s);
 
 /* --- sessions --- */
 

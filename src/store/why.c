@@ -40,7 +40,11 @@ void ds_store_note_end(struct ds_store *s, uint32_t id, uint64_t hash, enum ds_g
     int64_t when_ns =
         why == DS_GONE_EXPIRED ? ds_load_relaxed(&s->record[id].expiry_ns) : s->now.boot_ns;
 
-    ++*way_out(&s->stats, why);
+    if (ds_store_unreadable(s, id)) { /* it counted when it was lost */
+        s->unreadable--;
+    } else {
+        ++*way_out(&s->stats, why);
+    }
     if (why != DS_GONE_NOT) {
         ds_gone_add(&s->gone, hash, kept_by_l2(s, id, why) ? DS_GONE_L2 : why, when_ns);
     }
@@ -56,12 +60,6 @@ void ds_store_note_delete(struct ds_store *s, const void *key, size_t key_size)
     }
 }
 
-/* See ds_store_forget(): no reader gets it back, and only a set ends that. */
-static bool unreadable(const struct ds_store *s, uint32_t id)
-{
-    return ds_store_spilled(s, id) && ds_store_place(s, id) == 0;
-}
-
 enum ds_gone ds_store_why(struct ds_store *s, const void *key, size_t key_size,
                           uint64_t *ret_age_ms)
 {
@@ -72,7 +70,7 @@ enum ds_gone ds_store_why(struct ds_store *s, const void *key, size_t key_size,
     if (id != DS_ID_NONE && ds_store_over(s, id)) {
         when_ns = ds_load_relaxed(&s->record[id].expiry_ns);
         why = DS_GONE_EXPIRED;
-    } else if (id == DS_ID_NONE || unreadable(s, id)) {
+    } else if (id == DS_ID_NONE || ds_store_unreadable(s, id)) {
         why = ds_gone_find(&s->gone, ds_store_key_hash(s, key, key_size), &when_ns);
         why = id != DS_ID_NONE ? DS_GONE_LOST : why;
     }

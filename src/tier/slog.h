@@ -39,6 +39,8 @@ struct ds_slog_config {
     uint64_t size_limit;   /* bytes; the files never use more, cleaning included. A directory that
                             * has more already shrinks to it, one segment of copies apart */
     uint64_t segment_size; /* bytes, a multiple of 4096, at most 1 GiB; 0: chosen from the limit */
+    uint32_t files_max;    /* segments, each of which has a descriptor; 0: no cap. The size limit is
+                            * lowered to what these hold */
     unsigned threads;      /* 0: 4 */
     bool try_uring;        /* small gets by io_uring where it works */
     bool direct;           /* O_DIRECT where it works */
@@ -56,6 +58,10 @@ struct ds_slog_config {
      * be read (it is lost) or written (it stays at `from`, with rc other than DS_ECORRUPT). */
     bool (*moved)(void *arg, const void *key, size_t key_size, ds_slog_at from, ds_slog_at to,
                   uint16_t flags, int rc);
+
+    /* May be NULL. A sentence for the owner's log, of a segment that is damaged or cannot be read:
+     * during ds_slog_open(), _recover() and _adopted(). */
+    void (*notice)(void *arg, const char *text);
 
     /* May be NULL. Called now and then while ds_slog_open(), _recover() and _adopted() read. */
     void (*progress)(void *arg);
@@ -84,6 +90,7 @@ struct ds_slog_entry {
     uint64_t size;
     uint64_t lsn;
     ds_slog_at at;
+    bool doubtful; /* a newer one, or a tombstone, may have been in a segment that was set aside */
 };
 
 enum ds_slog_event_type {

@@ -19,7 +19,7 @@
 #define SLOG_BUFFER (SLOG_CHUNK + 4 * SLOG_BLOCK) /* of a reader: a chunk, its head and edges */
 #define SLOG_WRITE (1u << 20)                     /* one write of the writer */
 #define SLOG_WRITE_ERRORS_MAX 8                   /* in a row: then the disk is given up */
-#define SLOG_NAME_MAX 32
+#define SLOG_NAME_MAX 40
 #define SLOG_SIZE_RESERVED (64u << 10) /* of the limit: directory, identity, lock */
 #define SLOG_KEPT_MAX (1u << 20)       /* bytes of the file of tombstones */
 
@@ -55,7 +55,7 @@ struct slog_op {
     bool delayed;      /* OP_TOMBSTONE: see struct slog_kept */
     struct slog_head head; /* OP_GET: what is expected */
     uint8_t *summary;      /* OP_SUMMARY: result */
-    uint64_t summary_size, data_end;
+    uint64_t summary_size;
     uint8_t key[];
 };
 
@@ -76,12 +76,22 @@ struct slog_segment {
     uint64_t reads;   /* under way */
     uint64_t pending; /* records placed here whose event was not given yet */
     bool keepers;     /* may hold tombstones or notes */
+    bool told;        /* its damage was counted */
     int fd;           /* set by the writer before the first record is done, closed by it */
 };
 
 struct slog_bytes {
     uint8_t *data;
     uint64_t size, room;
+};
+
+/* What a segment was found to hold. */
+struct slog_contents {
+    struct slog_trailer trailer;
+    struct slog_bytes summary; /* of the caller, who frees it */
+    uint64_t records;          /* by a scan */
+    uint64_t damaged;          /* places: see slog_scan.c */
+    uint64_t file_size;
 };
 
 /* The writer's end of a segment that is being filled. */
@@ -135,10 +145,12 @@ struct ds_slog {
     /* --- owner --- */
     struct slog_segment *segments;
     uint32_t n_slots, segments_max, n_used;
+    uint32_t n_aside;      /* files that were set aside: they count in n_used, too */
     uint32_t gc_max;       /* for the cleaner: more than segments_max while above a lowered limit */
     bool put_reserved;     /* the open segment of puts was made for tombstones alone */
     int32_t open[STREAMS]; /* slots, -1: none */
     uint64_t next_lsn, next_number;
+    uint64_t doubt_lsn; /* puts below it may have been superseded in a segment set aside */
     struct slog_ops to_write, to_read; /* not handed over yet */
     struct slog_ops ready;             /* taken, not returned yet */
     struct slog_ops late;              /* tombstones without a place yet, by LSN */
@@ -276,16 +288,23 @@ int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t off
 /* A record whose bytes are all at p. */
 int ds_slog_take_record(struct ds_slog *s, const struct slog_op *op, const uint8_t *p,
                         uint64_t size);
-int ds_slog_read_summary(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
-                         struct slog_trailer *ret_trailer, struct slog_bytes *ret);
-int ds_slog_scan(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
-                 struct slog_trailer *ret_trailer, struct slog_bytes *ret);
 int ds_slog_bytes_add(struct slog_bytes *b, const void *data, size_t size);
 int ds_slog_summary_add(struct slog_bytes *b, const struct slog_head *h, const void *key,
                         uint64_t offset);
 void ds_slog_read(struct ds_slog *s, struct slog_op *op, uint8_t *buf);
 
+/* slog_scan.c: blocking, as above. The summary of a segment; by a scan where it is not sound. */
+int ds_slog_read_summary(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
+                         struct slog_contents *ret);
+/* The records of a segment without a sound summary. The trailer is filled but for its checksums. */
+int ds_slog_scan(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
+                 struct slog_contents *ret);
+
 /* slog_open.c */
 void ds_slog_segment_name(char *ret, uint32_t slot, uint64_t number);
+int ds_slog_set_aside(struct ds_slog *s, uint32_t slot, int err); /* it cannot be read */
+void ds_slog_tell_damage(struct ds_slog *s, uint32_t slot, const struct slog_contents *c);
+__attribute__((format(printf, 2, 3))) void ds_slog_notice(const struct ds_slog *s,
+                                                          const char *format, ...);
 
 #endif

@@ -54,6 +54,19 @@ __attribute__((format(printf, 3, 4))) static int fail(struct opening *o, int rc,
     return rc;
 }
 
+void ds_slog_notice(const struct ds_slog *s, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    if (s->config.notice != NULL) {
+        s->config.notice(s->config.arg, text);
+    }
+}
+
 void ds_slog_segment_name(char *ret, uint32_t slot, uint64_t number)
 {
     (void)snprintf(ret, SLOG_NAME_MAX, "%04x-%016llx.seg", slot, (unsigned long long)number);
@@ -71,6 +84,54 @@ static bool parse_name(const char *name, uint32_t *ret_slot, uint64_t *ret_numbe
     *ret_number = strtoull(name + 5, &end, 16);
     ds_slog_segment_name(again, *ret_slot & 0xffff, *ret_number);
     return strcmp(name, again) == 0 && *ret_number != 0;
+}
+
+/* Of a segment that was set aside: its number, and the LSN that was next then. */
+static void aside_name(char *ret, uint64_t number, uint64_t lsn)
+{
+    (void)snprintf(ret, SLOG_NAME_MAX, "%016llx-%016llx.bad", (unsigned long long)number,
+                   (unsigned long long)lsn);
+}
+
+static bool parse_aside(const char *name, uint64_t *ret_number, uint64_t *ret_lsn)
+{
+    char again[SLOG_NAME_MAX];
+    char *end;
+
+    if (strlen(name) != 37) {
+        return false;
+    }
+    *ret_number = strtoull(name, &end, 16);
+    *ret_lsn = strtoull(name + 17, &end, 16);
+    aside_name(again, *ret_number, *ret_lsn);
+    return strcmp(name, again) == 0;
+}
+
+/* For good, under another name: under its own it might be read again one day, when keys have been
+ * set and deleted of which nobody knew that it had them. It keeps its room in the limit. */
+int ds_slog_set_aside(struct ds_slog *s, uint32_t slot, int err)
+{
+    struct slog_segment *g = &s->segments[slot];
+    char name[SLOG_NAME_MAX];
+    char aside[SLOG_NAME_MAX];
+    int rc;
+
+    ds_slog_segment_name(name, slot, g->number);
+    aside_name(aside, g->number, s->next_lsn);
+    ds_sys_close(g->fd);
+    *g = (struct slog_segment){.fd = -1};
+    s->io_errors++; /* the threads have not started */
+    s->doubt_lsn = s->next_lsn;
+    rc = ds_sys_renameat(s->dir, name, aside);
+    rc = rc < 0 ? rc : ds_sys_fsync(s->dir);
+    if (rc < 0) {
+        return ds_slog_errno(rc);
+    }
+    ds_slog_notice(s,
+                   "%s/%s cannot be read (%s): it is %s from now on, and what it held is lost. See "
+                   "the system log for errors of the disk; remove the file when nobody needs it",
+                   s->config.directory, name, strerror(err), aside);
+    return 0;
 }
 
 static int lock_directory(struct opening *o, const char *path)
@@ -141,6 +202,7 @@ static int identify(struct opening *o, bool has_segments)
     struct ds_slog *s = o->s;
     struct identity id = {0};
     int fd = ds_sys_openat(s->dir, "identity", O_RDONLY, 0);
+    ssize_t n;
     int rc;
 
     if (fd == -ENOENT && !has_segments) {
@@ -149,9 +211,14 @@ static int identify(struct opening *o, bool has_segments)
                              strerror(-rc))
                       : 0;
     }
-    rc = fd < 0 ? fd : ds_sys_pread_all(fd, &id, sizeof(id), 0);
+    n = fd < 0 ? fd : ds_sys_pread_some(fd, &id, sizeof(id), 0);
     ds_sys_close(fd);
-    if (rc < 0 || id.magic != IDENTITY_MAGIC || id.crc != identity_crc(&id) ||
+    if (n < 0 && n != -ENOENT) {
+        return fail(o, ds_slog_errno(n),
+                    "cannot read %s/identity: %s: see the system log for errors of the disk",
+                    s->config.directory, strerror((int)-n));
+    }
+    if (n != sizeof(id) || id.magic != IDENTITY_MAGIC || id.crc != identity_crc(&id) ||
         id.segment_size % SLOG_BLOCK != 0 || id.segment_size < 16 * SLOG_BLOCK ||
         id.segment_size > SLOG_SEGMENT_MAX) {
         return fail(o, DS_ECORRUPT,
@@ -182,42 +249,70 @@ static bool direct_works(struct ds_slog *s)
     return works;
 }
 
-/* A segment that a crash left open: what is sound becomes its summary. */
-static int seal_found(struct ds_slog *s, uint32_t slot, uint8_t *buf, struct slog_trailer *t)
+/* A file that is too short was cut off. Only the last one may have been in the making. */
+static bool is_cut(const struct ds_slog *s, const struct slog_segment *g,
+                   const struct slog_contents *c)
+{
+    return c->file_size < s->segment_size && (c->records > 0 || g->number + 1 < s->next_number);
+}
+
+void ds_slog_tell_damage(struct ds_slog *s, uint32_t slot, const struct slog_contents *c)
 {
     struct slog_segment *g = &s->segments[slot];
-    struct slog_bytes summary = {NULL, 0, 0};
-    int rc = ds_slog_scan(s, g->fd, g->number, buf, t, &summary);
+    bool cut = is_cut(s, g, c);
+    char name[SLOG_NAME_MAX];
 
-    t->summary_size = summary.size;
-    if (rc < 0 || summary.size == 0) { /* nothing was ever answered from it */
-        ds_free(summary.data);
-        return rc;
+    if (g->told || (c->damaged == 0 && !cut)) {
+        return;
     }
-    rc = ds_slog_errno(ds_sys_reserve(g->fd, 0, s->segment_size));
-    rc = rc == 0 ? ds_slog_errno(ds_sys_fsync(g->fd)) : rc;
+    g->told = true;
+    s->corrupt_read += c->damaged + cut;
+    ds_slog_segment_name(name, slot, g->number);
+    ds_slog_notice(s,
+                   "%s/%s is damaged: %llu places in it do not verify, and it has %llu of %llu "
+                   "bytes. %llu records were found, what else it held is lost: check the disk, and "
+                   "what else writes there",
+                   s->config.directory, name, (unsigned long long)c->damaged,
+                   (unsigned long long)c->file_size, (unsigned long long)s->segment_size,
+                   (unsigned long long)c->records);
+}
+
+/* A segment that a crash left open: what is sound becomes its summary. Where that cannot be
+ * written, it is scanned again the next time. */
+static int seal_found(struct ds_slog *s, uint32_t slot, uint8_t *buf, struct slog_trailer *ret)
+{
+    struct slog_segment *g = &s->segments[slot];
+    struct slog_contents c = {.summary = {NULL, 0, 0}};
+    int rc = ds_slog_scan(s, g->fd, g->number, buf, &c);
+
     if (rc == 0) {
-        (void)ds_failpoint("slog.recover.seal");
-        rc = ds_slog_write_summary(s, g->fd, g->number, t, summary.data, buf);
-        rc = rc == DS_ENOSPACE ? 0 : rc; /* scanned again next time */
+        ds_slog_tell_damage(s, slot, &c);
+        *ret = c.trailer;
     }
-    ds_free(summary.data);
+    if (rc == 0 && c.summary.size > 0 && ds_sys_reserve(g->fd, 0, s->segment_size) == 0 &&
+        ds_sys_fsync(g->fd) == 0) {
+        (void)ds_failpoint("slog.recover.seal");
+        (void)!ds_slog_write_summary(s, g->fd, g->number, ret, c.summary.data, buf);
+    }
+    ds_free(c.summary.data);
     return rc;
 }
 
-static int load_segment(struct opening *o, uint32_t slot, const char *name, uint8_t *buf)
+/* DS_EIO: it cannot be read, with the reason in *ret_err. */
+static int load_segment(struct ds_slog *s, uint32_t slot, uint8_t *buf, int *ret_err)
 {
-    struct ds_slog *s = o->s;
     struct slog_segment *g = &s->segments[slot];
     struct slog_anchor a = slog_anchor_of(s, g->number);
     struct slog_trailer t;
+    char name[SLOG_NAME_MAX];
     uint8_t *p;
     int rc;
 
+    ds_slog_segment_name(name, slot, g->number);
     g->fd = ds_sys_openat(s->dir, name, O_RDWR | (s->direct ? O_DIRECT : 0), 0);
+    *ret_err = g->fd < 0 ? -g->fd : EIO;
     if (g->fd < 0) {
-        return fail(o, ds_slog_errno(g->fd), "cannot open %s/%s: %s", s->config.directory, name,
-                    strerror(-g->fd));
+        return ds_slog_errno(g->fd);
     }
     rc = ds_slog_read_range(s, g->fd, s->segment_size - sizeof(t), sizeof(t), buf, &p);
     if (rc == 0) {
@@ -227,8 +322,9 @@ static int load_segment(struct opening *o, uint32_t slot, const char *name, uint
         rc = rc == DS_EIO ? rc : seal_found(s, slot, buf, &t);
     }
     if (rc < 0) {
-        return fail(o, rc, "cannot read %s/%s: see the system log for errors of the disk",
-                    s->config.directory, name);
+        ds_sys_close(g->fd);
+        g->fd = -1;
+        return rc;
     }
     g->state = SEG_SEALED;
     g->end = t.data_end;
@@ -237,25 +333,78 @@ static int load_segment(struct opening *o, uint32_t slot, const char *name, uint
     g->lsn_max = t.lsn_max;
     g->keepers = true;
     s->next_lsn = ds_max_u64(s->next_lsn, t.lsn_max + 1);
-    s->next_number = ds_max_u64(s->next_number, g->number + 1);
     return 0;
+}
+
+static int load_kept(struct opening *o)
+{
+    struct ds_slog *s = o->s;
+    int rc = ds_slog_kept_open(s);
+
+    return rc < 0 ? fail(o, ds_slog_errno(rc), "cannot read %s/tombstones: %s", s->config.directory,
+                         strerror(-rc))
+                  : 0;
+}
+
+/* A segment that cannot be read twice is set aside, when the LSNs of the others are known. */
+static int load_all(struct opening *o, uint8_t *buf, int *errs)
+{
+    struct ds_slog *s = o->s;
+
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        int rc = 0;
+
+        if (s->segments[i].number != 0) {
+            ds_slog_progress(s);
+            rc = load_segment(s, i, buf, &errs[i]);
+            rc = rc == DS_EIO ? load_segment(s, i, buf, &errs[i]) : rc;
+        }
+        if (rc < 0 && rc != DS_EIO) {
+            return fail(o, rc, "cannot read segment %u of %s: %s", i, s->config.directory,
+                        rc == DS_ENOMEM ? "out of memory" : strerror(errs[i]));
+        }
+    }
+    return 0;
+}
+
+static bool is_unread(const struct slog_segment *g)
+{
+    return g->number != 0 && g->state == SEG_FREE;
+}
+
+static int set_aside_unread(struct opening *o, const int *errs)
+{
+    struct ds_slog *s = o->s;
+    uint32_t unread = 0;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        unread += is_unread(&s->segments[i]);
+    }
+    if (unread > 1 && unread == s->n_used - s->n_aside) { /* the disk may come back */
+        return fail(o, DS_EIO,
+                    "none of the %u segments of %s can be read: see the system log for errors of "
+                    "the disk, and whose files these are",
+                    unread, s->config.directory);
+    }
+    for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
+        rc = is_unread(&s->segments[i]) ? ds_slog_set_aside(s, i, errs[i]) : 0;
+    }
+    return rc == 0 ? 0
+                   : fail(o, rc, "a segment of %s cannot be read, nor can it be renamed",
+                          s->config.directory);
 }
 
 static int load_segments(struct opening *o)
 {
-    struct ds_slog *s = o->s;
     uint8_t *buf = ds_sys_map_private(SLOG_BUFFER);
-    int rc = buf != NULL ? 0 : fail(o, DS_ENOMEM, "out of memory");
+    int *errs = ds_zalloc(o->s->n_slots * sizeof(*errs), "slog errors");
+    int rc = buf != NULL && errs != NULL ? 0 : fail(o, DS_ENOMEM, "out of memory");
 
-    for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
-        char name[SLOG_NAME_MAX];
-
-        if (s->segments[i].number != 0) {
-            ds_slog_progress(s);
-            ds_slog_segment_name(name, i, s->segments[i].number);
-            rc = load_segment(o, i, name, buf);
-        }
-    }
+    rc = rc < 0 ? rc : load_all(o, buf, errs);
+    rc = rc < 0 ? rc : load_kept(o);
+    rc = rc < 0 ? rc : set_aside_unread(o, errs);
+    ds_free(errs);
     ds_sys_unmap(buf, SLOG_BUFFER);
     return rc;
 }
@@ -277,16 +426,22 @@ static int list_segments(struct opening *o, bool fill, uint32_t *ret_slots, uint
     while ((e = readdir(d)) != NULL) {
         uint32_t slot;
         uint64_t number;
+        uint64_t lsn;
 
+        if (parse_aside(e->d_name, &number, &lsn)) {
+            s->n_aside += !fill;
+            s->doubt_lsn = ds_max_u64(s->doubt_lsn, lsn);
+            s->next_number = ds_max_u64(s->next_number, number + 1);
+            continue;
+        }
         if (!parse_name(e->d_name, &slot, &number)) {
             continue;
         }
         slots = slot + 1 > slots ? slot + 1 : slots;
         n++;
         if (fill && slot < s->n_slots) {
-            if (number > s->segments[slot].number) {
-                s->segments[slot].number = number;
-            }
+            s->segments[slot].number = ds_max_u64(s->segments[slot].number, number);
+            s->next_number = ds_max_u64(s->next_number, number + 1);
         }
     }
     (void)closedir(d);
@@ -345,18 +500,25 @@ static int check_config(struct opening *o)
                     (unsigned long long)c->size_limit, c->directory,
                     (unsigned long long)(DS_SLOG_SEGMENTS_MIN * s->segment_size + reserved));
     }
-    s->segments_max = (uint32_t)ds_min_u64(n, SLOTS_MAX);
+    s->segments_max = (uint32_t)ds_min_u64(n, c->files_max != 0 ? c->files_max : SLOTS_MAX);
+    if (s->segments_max < n) {
+        s->config.size_limit = s->segments_max * s->segment_size + reserved;
+    }
     return 0;
 }
 
-static int load_kept(struct opening *o)
+/* Each segment keeps its descriptor. */
+static int check_files(struct opening *o, uint32_t n)
 {
-    struct ds_slog *s = o->s;
-    int rc = ds_slog_kept_open(s);
+    const struct ds_slog_config *c = &o->s->config;
+    uint32_t need = n > DS_SLOG_SEGMENTS_MIN ? n : DS_SLOG_SEGMENTS_MIN;
 
-    return rc < 0 ? fail(o, ds_slog_errno(rc), "cannot read %s/tombstones: %s", s->config.directory,
-                         strerror(-rc))
-                  : 0;
+    return c->files_max == 0 || c->files_max >= need
+               ? 0
+               : fail(o, DS_EINVAL,
+                      "%s needs %u open files for its segments, and can have %u: raise the limit "
+                      "of open files (ulimit -Hn, LimitNOFILE=), or allow fewer clients",
+                      c->directory, need, c->files_max);
 }
 
 static int open_directory(struct opening *o)
@@ -367,13 +529,14 @@ static int open_directory(struct opening *o)
     int rc = lock_directory(o, s->config.directory);
 
     rc = rc < 0 ? rc : list_segments(o, false, &slots, &n);
+    rc = rc < 0 ? rc : check_files(o, n);
     rc = rc < 0 ? rc : n == 0 ? check_config(o) : 0;
     rc = rc < 0 ? rc : identify(o, n > 0);
     rc = rc < 0 ? rc : check_config(o); /* with the segment size that the directory has */
     if (rc < 0) {
         return rc;
     }
-    s->n_used = n;
+    s->n_used = n + s->n_aside;
     s->gc_max = ds_slog_gc_max(s, SLOTS_MAX);
     s->n_slots = slots > s->gc_max ? slots : s->gc_max;
     s->segments = ds_zalloc(s->n_slots * sizeof(*s->segments), "slog segments");
@@ -383,10 +546,16 @@ static int open_directory(struct opening *o)
     for (uint32_t i = 0; i < s->n_slots; i++) {
         s->segments[i].fd = -1;
     }
+    if (s->n_aside > 0) {
+        ds_slog_notice(s,
+                       "%u segments that could not be read lie in %s as *.bad and count in its "
+                       "limit: remove them when nobody needs them",
+                       s->n_aside, s->config.directory);
+    }
     s->direct = s->config.direct && direct_works(s);
     rc = list_segments(o, true, &slots, &n);
-    rc = rc < 0 ? rc : load_segments(o);
-    return rc < 0 ? rc : load_kept(o);
+    s->next_lsn = ds_max_u64(s->next_lsn, s->doubt_lsn);
+    return rc < 0 ? rc : load_segments(o);
 }
 
 static void destroy(struct ds_slog *s)

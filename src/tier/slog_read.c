@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading of records, summaries and segments without one; everything is verified here. */
+/* Reading of records; everything is verified here. */
 #include <errno.h>
 #include <string.h>
 
@@ -12,6 +12,7 @@ int ds_slog_errno(ssize_t rc)
 {
     return rc >= 0                          ? 0
            : rc == -ENOSPC || rc == -EDQUOT ? DS_ENOSPACE
+           : rc == -EMFILE || rc == -ENFILE ? DS_ENOSPACE /* no error of the disk */
            : rc == -ENOMEM                  ? DS_ENOMEM
                                             : DS_EIO;
 }
@@ -177,102 +178,6 @@ int ds_slog_summary_add(struct slog_bytes *b, const struct slog_head *h, const v
     return rc;
 }
 
-static void note_in_trailer(struct slog_trailer *t, const struct slog_head *h, uint64_t end)
-{
-    t->data_end = ds_max_u64(t->data_end, end);
-    t->lsn_max = ds_max_u64(t->lsn_max, h->lsn);
-    if (h->type == SLOG_PUT) {
-        t->put_lsn_min = ds_min_u64(t->put_lsn_min, h->lsn);
-    }
-}
-
-/*
- * Finds the sound records of a segment that has no (sound) summary. A place that is not sound does
- * not end the search: a write before it may be lost while one after it, of another operation, was
- * acknowledged. *ret_trailer is filled but for its checksums.
- */
-int ds_slog_scan(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
-                 struct slog_trailer *ret_trailer, struct slog_bytes *ret)
-{
-    struct slog_anchor a = slog_anchor_of(s, number);
-    struct slog_trailer t = {.data_end = SLOG_BLOCK, .put_lsn_min = UINT64_MAX};
-    uint8_t *second = ds_zalloc(SLOG_BUFFER + SLOG_BLOCK, "slog scan");
-    uint8_t *record = (uint8_t *)ds_align_up((uintptr_t)second, SLOG_BLOCK);
-    uint64_t at = SLOG_BLOCK;
-    int rc = second == NULL ? DS_ENOMEM : 0;
-
-    while (rc == 0 && at < s->segment_size) {
-        uint64_t size = ds_min_u64(SLOG_CHUNK, s->segment_size - at);
-        uint64_t next = at + size;
-        uint8_t *p;
-
-        rc = ds_slog_read_range(s, fd, at, size, buf, &p);
-        if (rc == DS_ECORRUPT) {
-            rc = 0; /* the file ends here */
-            break;
-        }
-        for (uint64_t i = 0; rc == 0 && i + SLOG_UNIT <= size;) {
-            struct slog_head h;
-
-            if (size - i < sizeof(h) + DS_SLOG_KEY_MAX && next < s->segment_size) {
-                next = at + i; /* this head may be cut off by the window */
-                break;
-            }
-            if (!ds_slog_head_check(&a, at + i, s->segment_size, p + i, size - i, &h)) {
-                i += SLOG_UNIT;
-                continue;
-            }
-            rc = ds_slog_read_record(s, fd, number, at + i, &h, p + i + sizeof(h), -1, 0, record);
-            if (rc == 0) {
-                rc = ds_slog_summary_add(ret, &h, p + i + sizeof(h), at + i);
-                note_in_trailer(&t, &h, at + i + slog_record_size(h.key_size, h.value_size));
-            }
-            rc = rc == DS_ECORRUPT ? 0 : rc; /* torn: not a record */
-            i += slog_record_size(h.key_size, h.value_size);
-            next = ds_max_u64(next, at + i);
-        }
-        at = next;
-    }
-    ds_free(second);
-    *ret_trailer = t;
-    return rc;
-}
-
-/* The summary of a segment; by a scan where it is not sound. */
-int ds_slog_read_summary(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
-                         struct slog_trailer *ret_trailer, struct slog_bytes *ret)
-{
-    struct slog_anchor a = slog_anchor_of(s, number);
-    struct slog_trailer t;
-    uint64_t start;
-    uint8_t *p;
-    int rc = ds_slog_read_range(s, fd, s->segment_size - sizeof(t), sizeof(t), buf, &p);
-
-    if (rc < 0 && rc != DS_ECORRUPT) {
-        return rc;
-    }
-    if (rc == 0) {
-        memcpy(&t, p, sizeof(t));
-    }
-    if (rc < 0 || !ds_slog_trailer_check(&a, s->segment_size, &t)) {
-        return ds_slog_scan(s, fd, number, buf, ret_trailer, ret);
-    }
-    start = s->segment_size - sizeof(t) - t.summary_size;
-    for (uint64_t at = 0; rc == 0 && at < t.summary_size;) {
-        uint64_t n = ds_min_u64(SLOG_CHUNK, t.summary_size - at);
-
-        rc = ds_slog_read_range(s, fd, start + at, n, buf, &p);
-        rc = rc == 0 ? ds_slog_bytes_add(ret, p, n) : rc;
-        at += n;
-    }
-    if (rc == 0 && ds_crc32c(0, ret->data, ret->size) != t.summary_crc) {
-        ret->size = 0;
-        return ds_slog_scan(s, fd, number, buf, ret_trailer, ret);
-    }
-    *ret_trailer = t;
-    return rc;
-}
-
 void ds_slog_read(struct ds_slog *s, struct slog_op *op, uint8_t *buf)
 {
     int fd = s->segments[op->slot].fd;
@@ -281,12 +186,10 @@ void ds_slog_read(struct ds_slog *s, struct slog_op *op, uint8_t *buf)
         op->rc = ds_slog_read_record(s, fd, op->number, op->offset, &op->head, op->key,
                                      s->config.data_fd, op->data_offset, buf);
     } else {
-        struct slog_trailer t;
-        struct slog_bytes b = {NULL, 0, 0};
+        struct slog_contents c = {.summary = {NULL, 0, 0}};
 
-        op->rc = ds_slog_read_summary(s, fd, op->number, buf, &t, &b);
-        op->summary = b.data;
-        op->summary_size = b.size;
-        op->data_end = t.data_end;
+        op->rc = ds_slog_read_summary(s, fd, op->number, buf, &c);
+        op->summary = c.summary.data;
+        op->summary_size = c.summary.size;
     }
 }

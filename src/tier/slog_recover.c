@@ -7,6 +7,7 @@
  * The same table finds orphans for an owner that knows its places: keys of which the newest record
  * is a put that he has not adopted.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,10 +141,16 @@ static int load(struct recovery *r, uint32_t slot, uint8_t *buf)
 {
     struct ds_slog *s = r->s;
     struct slog_segment *g = &s->segments[slot];
+    struct slog_contents c = {.summary = {NULL, 0, 0}};
     struct slog_bytes *b = &r->summaries[slot];
-    struct slog_trailer t;
-    int rc = ds_slog_read_summary(s, g->fd, g->number, buf, &t, b);
+    int rc = ds_slog_read_summary(s, g->fd, g->number, buf, &c);
 
+    if (rc < 0) {
+        ds_free(c.summary.data);
+        return rc;
+    }
+    *b = c.summary;
+    ds_slog_tell_damage(s, slot, &c);
     g->keepers = false;
     for (uint64_t at = 0; rc == 0 && at < b->size;) {
         struct slog_head h;
@@ -188,7 +195,8 @@ static void tell(struct recovery *r, void (*each)(void *arg, const struct ds_slo
             .expiry_unix_ns = k->put.expiry_unix_ns,
             .size = k->put.value_size,
             .lsn = k->put.lsn,
-            .at = ds_slog_at_of(k->slot, g->number, (uint64_t)k->put.magic * SLOG_UNIT)};
+            .at = ds_slog_at_of(k->slot, g->number, (uint64_t)k->put.magic * SLOG_UNIT),
+            .doubtful = k->put.lsn < r->s->doubt_lsn};
         each(arg, &e);
     }
 }
@@ -203,7 +211,11 @@ static int load_all(struct recovery *r)
     rc = buf == NULL || r->summaries == NULL ? DS_ENOMEM : 0;
     for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
         ds_slog_progress(s);
-        rc = s->segments[i].state == SEG_SEALED ? load(r, i, buf) : 0;
+        if (s->segments[i].state == SEG_SEALED) {
+            rc = load(r, i, buf);
+            rc = rc == DS_EIO ? load(r, i, buf) : rc;
+            rc = rc == DS_EIO ? ds_slog_set_aside(s, i, EIO) : rc;
+        }
     }
     ds_sys_unmap(buf, SLOG_BUFFER);
     return rc;
@@ -244,8 +256,8 @@ int ds_slog_recover(struct ds_slog *s, void (*each)(void *arg, const struct ds_s
     rc = rc == 0 ? ds_slog_kept_each(s, take_kept, &r) : rc;
     rc = rc == 0 ? bury_kept(&r) : rc;
     if (rc == 0) {
-        s->began = true;
         tell(&r, each, arg);
+        s->began = true;       /* now that it is known what lives */
         ds_slog_wake_at(s, 1); /* what is dead can go */
     }
     forget_all(&r);

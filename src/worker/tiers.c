@@ -65,7 +65,7 @@ static void stats(void *arg, struct ds_worker_stats *ret)
 {
     struct ds_tiers *t = arg;
 
-    if (t->log != NULL) {
+    if (t->log != NULL || t->failed) {
         ds_disk_stats(t, ret);
     }
     if (t->pool != NULL) {
@@ -168,7 +168,7 @@ void ds_tiers_take(struct ds_worker *w)
 
 void ds_tiers_flush(struct ds_worker *w)
 {
-    if (w->tiers != NULL && w->tiers->log != NULL) {
+    if (w->tiers != NULL && (w->tiers->log != NULL || w->tiers->failed)) {
         ds_disk_flush(w->tiers);
     }
 }

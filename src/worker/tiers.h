@@ -24,7 +24,8 @@ struct ds_l2_pool;
 
 struct ds_tiers {
     struct ds_worker *w;
-    struct ds_slog *log;     /* NULL: no disk */
+    struct ds_slog *log;     /* NULL: no disk, or it cannot be used */
+    bool failed;             /* the latter */
     struct ds_l2 *l2;        /* NULL: no second level */
     struct ds_l2_pool *pool; /* of l2 */
     bool spill;
@@ -49,6 +50,8 @@ struct ds_tiers {
     uint64_t stranded_size;
     int stranded_rc;
     int adopt_rc;
+    uint64_t doubtful; /* that may not be the newest: a segment cannot be read */
+    uint64_t doubtful_dropped;
     uint64_t orphans; /* copies that an earlier worker left without a name */
 };
 

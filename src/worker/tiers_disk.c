@@ -51,7 +51,9 @@ static bool moved(void *arg, const void *key, size_t key_size, ds_slog_at from, 
     struct ds_tiers *t = arg;
     bool dirty = false;
 
-    (void)rc;
+    if (to == 0 && rc == DS_ECORRUPT) {
+        ds_store_lost(t->w->store, key, key_size, from); /* its end is told to the log, too */
+    }
     if (to == 0 || !ds_store_moved(t->w->store, key, key_size, from, to, &dirty)) {
         return false;
     }
@@ -59,6 +61,12 @@ static bool moved(void *arg, const void *key, size_t key_size, ds_slog_at from, 
         (void)!ds_slog_note(t->log, to, key, key_size, 0, false, COOKIE_NOTE);
     }
     return true;
+}
+
+static void notice(void *arg, const char *text)
+{
+    (void)arg;
+    ds_log(DS_LOG_ERROR, "spill_directory: %s", text);
 }
 
 static void progress(void *arg)
@@ -75,12 +83,16 @@ int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
     struct ds_slog_item item;
     int rc;
 
+    if (t->log == NULL && op->kind == DS_TIER_FETCH) {
+        return DS_EIO;
+    }
     if (t->log == NULL || (op->kind == DS_TIER_SPILL && !t->spill)) {
         return DS_ENOTSUPPORTED;
     }
     if (op->kind == DS_TIER_FETCH) {
-        return ds_slog_get(t->log, op->place, op->size, op->key, op->key_size, 0, op->offset,
-                           (uint64_t)(uintptr_t)op);
+        rc = ds_slog_get(t->log, op->place, op->size, op->key, op->key_size, 0, op->offset,
+                         (uint64_t)(uintptr_t)op);
+        return rc == DS_ENOTFOUND ? DS_ECORRUPT : rc; /* the key is there, but not its value */
     }
     if (op->size > ds_slog_value_max(t->log, op->key_size)) {
         return DS_ENOTSUPPORTED;
@@ -116,32 +128,39 @@ static void not_buried(struct ds_tiers *t, int rc)
     }
 }
 
-bool ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
-                    uint64_t size, enum ds_bury bury)
+static bool not_taken(struct ds_tiers *t, int rc)
 {
-    int rc;
-
-    if (place != 0) {
-        ds_slog_dead(t->log, place, key_size, size);
-    }
-    if (bury == DS_BURY_NOT || ((bury == DS_BURY_PLAIN || !t->w->config.l2) &&
-                                ds_slog_keep_tombstone(t->log, key, key_size))) {
-        return true;
-    }
-    rc = ds_slog_tombstone(t->log, key, key_size, t->w->config.l2, COOKIE_TOMBSTONE);
-    if (rc == 0) {
-        t->bury_asked++;
-        return false;
-    }
     t->unburied++; /* nobody waits for ever, but all for those before it */
     t->unburied_behind = t->bury_asked;
     not_buried(t, rc);
     return false;
 }
 
+bool ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
+                    uint64_t size, enum ds_bury bury)
+{
+    int rc;
+
+    if (place != 0 && t->log != NULL) {
+        ds_slog_dead(t->log, place, key_size, size);
+    }
+    if (bury == DS_BURY_NOT || (t->log != NULL && (bury == DS_BURY_PLAIN || !t->w->config.l2) &&
+                                ds_slog_keep_tombstone(t->log, key, key_size))) {
+        return true;
+    }
+    rc = t->log == NULL
+             ? DS_EIO
+             : ds_slog_tombstone(t->log, key, key_size, t->w->config.l2, COOKIE_TOMBSTONE);
+    if (rc != 0) {
+        return not_taken(t, rc);
+    }
+    t->bury_asked++;
+    return false;
+}
+
 int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place)
 {
-    if (!t->spill) {
+    if (!t->spill || t->log == NULL) {
         return DS_UNCHANGED;
     }
     /* Without the note it is uploaded once more after a restart: no harm. */
@@ -263,13 +282,20 @@ void ds_disk_poll(struct ds_tiers *t)
 void ds_disk_flush(struct ds_tiers *t)
 {
     tell_buried(t); /* those without memory have no event */
-    ds_slog_flush(t->log);
+    if (t->log != NULL) {
+        ds_slog_flush(t->log);
+    }
 }
 
 void ds_disk_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
 {
     struct ds_slog_stats st;
 
+    if (t->failed) { /* shown, with an error, though nothing is used */
+        ret->disk_capacity = ds_max_u64(t->disk_config.size_limit, 1);
+        ret->disk_errors = 1;
+        return;
+    }
     ds_slog_stats(t->log, &st);
     ret->disk_capacity = st.size_limit;
     ret->disk_used = st.segments * st.segment_size;
@@ -299,6 +325,32 @@ static uint64_t size_limit(const struct ds_tiers *t, const char *directory)
     return limit;
 }
 
+/* Descriptors that segments may have. A client has four: its session, its socket, its process, its
+ * bell. What else the worker needs is few. */
+static uint32_t files_max(const struct ds_tiers *t)
+{
+    uint64_t all = ds_sys_raise_open_files();
+    uint64_t others = (uint64_t)ds_options_int(t->w->options, DS_OPT_max_client_num) * 4 + 128;
+
+    return (uint32_t)ds_min_u64(all > others * 2 ? all - others : all / 2, UINT16_MAX);
+}
+
+static void tell_if_capped(const struct ds_tiers *t)
+{
+    struct ds_slog_stats st;
+
+    ds_slog_stats(t->log, &st);
+    if (st.size_limit < t->disk_config.size_limit) {
+        ds_log(DS_LOG_WARNING,
+               "spill_directory: %llu of %llu MiB are used: %llu segments of %llu KiB are what "
+               "the limit of open files has descriptors for. Raise it (ulimit -Hn, "
+               "LimitNOFILE=), or give --spill_file_max_size_mb more",
+               (unsigned long long)(st.size_limit >> 20),
+               (unsigned long long)(t->disk_config.size_limit >> 20),
+               (unsigned long long)st.segments_max, (unsigned long long)(st.segment_size >> 10));
+    }
+}
+
 int ds_disk_open(struct ds_tiers *t)
 {
     const struct ds_options *o = t->w->options;
@@ -310,10 +362,12 @@ int ds_disk_open(struct ds_tiers *t)
         .threads = (unsigned)ds_options_int(o, DS_OPT_spill_thread_num),
         .try_uring = true,
         .data_size = t->w->config.data_size,
+        .files_max = files_max(t),
         .gc_bytes_per_s = UINT64_C(64) << 20,
         .kept_size = KEPT_SIZE,
         .is_live = is_live,
         .moved = moved,
+        .notice = notice,
         .progress = progress,
         .arg = t,
     };
@@ -343,8 +397,16 @@ static void enter(void *arg, const struct ds_slog_entry *e)
     /* A worker that was killed before it had entered all may have entered it. */
     bool there =
         t->w->recovered && ds_store_has_place(t->w->store, e->key, e->key_size, e->at, &dirty);
-    int rc = there ? 0 : ds_store_enter_spilled(t->w->store, &f);
+    int rc;
 
+    if (e->doubtful && !there && ds_store_found_droppable(t->w->store, &f)) {
+        ds_slog_dead(t->log, e->at, e->key_size, e->size);
+        ds_store_bury(t->w->store, e->key, e->key_size);
+        t->doubtful_dropped++;
+        return;
+    }
+    rc = there ? 0 : ds_store_enter_spilled(t->w->store, &f);
+    t->doubtful += e->doubtful;
     t->entered += rc == 0;
     t->refused += rc != 0;
     if (rc != 0) {
@@ -358,7 +420,7 @@ static void enter(void *arg, const struct ds_slog_entry *e)
     }
 }
 
-static void adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
+static bool adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
 {
     struct ds_tiers *t = arg;
     int rc = ds_slog_adopt(t->log, place, key_size, size);
@@ -366,6 +428,7 @@ static void adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
     t->adopt_rc = rc == DS_ENOMEM ? rc : t->adopt_rc; /* it would be buried */
     t->entered += rc == 0;
     t->refused += rc != 0;
+    return rc != DS_ENOTFOUND;
 }
 
 static void bury_orphan(void *arg, const void *key, size_t key_size)
@@ -382,7 +445,7 @@ static void wait_for_burials(struct ds_tiers *t)
 {
     int64_t end = ds_monotonic_ns() + BURIAL_NS;
 
-    while (t->buried + t->unburied < t->orphans && ds_monotonic_ns() < end) {
+    while (t->buried < t->bury_asked && ds_monotonic_ns() < end) {
         struct pollfd p = {.fd = ds_slog_fd(t->log), .events = POLLIN};
 
         ds_worker_progress(t->w);
@@ -409,20 +472,18 @@ static int adopt_all(struct ds_tiers *t)
     return rc;
 }
 
-int ds_disk_enter(struct ds_tiers *t, bool recovered)
+/* With fresh memory: what the directory tells. */
+static int recover_all(struct ds_tiers *t)
 {
-    int rc;
+    int rc = ds_slog_recover(t->log, enter, t);
 
-    t->disk_config.data_fd = t->w->data_fd;
-    t->disk_config.data_size = t->w->config.data_size;
-    rc = ds_slog_open(&t->disk_config, t->w->trouble, sizeof(t->w->trouble), &t->log);
-    if (rc != 0) {
-        return rc;
-    }
-    if (recovered && !ds_store_unserved(t->w->store)) {
-        rc = adopt_all(t);
-    } else {
-        rc = ds_slog_recover(t->log, enter, t);
+    if (rc == 0 && t->doubtful + t->doubtful_dropped > 0) {
+        ds_log(DS_LOG_ERROR,
+               "spill_directory: newer values and deletes may have been in a segment that cannot "
+               "be read: %llu objects that may be dropped were, %llu others were kept and may be "
+               "older than the last ones: set or delete what must not be",
+               (unsigned long long)t->doubtful_dropped, (unsigned long long)t->doubtful);
+        wait_for_burials(t);
     }
     if (rc == 0 && t->stranded > 0) {
         (void)snprintf(t->w->trouble, sizeof(t->w->trouble),
@@ -432,7 +493,41 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
                        (unsigned long long)(t->stranded_size >> 20) + 1);
         return DS_ENOMEM;
     }
-    ds_store_set_disk_slack(t->w->store, ds_slog_value_max(t->log, 1) * 4);
+    return rc;
+}
+
+/* What is in memory matters more than what is on the disk, and is served without it. */
+static int go_without(struct ds_tiers *t, int rc)
+{
+    ds_log(DS_LOG_ERROR,
+           "spill_directory cannot be used (%s: %s): memory is served without it, what was spilled "
+           "cannot be read, and nothing is spilled. Mend the directory, then restart the worker",
+           ds_error_text(rc), t->w->trouble);
+    t->log = ds_slog_close(t->log, false);
+    t->failed = true;
+    t->buried = t->bury_asked; /* whatever was asked has no answer any more */
+    ds_store_without_disk(t->w->store);
+    return 0;
+}
+
+int ds_disk_enter(struct ds_tiers *t, bool recovered)
+{
+    bool adopts = recovered && !ds_store_unserved(t->w->store);
+    int rc;
+
+    t->disk_config.data_fd = t->w->data_fd;
+    t->disk_config.data_size = t->w->config.data_size;
+    rc = ds_slog_open(&t->disk_config, t->w->trouble, sizeof(t->w->trouble), &t->log);
+    if (rc == 0) {
+        rc = adopts ? adopt_all(t) : recover_all(t);
+    }
+    if (adopts && rc != 0 && rc != DS_ENOMEM && rc != DS_EVERSION) {
+        return go_without(t, rc);
+    }
+    if (rc == 0) {
+        ds_store_set_disk_slack(t->w->store, ds_slog_value_max(t->log, 1) * 4);
+        tell_if_capped(t);
+    }
     if (t->entered + t->refused > 0) {
         ds_log(DS_LOG_INFO, "%llu objects are on disk, %llu others there are not wanted",
                (unsigned long long)t->entered, (unsigned long long)t->refused);

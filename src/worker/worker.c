@@ -559,6 +559,7 @@ int ds_worker_run(const struct ds_options *options, char *const *argv, int link)
     int rc;
 
     configure(&w);
+    (void)ds_sys_raise_open_files(); /* clients need four each */
     if (ds_options_bool(options, DS_OPT_enable_sched_runtime)) {
         ds_sys_time_slice(TIME_SLICE_NS);
     }

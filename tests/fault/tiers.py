@@ -138,6 +138,12 @@ class Load:
         return text.splitlines()[-1]
 
 
+def check_no_damage(node):
+    """What a kill leaves is not taken for damage to the disk."""
+    told = [line for line in node.log_lines() if " is damaged: " in line]
+    assert told == [], told
+
+
 def kill_workers(kills, points=POINTS, seconds=3600, keys=400, largest=LARGEST, **flags):
     """Kills the worker at failpoints and at random under load, until it was killed so often, and at
     each point. The memory stays: nothing that was acknowledged may be lost. Returns
@@ -158,6 +164,7 @@ def kill_workers(kills, points=POINTS, seconds=3600, keys=400, largest=LARGEST, 
                     at_random += node.kill(pid)
         last = load.end()
         assert node.keeper() == keeper, "the keeper died"
+        check_no_damage(node)
         fired = node.fired("kill")
         total = at_random + sum(fired.values())
         print(f"{total} kills, {at_random} of them at random: {fired}", last)

@@ -95,8 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *segment;
     uint8_t *buf;
     struct slog_anchor a = {{1}, 7};
-    struct slog_bytes b = {NULL, 0, 0};
-    struct slog_trailer t;
+    struct slog_contents c = {.summary = {NULL, 0, 0}};
     int fd;
 
     if (size == 0) {
@@ -122,10 +121,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         seal_trailer(&a, segment);
     }
     must(write(fd, segment, SEGMENT) == SEGMENT);
-    must(ds_slog_read_summary(s, fd, 7, buf, &t, &b) == 0);
-    walk(&b, t.data_end);
+    must(ds_slog_read_summary(s, fd, 7, buf, &c) == 0);
+    walk(&c.summary, c.trailer.data_end);
     (void)close(fd);
-    ds_free(b.data);
+    ds_free(c.summary.data);
     ds_free(segment);
     ds_free(s);
     ds_sys_unmap(buf, SLOG_BUFFER);

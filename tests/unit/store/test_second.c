@@ -521,6 +521,72 @@ DS_TEST(second__damage_on_disk_is_made_good_from_l2)
     scene_end(&c);
 }
 
+/* On disk alone, and to be uploaded. */
+static void dirty_on_disk(struct scene *c, const char *key)
+{
+    c->t.fail_l2 = DS_EIO;
+    CHECK_OK(set_l2(c, key, 1000, DS_WRITE_BACK));
+    scene_squeeze(c);
+    CHECK(ds_store_spilled(c->w.s, id_of(&c->w, key)));
+    c->t.fail_l2 = 0;
+    CHECK_EQ(world_stats(&c->w).l2_waiting, 1);
+}
+
+static void let_pass(struct scene *c, int64_t ms)
+{
+    for (int64_t i = 0; i < ms; i += 5) {
+        c->w.now.boot_ns += 5 * MS;
+        settle_tiers(&c->w, &c->t);
+    }
+}
+
+DS_TEST(second__what_cannot_be_read_for_its_upload_is_lost)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    dirty_on_disk(&c, "a");
+    c.t.fail = DS_ECORRUPT;
+    let_pass(&c, 1500);
+    c.t.fail = 0;
+    world_check(&c.w);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    CHECK_EQ(world_stats(&c.w).losses, 1);
+    CHECK_EQ(world_stats(&c.w).objects, 0);
+    CHECK_EQ(ds_store_next_ns(c.w.s), INT64_MAX); /* nothing is tried again */
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
+    world_restart(&c.w);
+    settle_tiers(&c.w, &c.t);
+    world_found(&c.w);
+    CHECK_EQ(c.w.found, 0);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
+    CHECK_OK(set_l2(&c, "a", 1200, DS_WRITE_BACK));
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 1200);
+    world_check(&c.w);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_disk_that_fails_is_asked_for_an_upload_now_and_then)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    dirty_on_disk(&c, "a");
+    let_pass(&c, 1500);
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    dirty_on_disk(&c, "b");
+    c.t.fail = DS_EIO;
+    let_pass(&c, 1500);
+    CHECK_LE(world_stats(&c.w).tier_errors, 6);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 1);
+    c.t.fail = 0;
+    let_pass(&c, 3000);
+    CHECK_EQ(in_l2(&c, "b"), 1000);
+    scene_end(&c);
+}
+
 DS_TEST(second__what_l2_does_not_have_is_not_dropped_for_that)
 {
     struct scene c;

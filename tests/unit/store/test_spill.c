@@ -299,6 +299,8 @@ DS_TEST(spill__a_failed_read_is_told_once_damage_for_good)
     c.t.fail = 0;
     CHECK_EQ(ask_disk(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
     CHECK_EQ(world_stats(&c.w).tier_errors, 2);
+    CHECK_EQ(world_stats(&c.w).losses, 1);
+    world_check(&c.w);
     CHECK_OK(set_none(&c, "a", 1200));
     CHECK_EQ(hit(&c.w, c.p, "a"), 1200);
     scene_end(&c);
@@ -480,12 +482,13 @@ DS_TEST(spill__spilled_objects_expire)
     scene_end(&c);
 }
 
-static void each_place(void *arg, uint64_t place, uint64_t size, size_t key_size)
+static bool each_place(void *arg, uint64_t place, uint64_t size, size_t key_size)
 {
     unsigned *n = arg;
 
     CHECK(place != 0 && size >= 1000 && key_size == 1);
     (*n)++;
+    return true;
 }
 
 DS_TEST(spill__survives_the_worker)

@@ -40,8 +40,10 @@ struct owner {
     struct rec recs[KEYS];
     uint64_t version;
     struct ds_slog_event last; /* the last event */
-    uint64_t events, recovered, buried;
+    uint64_t events, recovered, doubtful, buried;
     int told_error;
+    unsigned notices;
+    char notice[512]; /* the last one */
 };
 
 static inline size_t key_of(unsigned k, char *ret)
@@ -104,6 +106,14 @@ static bool moved(void *arg, const void *key, size_t key_size, ds_slog_at from, 
     return true;
 }
 
+static void notice(void *arg, const char *text)
+{
+    struct owner *o = arg;
+
+    o->notices++;
+    (void)snprintf(o->notice, sizeof(o->notice), "%s", text);
+}
+
 static inline void owner_open(struct owner *o)
 {
     char err[256] = "";
@@ -133,6 +143,7 @@ static inline void owner_init(struct owner *o, uint64_t limit, uint64_t segment,
                                         .data_size = DATA_SIZE,
                                         .is_live = is_live,
                                         .moved = moved,
+                                        .notice = notice,
                                         .arg = o};
     owner_open(o);
 }
@@ -144,6 +155,7 @@ static inline void owner_remove_files(struct owner *o)
 
     CHECK(d != NULL);
     while ((e = readdir(d)) != NULL) {
+        (void)unlinkat(dirfd(d), e->d_name, strstr(e->d_name, ".bad") != NULL ? AT_REMOVEDIR : 0);
         (void)unlinkat(dirfd(d), e->d_name, 0);
     }
     (void)closedir(d);
@@ -310,6 +322,7 @@ static void recovered(void *arg, const struct ds_slog_entry *e)
     CHECK_EQ(e->expiry_unix_ns, 77);
     *r = (struct rec){.at = e->at, .version = e->version, .size = e->size, .flags = e->flags};
     o->recovered++;
+    o->doubtful += e->doubtful;
 }
 
 /* Closes, forgets and recovers. */
@@ -319,7 +332,7 @@ static inline void owner_reopen(struct owner *o, bool clean)
         o->s = ds_slog_close(o->s, clean);
     }
     memset(o->recs, 0, sizeof(o->recs));
-    o->recovered = 0;
+    o->recovered = o->doubtful = 0;
     owner_open(o);
     CHECK_OK(ds_slog_recover(o->s, recovered, o));
 }
@@ -343,6 +356,34 @@ static inline uint64_t disk_use(const struct owner *o)
     }
     (void)closedir(d);
     return sum;
+}
+
+/* The name of the segment in a slot. */
+static inline void segment_name(const struct owner *o, unsigned slot, char *ret, size_t size)
+{
+    DIR *d = opendir(o->dir);
+    struct dirent *e;
+
+    CHECK(d != NULL);
+    ret[0] = '\0';
+    while (ret[0] == '\0' && (e = readdir(d)) != NULL) {
+        if (strstr(e->d_name, ".seg") != NULL && strtoul(e->d_name, NULL, 16) == slot) {
+            (void)snprintf(ret, size, "%s/%s", o->dir, e->d_name);
+        }
+    }
+    (void)closedir(d);
+    CHECK(ret[0] != '\0');
+}
+
+static inline int open_segment(const struct owner *o, unsigned slot)
+{
+    char name[128];
+    int fd;
+
+    segment_name(o, slot, name, sizeof(name));
+    fd = open(name, O_RDWR | O_CLOEXEC);
+    CHECK_GE(fd, 0);
+    return fd;
 }
 
 static inline struct ds_slog_stats stats_of(const struct owner *o)

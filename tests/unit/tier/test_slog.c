@@ -685,6 +685,33 @@ DS_TEST(slog__a_tombstone_that_waits_is_older_than_a_later_put)
     owner_fini(&o, true);
 }
 
+DS_TEST(slog__keeps_to_the_descriptors_that_it_may_have)
+{
+    struct owner o;
+    char err[256];
+
+    owner_init(&o, 4 * MIB, 128u << 10, false);
+    o.s = ds_slog_close(o.s, true);
+    o.config.files_max = 10;
+    owner_open(&o);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    CHECK_EQ(stats_of(&o).segments_max, 10u);
+    CHECK_EQ(stats_of(&o).size_limit / (128u << 10), 10u);
+    for (unsigned i = 0; put(&o, i, 30000, false) == 0; i++) {
+        CHECK_LT(i, (unsigned)KEYS);
+    }
+    CHECK_LE(stats_of(&o).segments, 10u);
+    CHECK_GE(stats_of(&o).segments, 8u);
+    o.s = ds_slog_close(o.s, true);
+    o.config.files_max = 7;
+    CHECK_EQ(ds_slog_open(&o.config, err, sizeof(err), &o.s), DS_EINVAL);
+    CHECK(strstr(err, " open files for its segments, and can have 7: ") != NULL);
+    o.config.files_max = 0;
+    owner_reopen(&o, true);
+    CHECK_EQ(stats_of(&o).segments_max, 31u);
+    owner_fini(&o, true);
+}
+
 /* A limit below what the directory holds: nothing grows, and what dies shrinks it. */
 DS_TEST(slog__shrinks_to_a_lower_limit)
 {

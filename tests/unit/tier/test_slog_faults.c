@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The disk fails, lies, loses power; the process is killed. */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "base/failpoint.h"
@@ -117,15 +119,107 @@ DS_TEST(slog__a_full_disk_refuses_and_comes_back)
 
     need_failpoints();
     begin(&o);
+    ds_failpoint_arm("sys.openat=errno:24@1"); /* or no descriptor is left */
+    CHECK_EQ(put(&o, 1, 5000, true), DS_ENOSPACE);
+    while (put(&o, 1, 5000, true) == DS_ENOSPACE) {
+        (void)poll(NULL, 0, 20);
+    }
+    CHECK_EQ(stats_of(&o).io_errors, 0u);
+    owner_reopen(&o, true);
+    CHECK_EQ(o.recovered, 1u);
     ds_failpoint_arm("sys.reserve=errno:28@1");
     CHECK_EQ(put(&o, 1, 5000, true), DS_ENOSPACE);
     CHECK_EQ(put(&o, 1, 5000, true), DS_ENOSPACE); /* not tried again at once */
-    CHECK_EQ(stats_of(&o).segments, 0u);
+    CHECK_EQ(stats_of(&o).segments, 1u);
     while (put(&o, 1, 5000, true) == DS_ENOSPACE) {
         (void)poll(NULL, 0, 20);
     }
     CHECK_OK(get(&o, 1));
     ds_failpoint_arm(NULL);
+    owner_fini(&o, true);
+}
+
+/* --- a file system that is really full, or does not let go of a file --- */
+
+/* A file system of 1 MiB for this process alone, where the logs of tests lie. */
+static void need_small_volume(void)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("none", "/var/tmp", "tmpfs", 0, "size=1m") < 0) {
+        DS_SKIP("no mount: not root, or not allowed to");
+    }
+}
+
+DS_TEST(slog__a_full_file_system_refuses_and_comes_back)
+{
+    struct owner o;
+    unsigned n = 0;
+
+    need_small_volume();
+    begin(&o); /* its limit is four times that */
+    while (put(&o, n, 5000, n % 3 == 0) == 0) {
+        CHECK_LT(++n, 200u);
+    }
+    CHECK_EQ(o.last.rc, DS_ENOSPACE);
+    CHECK_GT(n, 100u);
+    for (unsigned i = 0; i < n; i++) {
+        CHECK_OK(get(&o, i));
+    }
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, n);
+    for (unsigned i = 0; i < n / 2; i++) { /* none of them has a place before a segment is dead */
+        char key[32];
+        size_t size = key_of(i, key);
+
+        CHECK_OK(ds_slog_tombstone(o.s, key, size, true, i));
+        ds_slog_dead(o.s, o.recs[i].at, size, o.recs[i].size);
+        o.recs[i].at = 0;
+    }
+    owner_wait(&o, o.events + n / 2);
+    CHECK_EQ(stats_of(&o).queued, 0u);
+    for (unsigned i = 0; put(&o, n, 5000, true) != 0; i++) { /* when the cleaner has made room */
+        struct ds_slog_event e;
+
+        CHECK_EQ(ds_slog_poll(o.s, &e, 1), 0u);
+        (void)poll(NULL, 0, 20);
+        CHECK_LT(i, 500u);
+    }
+    CHECK_EQ(stats_of(&o).io_errors, 0u);
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, n - n / 2 + 1);
+    for (unsigned i = n / 2; i <= n; i++) {
+        CHECK_OK(get(&o, i));
+    }
+    owner_fini(&o, true);
+}
+
+static bool freed_one(struct owner *o)
+{
+    return stats_of(o).segments_freed > 0;
+}
+
+DS_TEST(slog__a_segment_that_cannot_be_unlinked_is_tried_again)
+{
+    struct owner o;
+
+    need_failpoints();
+    begin(&o);
+    for (unsigned i = 0; i < 60; i++) {
+        CHECK_OK(put(&o, i, 5000, true));
+    }
+    ds_failpoint_arm("sys.unlinkat=errno:5@1");
+    for (unsigned i = 0; i < 30; i++) {
+        CHECK_OK(del(&o, i, true));
+    }
+    owner_until(&o, freed_one);
+    CHECK_EQ(stats_of(&o).io_errors, 1u);
+    ds_failpoint_arm(NULL);
+    CHECK(!stats_of(&o).stopped);
+    owner_reopen(&o, false);
+    CHECK_EQ(o.recovered, 30u);
+    for (unsigned i = 30; i < 60; i++) {
+        CHECK_OK(get(&o, i));
+    }
     owner_fini(&o, true);
 }
 
@@ -172,23 +266,6 @@ DS_TEST_TIMEOUT(slog__each_call_of_an_open_may_fail, 120)
 }
 
 /* --- bytes that change on the disk --- */
-
-static int open_segment(const struct owner *o, unsigned nth)
-{
-    DIR *d = opendir(o->dir);
-    struct dirent *e;
-    int fd = -1;
-
-    CHECK(d != NULL);
-    while (fd < 0 && (e = readdir(d)) != NULL) {
-        if (strstr(e->d_name, ".seg") != NULL && strtoul(e->d_name, NULL, 16) == nth) {
-            fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC);
-        }
-    }
-    (void)closedir(d);
-    CHECK_GE(fd, 0);
-    return fd;
-}
 
 static void flip(int fd, off_t at)
 {
@@ -275,6 +352,125 @@ DS_TEST(slog__segments_of_another_place_are_not_taken)
     owner_fini(&o, true);
 }
 
+/* --- damage is counted, the end of a write that was cut off is not --- */
+
+static uint64_t offset_of(const struct owner *o, unsigned k)
+{
+    return (o->recs[k].at & 0xffffff) * 64;
+}
+
+/* Six records in a segment that was not sealed. */
+static int unsealed(struct owner *o)
+{
+    begin(o);
+    for (unsigned i = 0; i < 6; i++) {
+        CHECK_OK(put(o, i, 3000, true));
+    }
+    return open_segment(o, 0);
+}
+
+static void damaged(off_t in_record, unsigned k, uint64_t corrupt, uint64_t known)
+{
+    struct owner o;
+    int fd = unsealed(&o);
+    off_t at = (off_t)offset_of(&o, k) + in_record;
+
+    o.s = ds_slog_close(o.s, false);
+    flip(fd, at);
+    owner_reopen(&o, false);
+    CHECK_EQ(stats_of(&o).corrupt, corrupt);
+    CHECK_EQ(o.notices, corrupt);
+    CHECK_EQ(o.recovered, known);
+    for (unsigned i = 0; i < 6; i++) {
+        CHECK_EQ(o.recs[i].at == 0 ? DS_ENOTFOUND : get(&o, i), i != k       ? 0
+                                                                : known == 6 ? DS_ECORRUPT
+                                                                             : DS_ENOTFOUND);
+    }
+    o.notices = 0;
+    owner_reopen(&o, false); /* sealed: told once */
+    CHECK_EQ(o.notices, 0u);
+    (void)close(fd);
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog__damage_in_a_segment_left_open_is_counted)
+{
+    damaged(1000, 2, 1, 6);          /* a value: its key is known, and that it is lost */
+    damaged(1000, 5, 1, 6);          /* of the last record too: its checksums were written */
+    damaged(64 + 5 + 3000, 3, 1, 6); /* the checksums */
+    damaged(20, 2, 1, 5);            /* a head: a place is lost, whose it was is not known */
+    damaged(20, 5, 0, 5);            /* of the last one: as the end of a write */
+}
+
+DS_TEST(slog__damage_to_the_newest_brings_no_older_one_back)
+{
+    struct owner o;
+    int fd = unsealed(&o);
+
+    CHECK_OK(put(&o, 1, 3000, true));
+    flip(fd, (off_t)offset_of(&o, 1) + 1000);
+    owner_reopen(&o, false);
+    CHECK_EQ(stats_of(&o).corrupt, 1u);
+    CHECK_EQ(get(&o, 1), DS_ECORRUPT);
+    (void)close(fd);
+    owner_fini(&o, true);
+}
+
+/* What a kill in a write leaves: zeros behind it. */
+DS_TEST(slog__the_end_of_a_write_is_no_damage)
+{
+    for (uint64_t cut = 512; cut < 3000; cut += 512) {
+        struct owner o;
+        int fd = unsealed(&o);
+        uint64_t at = (offset_of(&o, 5) + cut) / 512 * 512;
+        static const uint8_t zeros[4096];
+
+        o.s = ds_slog_close(o.s, false);
+        CHECK_EQ(pwrite(fd, zeros, sizeof(zeros), (off_t)at), (ssize_t)sizeof(zeros));
+        owner_reopen(&o, false);
+        CHECK_EQ(stats_of(&o).corrupt, 0u);
+        CHECK_EQ(o.notices, 0u);
+        CHECK_EQ(o.recovered, 5u);
+        (void)close(fd);
+        owner_fini(&o, true);
+    }
+}
+
+static void cut_off(bool clean, off_t size, uint64_t corrupt)
+{
+    struct owner o;
+    int fd;
+
+    begin(&o);
+    for (unsigned i = 0; i < 60; i++) {
+        CHECK_OK(put(&o, i, 5000, true));
+    }
+    o.s = ds_slog_close(o.s, clean);
+    fd = open_segment(&o, 0);
+    CHECK_EQ(ftruncate(fd, size), 0);
+    owner_reopen(&o, false);
+    CHECK_EQ(stats_of(&o).corrupt, corrupt);
+    CHECK_EQ(o.notices, 1u);
+    CHECK(strstr(o.notice, ".seg is damaged: ") != NULL);
+    CHECK_GE(o.recovered, 35u); /* all of the others */
+    CHECK_EQ(o.recovered > 37, size > 2 * 5000);
+    for (unsigned i = 0; i < 60; i++) {
+        CHECK(o.recs[i].at == 0 || get(&o, i) == 0);
+    }
+    (void)close(fd);
+    owner_fini(&o, true);
+}
+
+DS_TEST(slog__a_segment_that_was_cut_off_is_told_of)
+{
+    for (int clean = 0; clean < 2; clean++) {
+        cut_off(clean != 0, 0, 1);
+        cut_off(clean != 0, 4096, 1);
+        cut_off(clean != 0, SEGMENT / 2 + 100, 1);
+        cut_off(clean != 0, SEGMENT - 1, 1);
+    }
+}
+
 /* --- kill -9 --- */
 
 struct ack {
@@ -358,6 +554,7 @@ static void kill_at(const char *point, int nth)
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL); /* the point was met */
     owner_reopen(&o, false);
+    CHECK_EQ(stats_of(&o).corrupt, 0u);
     for (unsigned k = 0; k < 61; k++) {
         check_acked(&o.recs[k], &acked[k], begun[k]);
         CHECK(o.recs[k].at == 0 || get(&o, k) == 0);
