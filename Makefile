@@ -4,6 +4,7 @@
 #   make demo        a worker and sample programs        make tsan-test  C tests under TSan
 #   make asan-fault-test, tsan-fault-test   fault and dscli tests against programs built so
 #   make torch-test  the checkpoint storage with PyTorch, 5 GB from PyPI into build/torch
+#   make pythons-test PYTHONS="python3.9 python3.13"   the Python package under other interpreters
 #   make format      clang-format on all C files         make clean      remove build/
 JOBS ?= $(shell nproc)
 VENV := build/venv
@@ -13,7 +14,7 @@ PIP := $(PYTHON) $(PIP_INSTALL)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: all build deps system-deps python-package test asan-test tsan-test asan-fault-test \
-	tsan-fault-test torch-test demo clean format
+	tsan-fault-test torch-test pythons-test demo clean format
 .DELETE_ON_ERROR:
 
 all: build
@@ -69,6 +70,15 @@ build/torch/.package: $(PACKAGE_INPUTS)
 torch-test: deps
 	@$(MAKE) -s --no-print-directory build/torch/.package
 	@build/torch/bin/python -m pytest tests/integration/python/test_checkpoint.py
+
+# PYTHONS are interpreters that are installed; Debian 12 has 3.11 alone.
+pythons-test: deps
+	@for python in $(or $(PYTHONS),python3); do \
+		echo "$$python: $$($$python --version)" && rm -rf build/pythons && \
+		$$python -m venv build/pythons && \
+		build/pythons/bin/python $(PIP_INSTALL) -r tools/requirements.txt '.[test]' && \
+		build/pythons/bin/python -m pytest -q tests/integration/python || exit 1; \
+	done; rm -rf build/pythons
 
 demo: deps
 	@$(MAKE) -s --no-print-directory build-release python-package
