@@ -201,11 +201,12 @@ class Node:
             text=True,
         )
 
-    def fired(self):
-        """{failpoint: how often it fired}."""
+    def fired(self, path=None):
+        """{failpoint: how often it fired}; path: in programs with a log of their own."""
         counts = {}
-        if self.fired_path.exists():
-            for line in self.fired_path.read_text().splitlines():
+        path = path or self.fired_path
+        if path.exists():
+            for line in path.read_text().splitlines():
                 name = line.split(" ", 1)[0]
                 counts[name] = counts.get(name, 0) + 1
         return counts
