@@ -2,6 +2,7 @@
 #   make             release build in build/release      make test       everything that is checked
 #   make deps        packages and build/venv             make asan-test  C tests under ASan + UBSan
 #   make demo        a worker and sample programs        make tsan-test  C tests under TSan
+#   make fuzz        each fuzz target for FUZZ_S (60) seconds; FUZZ=slog: that one
 #   make asan-fault-test, tsan-fault-test   fault and dscli tests against programs built so
 #   make torch-test  the checkpoint storage with PyTorch, 5 GB from PyPI into build/torch
 #   make pythons-test PYTHONS="python3.9 python3.13"   the Python package under other interpreters
@@ -13,8 +14,8 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PIP := $(PYTHON) $(PIP_INSTALL)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: all build deps system-deps python-package test asan-test tsan-test asan-fault-test \
-	tsan-fault-test torch-test pythons-test demo clean format
+.PHONY: all build deps system-deps python-package test build-stress fuzz asan-test tsan-test \
+	asan-fault-test tsan-fault-test torch-test pythons-test demo clean format
 .DELETE_ON_ERROR:
 
 all: build
@@ -45,9 +46,26 @@ $(VENV)/.package: $(PACKAGE_INPUTS)
 python-package: deps
 	@test ! -f pyproject.toml || $(MAKE) -s --no-print-directory $(VENV)/.package
 
+# The preset fuzz is also what compiles everything with clang.
 test: deps
-	@$(MAKE) -s --no-print-directory build-dev python-package
+	@$(MAKE) -s --no-print-directory build-dev build-fuzz build-stress python-package
 	@$(PYTHON) tools/run_tests.py --preset dev
+
+build-stress:
+	@cmake --preset tsan >/dev/null
+	@cmake --build --preset tsan --target test_store_stress
+
+# What is found stays in build/fuzz/found/<target>; inputs that crash, beside it.
+FUZZ_S ?= 60
+FUZZ ?= $(patsubst tests/fuzz/corpus/%,%,$(wildcard tests/fuzz/corpus/*))
+fuzz: deps
+	@$(MAKE) -s --no-print-directory build-fuzz
+	@set -e; for target in $(FUZZ); do \
+		mkdir -p build/fuzz/found/$$target; \
+		build/fuzz/bin/fuzz_$$target -max_total_time=$(FUZZ_S) \
+			-artifact_prefix=build/fuzz/found/$$target. \
+			build/fuzz/found/$$target tests/fuzz/corpus/$$target; \
+	done
 
 asan-test tsan-test: %-test: deps
 	@$(MAKE) -s --no-print-directory build-$*

@@ -20,20 +20,26 @@ function(ds_unit_test module)
   endforeach()
 endfunction()
 
-# ds_fuzz_test(shm ring): tests/fuzz/fuzz_ring.c over module shm. With DS_FUZZ a libFuzzer program
-# to run by hand; otherwise a test that replays tests/fuzz/corpus/ring.
-function(ds_fuzz_test module file)
+# ds_fuzz_test(shm ring 1000): tests/fuzz/fuzz_ring.c over module shm. Without DS_FUZZ the test
+# replays tests/fuzz/corpus/ring. With it the program is libFuzzer's, and the test goes on from there
+# to so many runs: always with the same inputs, for they are counted and not timed.
+function(ds_fuzz_test module file runs)
   if(NOT TARGET ds_${module})
     return()
   endif()
   ds_modules_below(modules ${module})
   add_executable(fuzz_${file} fuzz_${file}.c)
   target_link_libraries(fuzz_${file} PRIVATE ${modules})
+  set(corpus ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${file})
+  set(args ${corpus})
   if(DS_FUZZ)
     target_link_options(fuzz_${file} PRIVATE -fsanitize=fuzzer)
-    return()
+    file(GLOB seeds CONFIGURE_DEPENDS ${corpus}/*)
+    list(JOIN seeds "," seeds) # files: into a folder it would write what it finds
+    set(args -seed=1 -runs=${runs} -print_final_stats=1 -seed_inputs=${seeds})
+  else()
+    target_sources(fuzz_${file} PRIVATE ${PROJECT_SOURCE_DIR}/tests/harness/fuzz_replay.c)
   endif()
-  target_sources(fuzz_${file} PRIVATE ${PROJECT_SOURCE_DIR}/tests/harness/fuzz_replay.c)
-  add_test(NAME fuzz/${file} COMMAND fuzz_${file} ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${file})
-  set_tests_properties(fuzz/${file} PROPERTIES LABELS fuzz-smoke TIMEOUT ${DS_TEST_TIMEOUT_S})
+  add_test(NAME fuzz/${file} COMMAND fuzz_${file} ${args})
+  set_tests_properties(fuzz/${file} PROPERTIES LABELS fuzz TIMEOUT ${DS_TEST_TIMEOUT_S})
 endfunction()

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs all suites in order and counts. The last line is "N passed, N failed".
 
-Suites: tools (each tools/check_*.py is one check), ctest (one per TAP line of the C tests), and
-pytest in each folder tests/* that holds test_*.py, with DS_BUILD_DIR naming the build. Failures
-are shown where they happen. Usage: run_tests.py [--preset dev] [suite ...]
+Suites: tools (each tools/check_*.py is one check), ctest (one per TAP line of the C tests), fuzz and
+tsan (those C tests of the builds of that name that say something new there), and pytest in each
+folder tests/* that holds test_*.py, with DS_BUILD_DIR naming the build. Failures are shown where
+they happen. Usage: run_tests.py [--preset dev] [suite ...]
 """
 import argparse
 import os
@@ -19,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TAP = re.compile(r"^(ok|not ok) \d+[^#\n]*(# SKIP)?", re.M)
 SLOWDOWN = {"asan": "3", "tsan": "5"}  # of the C tests' own time limits
+# What of other builds is worth its time in every run: ctest's options.
+SELECTED = {"fuzz": ("-L", "^fuzz$"), "tsan": ("-R", "^unit/store/stress$")}
 
 
 def tap_counts(text, passed):
@@ -65,11 +68,21 @@ def run_tools(build, _):
     return counts
 
 
-def run_ctest(build, report):
-    command = ["ctest", "--test-dir", build, "--output-on-failure", "--no-tests=ignore"]
+def run_ctest(build, report, select=()):
+    command = ["ctest", "--test-dir", build, "--output-on-failure", *select]
+    command += ["--no-tests=error" if select else "--no-tests=ignore"]
     command += ["--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"]
-    done = subprocess.run([*command, "--output-junit", report], check=False)
+    slowdown = max(os.environ["DS_TEST_SLOWDOWN"], SLOWDOWN.get(build.name, "1"), key=float)
+    env = {**os.environ, "DS_TEST_SLOWDOWN": slowdown}
+    done = subprocess.run([*command, "--output-junit", report], env=env, check=False)
     return at_least_one_failure(ctest_counts(report), done.returncode)
+
+
+def run_selected(preset, select):
+    def run(_, report):
+        return run_ctest(ROOT / "build" / preset, report, select)
+
+    return run
 
 
 def run_pytest(folder):
@@ -89,6 +102,7 @@ def at_least_one_failure(counts, returncode):
 
 def suites():
     found = {"tools": run_tools, "ctest": run_ctest}
+    found |= {name: run_selected(name, select) for name, select in SELECTED.items()}
     for folder in sorted((ROOT / "tests").iterdir()):
         if folder.is_dir() and any(folder.rglob("test_*.py")):
             found[f"tests/{folder.name}"] = run_pytest(folder)

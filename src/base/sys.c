@@ -171,6 +171,13 @@ int ds_sys_take_over(int fd, int number)
     return rc;
 }
 
+uint64_t ds_sys_socket_id(int fd)
+{
+    struct stat st;
+
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) ? st.st_ino : 0;
+}
+
 int ds_sys_dup(int fd)
 {
     int rc = ds_failpoint("sys.dup");

@@ -44,6 +44,9 @@ void ds_sys_close(int fd); /* negative: no-op */
  * the number finds the old file or the new one, never somebody else's. */
 DS_MUST_USE int ds_sys_take_over(int fd, int number);
 
+/* Which socket a descriptor is: 0 for one that is closed, or that is no socket. */
+uint64_t ds_sys_socket_id(int fd);
+
 DS_MUST_USE int ds_sys_dup(int fd);
 DS_MUST_USE int ds_sys_open(const char *path, int flags, mode_t mode); /* close-on-exec */
 

@@ -138,8 +138,7 @@ static void take_over(struct ds_link *l)
     struct ds_wire_header claim;
     int pidfd;
 
-    ds_sys_close(l->sock);
-    l->sock = -1;
+    ds_link_close_sock(l);
     ds_sys_close(atomic_exchange(&l->wake_fd, -1));
     ds_segment_close(&l->ghost); /* a child's child: the parent's ghost is not ours */
     ds_sys_close(l->ghost_sock);

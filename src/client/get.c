@@ -177,7 +177,7 @@ struct asking {
  * one's turn. */
 static bool many_wait(const struct ds_link *l)
 {
-    return __builtin_popcountll(ds_load_relaxed(&l->request_free)) < DS_REQUESTS / 2;
+    return (unsigned)__builtin_popcountll(ds_load_relaxed(&l->request_free)) < DS_REQUESTS / 2;
 }
 
 static int pin_answer(const struct asking *a, size_t i, struct ds_request_result answer)

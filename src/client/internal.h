@@ -84,7 +84,8 @@ struct ds_link {
     uint32_t request_number[DS_REQUESTS]; /* by the holder of the slot */
 
     pthread_mutex_t connect_lock; /* sock, wake_fd, token */
-    int sock;
+    _Atomic int sock;
+    _Atomic uint64_t sock_id; /* the application may have closed it, and use its number */
     _Atomic int wake_fd;
     _Atomic uint32_t epoch; /* of the worker that `sock` and `wake_fd` belong to */
     uint8_t token[16];
@@ -177,6 +178,9 @@ void ds_link_close(struct ds_link *l);
 /* After a wait without news: is the worker still the one we talk to? Reconnects if not. 0: go on
  * waiting; DS_ESTALE: the session is lost, there is a new link; DS_EDISCONNECTED: nobody there. */
 DS_MUST_USE int ds_link_check(struct ds_link *l, int64_t deadline_ns);
+
+/* Closes `sock`, if it is the session's still. */
+void ds_link_close_sock(struct ds_link *l);
 
 /* Rings the worker if it sleeps. Full fence before. Reconnects if it must, until the deadline.
  * `waits`: the caller waits for what it posted, and so notices a worker that is gone. */

@@ -245,6 +245,31 @@ int ds_link_shake(struct ds_client *c, uint32_t flags, const uint8_t token[16], 
     }
 }
 
+/* --- the socket --- */
+
+/* The application may close what is not its own (closefrom() of a daemon, a wrong number), and the
+ * next file that it opens has the number then: neither is that one's to read, nor to close. */
+static void own_sock(struct ds_link *l, int sock)
+{
+    ds_store_relaxed(&l->sock_id, ds_sys_socket_id(sock));
+    ds_store_release(&l->sock, sock);
+}
+
+static bool owns_sock(const struct ds_link *l)
+{
+    uint64_t id = ds_sys_socket_id(ds_load_acquire(&l->sock));
+
+    return id != 0 && id == ds_load_relaxed(&l->sock_id);
+}
+
+void ds_link_close_sock(struct ds_link *l)
+{
+    if (owns_sock(l)) {
+        ds_sys_close(ds_load_relaxed(&l->sock));
+    }
+    ds_store_relaxed(&l->sock, -1);
+}
+
 /* --- mappings --- */
 
 static int map_all(struct ds_link *l, int fds[DS_FD_COUNT])
@@ -291,9 +316,10 @@ static struct ds_link *link_create(struct ds_client *c)
         return NULL;
     }
     l->client = c;
-    l->sock = l->data_rw_fd = l->ghost_sock = l->next_ghost_sock = -1;
+    l->data_rw_fd = l->ghost_sock = l->next_ghost_sock = -1;
     l->data.fd = l->index_segment.fd = l->session_segment.fd = l->data_rw.fd = l->ghost.fd =
         l->next_ghost.fd = -1;
+    atomic_init(&l->sock, -1);
     atomic_init(&l->wake_fd, -1);
     atomic_init(&l->request_free, UINT64_MAX);
     l->pin_free = ds_sys_map_private(PIN_WORDS * sizeof(*l->pin_free));
@@ -313,6 +339,7 @@ int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret)
     struct ds_wire_welcome welcome;
     int fds[DS_FD_COUNT] = {-1, -1, -1, -1, -1};
     struct ds_link *l;
+    int sock = -1;
     int rc = ds_discover(c->host, c->options.port, deadline_ns, &c->why, c->path);
 
     if (rc != 0) {
@@ -324,9 +351,10 @@ int ds_link_open(struct ds_client *c, int64_t deadline_ns, struct ds_link **ret)
     }
     rc = ds_sys_random(l->token, sizeof(l->token)) < 0 ? DS_EIO : 0;
     if (rc == 0) {
-        rc = ds_link_shake(c, 0, l->token, 0, deadline_ns, &l->sock, &welcome, fds);
+        rc = ds_link_shake(c, 0, l->token, 0, deadline_ns, &sock, &welcome, fds);
     }
     if (rc == 0) {
+        own_sock(l, sock);
         l->data_size = welcome.data_size;
         l->boottime_offset_ns = ds_sys_boottime_offset_ns();
         atomic_store(&l->epoch, welcome.epoch);
@@ -381,13 +409,13 @@ void ds_link_close(struct ds_link *l)
     ds_segment_close(&l->ghost);
     ds_sys_close(l->data_rw_fd);
     (void)ds_failpoint("client.closing");
-    if (l->sock >= 0 && !ds_load_relaxed(&l->dead)) {
-        say_goodbye(l->sock);
+    if (owns_sock(l) && !ds_load_relaxed(&l->dead)) {
+        say_goodbye(ds_load_relaxed(&l->sock));
     }
     if (l->ghost_sock >= 0) {
         say_goodbye(l->ghost_sock);
     }
-    ds_sys_close(l->sock);
+    ds_link_close_sock(l);
     ds_sys_close(l->ghost_sock);
     ds_sys_close(atomic_load(&l->wake_fd));
     if (l->pin_free != NULL) {
@@ -453,11 +481,15 @@ void ds_link_populate(struct ds_link *l, uint64_t offset, uint64_t size)
 
 /* --- the worker sleeps, dies, comes back --- */
 
-static bool hung_up(int sock)
+static bool hung_up(const struct ds_link *l)
 {
     char byte;
-    ssize_t n = recv(sock, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+    ssize_t n;
 
+    if (!owns_sock(l)) {
+        return true;
+    }
+    n = recv(ds_load_relaxed(&l->sock), &byte, 1, MSG_DONTWAIT | MSG_PEEK);
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
@@ -469,7 +501,7 @@ void ds_link_wake(struct ds_link *l, bool waits, int64_t deadline_ns)
     /* A worker that came back sleeps on another eventfd: get that one first. One that is gone does
      * not say so here: who waits finds out, who does not must look. */
     if (ds_load_relaxed(&l->index.header->epoch) != ds_load_relaxed(&l->epoch) ||
-        (!waits && hung_up(l->sock))) {
+        (!waits && hung_up(l))) {
         (void)!ds_link_check(l, deadline_ns);
     }
     ds_sys_event_ring(ds_load_relaxed(&l->wake_fd));
@@ -551,8 +583,12 @@ static int resume(struct ds_link *l, int64_t deadline_ns)
     if (rc != 0) {
         return rc;
     }
-    rc = ds_sys_take_over(sock, l->sock);
+    if (owns_sock(l)) {
+        rc = ds_sys_take_over(sock, ds_load_relaxed(&l->sock));
+        sock = ds_load_relaxed(&l->sock);
+    }
     if (rc == 0) {
+        own_sock(l, sock);
         rc = ds_sys_take_over(fds[DS_FD_WAKE], ds_load_relaxed(&l->wake_fd));
         fds[DS_FD_WAKE] = -1;
     }
@@ -572,7 +608,7 @@ int ds_link_check(struct ds_link *l, int64_t deadline_ns)
     if (lock_until(&l->connect_lock, deadline_ns) != 0) {
         return DS_ETIMEOUT;
     }
-    if (hung_up(l->sock)) {
+    if (hung_up(l)) {
         rc = resume(l, deadline_ns);
         if (rc == 0) { /* it may have gone to sleep before it could know of us */
             ds_sys_event_ring(ds_load_relaxed(&l->wake_fd));

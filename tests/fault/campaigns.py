@@ -35,18 +35,17 @@ OUTAGE_S = 2  # after a kill, clients go on within this time
 
 
 def kill_clients(kills, seed=None, size_mb=128):
-    """SIGKILL of clients, with exact accounting after each batch. Returns what was armed."""
+    """SIGKILL of clients, with exact accounting after each batch. Returns (kills that happened,
+    {point: kills there})."""
     with Node(size_mb) as node:
         args = [kills] if seed is None else [kills, seed]
-        text = check_output(node.run("client_kill", *args, timeout=60 + kills * 0.1))
-        armed = dict(
-            (line.split()[0], int(line.split()[2]))
-            for line in text.splitlines()
-            if line.startswith("client.")
-        )
-        print(text.splitlines()[-1])
-        return armed
-
+        log = node.folder / "client-fired"
+        env = {"DS_FAILPOINTS_LOG": str(log)}
+        text = check_output(node.run("client_kill", *args, env=env, timeout=60 + kills * 0.1))
+        *lines, last = (line.split() for line in text.splitlines())
+        fired = node.fired(path=log)
+        print(" ".join(last), fired)
+        return int(last[1]), {name: fired.get(name, 0) for word, name in lines if word == "point"}
 
 
 def kill_workers(seconds, clients=4, points=None):

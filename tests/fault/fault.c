@@ -25,7 +25,8 @@ struct value_head {
     uint64_t check;
 };
 
-static void say(const char *what, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void say(const char *what, const char *format,
+                                                      va_list args)
 {
     char text[512];
     char line[600];

@@ -201,11 +201,13 @@ class Node:
             text=True,
         )
 
-    def fired(self, action=""):
-        """{failpoint: how often it fired}, with one kind of action only if it is named."""
+    def fired(self, action="", path=None):
+        """{failpoint: how often it fired}, with one kind of action only if it is named; path: in
+        programs with a log of their own."""
         counts = {}
-        if self.fired_path.exists():
-            for line in self.fired_path.read_text().splitlines():
+        path = path or self.fired_path
+        if path.exists():
+            for line in path.read_text().splitlines():
                 name, what = line.split(" ", 1)
                 if what.startswith(action):
                     counts[name] = counts.get(name, 0) + 1

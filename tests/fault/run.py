@@ -50,7 +50,7 @@ def main():
     tier_nodes.add_argument("--cycles", type=int, default=20)
     args = parser.parse_args()
     if args.what == "client-kill":
-        for name, count in campaigns.kill_clients(args.kills, args.seed).items():
+        for name, count in campaigns.kill_clients(args.kills, args.seed)[1].items():
             print(f"{name:24} {count}")
     elif args.what == "worker-kill":
         left = args.cycles

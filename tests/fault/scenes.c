@@ -5,6 +5,8 @@
  *
  * fault_scenes fork dies|releases|closes   views in a forked child
  * fault_scenes closed                      views of a closed handle
+ * fault_scenes unplugged free|reused|copied    the application closes the session's socket; another
+ *                                          file gets its number; a copy of it stays open
  * fault_scenes impatient                   short timeouts while the worker is away
  * fault_scenes late                        gives up what the worker does later
  * fault_scenes reopen MS                   opens within so long, then again: one session is there
@@ -20,6 +22,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -240,6 +245,87 @@ static void scene_closed(void)
     check_views(views, "a closed client's");
     ds_view_release_many(views, VIEWS);
     check_settled(c, &base);
+    ds_client_close(c);
+}
+
+/* The socket of the only session that does not use `not_this`; -1 while that one has none. */
+static int session_socket(int not_this)
+{
+    for (int fd = 3; fd < 256; fd++) {
+        struct sockaddr peer;
+        socklen_t size = sizeof(peer);
+
+        if (fd != not_this && getpeername(fd, &peer, &size) == 0 && peer.sa_family == AF_UNIX) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+static void check_works(struct ds_client *c)
+{
+    struct ds_view view;
+    int rc = ds_kv_set(c, "again", 5, "value", 5, NULL);
+
+    if (rc != 0) {
+        violation(&outcome->violations, "set: %s", ds_error_name(rc));
+    }
+    rc = ds_kv_get(c, "again", 5, 1000, &view);
+    if (rc != 0) {
+        violation(&outcome->violations, "get: %s", ds_error_name(rc));
+    } else {
+        ds_view_release(&view);
+    }
+    rc = ds_kv_get(c, "absent", 6, 60, &view); /* long enough to ask whether the worker is there */
+    if (rc != DS_ENOTFOUND) {
+        violation(&outcome->violations, "get of what is absent: %s", ds_error_name(rc));
+    }
+}
+
+static void scene_unplugged(const char *how)
+{
+    bool reused = strcmp(how, "reused") == 0;
+    bool copied = strcmp(how, "copied") == 0;
+    struct ds_bytes key = bytes_of("referenced");
+    uint64_t refs = 0;
+    struct ds_client *c = must_open(9000);
+    int others = session_socket(-1);
+    struct ds_client *mine = must_open(9000);
+    struct ds_view views[VIEWS];
+    struct stat before = {0};
+    struct stat after = {0};
+    int fd = session_socket(others);
+
+    set_views(c);
+    get_views(mine, views);
+    if (ds_object_ref(mine, &key, 1, NULL) != 0 || (copied && dup(fd) < 0)) {
+        fatal("no reference, or no copy of the socket");
+    }
+    (void)close(fd);
+    if (reused && (memfd_create("the application's", 0) != fd || fstat(fd, &before) != 0)) {
+        fatal("the number is not given out again");
+    }
+    churn(c, 1500);
+    check_views(views, "an unplugged client's");
+    for (int i = 0; i < 10; i++) { /* then without a moment for the worker to see it */
+        check_works(mine);
+        if (!copied) {
+            (void)close(session_socket(others));
+        }
+    }
+    check_works(mine);
+    churn(c, 500);
+    check_views(views, "an unplugged client's");
+    ds_view_release_many(views, VIEWS);
+    /* The worker saw no end of it: then it is the same session that goes on. */
+    if (ds_object_ref_count(c, "referenced", 10, &refs) != 0 || refs != copied) {
+        violation(&outcome->violations, "%lu references", (unsigned long)refs);
+    }
+    ds_client_close(mine);
+    if (reused && (fstat(fd, &after) != 0 || after.st_ino != before.st_ino || after.st_size != 0)) {
+        violation(&outcome->violations, "the application's file is gone, or written to");
+    }
+    check_works(c);
     ds_client_close(c);
 }
 
@@ -546,6 +632,8 @@ int main(int argc, char **argv)
         scene_fork(arg);
     } else if (strcmp(what, "closed") == 0) {
         scene_closed();
+    } else if (strcmp(what, "unplugged") == 0) {
+        scene_unplugged(arg);
     } else if (strcmp(what, "impatient") == 0) {
         scene_impatient();
     } else if (strcmp(what, "late") == 0) {

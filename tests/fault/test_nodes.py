@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start, upgrade, other users and namespaces."""
+import contextlib
 import json
 import os
 import signal
@@ -233,27 +234,73 @@ def test_expiry_is_exact_across_time_namespaces(node, setter):
     assert seen >= set_first + (ttl_ms - 100) * 1000000, "no hits before the end"
 
 
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def memory_parents():
+    """(folder to make a group in, its file for the limit): version 1, else the root and the own
+    group of version 2."""
+    if (CGROUPS / "memory" / "memory.limit_in_bytes").exists():
+        return [(CGROUPS / "memory", "memory.limit_in_bytes")]
+    if not (CGROUPS / "cgroup.controllers").exists():
+        return []
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    own = next(line.removeprefix("0::/") for line in lines if line.startswith("0::/"))
+    return [(parent, "memory.max") for parent in dict.fromkeys([CGROUPS, CGROUPS / own])]
+
+
+def make_group(parent, limit_file, limit):
+    group = parent / f"dsfault{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / limit_file).write_text(str(limit))
+    except OSError:
+        group.rmdir()
+        raise
+    return group
+
+
+@contextlib.contextmanager
+def handed_on(parent):
+    """Version 2: groups below `parent` have the memory controller, for now."""
+    control = parent / "cgroup.subtree_control"
+    missing = control.exists() and "memory" not in control.read_text().split()
+    if missing:
+        control.write_text("+memory")
+    try:
+        yield
+    finally:
+        if missing:
+            control.write_text("-memory")
+
+
+@contextlib.contextmanager
+def memory_group(limit):
+    """A cgroup of so many bytes; the test is skipped where there can be none."""
+    reasons = []
+    with contextlib.ExitStack() as undo:
+        for parent, limit_file in memory_parents():
+            try:
+                undo.enter_context(handed_on(parent))
+                group = make_group(parent, limit_file, limit)
+            except OSError as e:
+                reasons.append(str(e))
+                continue
+            undo.callback(wait_until, lambda: remove(group), "the end of the cgroup")
+            yield group
+            return
+    pytest.skip(f"no memory cgroup can be made: {reasons or 'no memory controller is mounted'}")
+
+
 @needs_root
 def test_client_in_a_smaller_memory_cgroup():
     if has_tsan():
         pytest.skip("a client with TSan needs more memory than the group has")
-    root = Path("/sys/fs/cgroup/memory")
-    if not (root / "memory.limit_in_bytes").exists():
-        pytest.skip("no memory controller of version 1 here")
-    group = root / f"dsfault{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / "memory.limit_in_bytes").write_text(str(48 << 20))
-    except OSError as e:
-        pytest.skip(f"no memory cgroup can be made: {e}")
-    try:
-        with Node(128) as node:
-            command = f"echo $$ > {group}/cgroup.procs && exec \"$@\""
-            wrap = ["sh", "-c", command, "sh"]
-            # It writes 100 MiB of values; the pages are the worker's, not the client's.
-            check_output(node.run("scenes", "fill", 100, wrap=wrap))
-    finally:
-        wait_until(lambda: remove(group), "the end of the cgroup")
+    with memory_group(48 << 20) as group, Node(128) as node:
+        command = f"echo $$ > {group}/cgroup.procs && exec \"$@\""
+        wrap = ["sh", "-c", command, "sh"]
+        # It writes 100 MiB of values; the pages are the worker's, not the client's.
+        check_output(node.run("scenes", "fill", 100, wrap=wrap))
 
 
 def remove(group):

@@ -98,7 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct slog_contents c = {.summary = {NULL, 0, 0}};
     int fd;
 
-    if (size == 0) {
+    if (size == 0) { /* the first byte says what is made right */
         return 0;
     }
     s = ds_zalloc(sizeof(*s), "fuzz");

@@ -124,7 +124,7 @@ static inline void settle(struct world *w)
             return;
         }
     }
-    CHECK(!"the store never comes to rest");
+    ds_test_fail(__FILE__, __LINE__, "the store never comes to rest");
 }
 
 /* Pins off, doomed memory back. */
