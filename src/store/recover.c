@@ -363,12 +363,12 @@ int ds_store_recover(struct ds_store *s, const struct ds_store_now *now)
         }
     }
     ds_store_release(&s->state->moving, 0);
-    s->upload_scan = s->config.l2;
     mark_done(s, used);
     (void)ds_failpoint("recover.entered");
     for (uint32_t id = 0; id < used; id++) {
         tell_progress(s, id);
         project_again(s, id);
+        ds_store_upload_found(s, id);
         if (s->config.tier != NULL && ds_store_state(s, id) != DS_RECORD_LIVE) {
             ds_store_release(&s->place[id], 0); /* of what was to be forgotten, or not published */
         }

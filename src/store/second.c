@@ -20,6 +20,11 @@
  * but is never dropped. That holds for one whose time is over as well: it is absent for all, but
  * stays until it is erased in L2, or an older value there would be back.
  *
+ * The queue of uploads is the list of dirty objects: one place for each key, however often it is
+ * set; a newer value takes the place of the one before. upload_max limits those whose write-back
+ * was acknowledged (FLAG_COUNTED), also while they are uploaded. A plain set cannot be refused, so
+ * what it makes dirty is not counted.
+ *
  * A plain set over a key of an L2 mode keeps that mode, as write-back: L2 must not keep the older
  * value for good. An object of the object API, whose bytes may change, has no such mode: the older
  * value is erased first.
@@ -138,10 +143,13 @@ static int start(struct ds_store *s, struct ds_second_op *o)
 
     if (rc != 0) {
         free_op(s, o);
-    } else if (o->op.id != DS_ID_NONE) {
+        return rc;
+    }
+    s->journalling += o->op.kind == DS_TIER_JOURNAL;
+    if (o->op.id != DS_ID_NONE) {
         s->flags[o->op.id] |= FLAG_BUSY;
     }
-    return rc;
+    return 0;
 }
 
 /* What a start means for the request. DS_EAGAIN: it waits until something is done, this or what the
@@ -156,11 +164,29 @@ static int begin(struct ds_store *s, struct ds_second_op *o)
     return o != NULL ? waits(start(s, o)) : DS_EAGAIN;
 }
 
+/* Its answer is looked at, or nobody will any more. */
+static void consume(struct ds_store *s, struct ds_second_op *o)
+{
+    s->journalling -= !o->consumed && o->op.kind == DS_TIER_JOURNAL;
+    o->consumed = true;
+}
+
+void ds_store_upload_end(struct ds_store *s, uint32_t id)
+{
+    if ((s->flags[id] & FLAG_QUEUED) != 0) {
+        ds_list_remove(&s->uploads, s->upload_link, id);
+        s->stats.l2_outdated++;
+    }
+    s->upload_counted -= (s->flags[id] & FLAG_COUNTED) != 0;
+    s->flags[id] &= (uint16_t) ~(FLAG_QUEUED | FLAG_COUNTED);
+}
+
 static void mark_uploaded(struct ds_store *s, uint32_t id)
 {
     _Atomic uint64_t *word = &s->record[id].word;
 
     ds_store_release(word, ds_load_relaxed(word) | DS_WORD_UPLOADED);
+    ds_store_upload_end(s, id);
 }
 
 void ds_store_second_void(struct ds_store *s, uint32_t id)
@@ -181,7 +207,7 @@ static void abandoned(struct ds_store *s, struct ds_second_op *o)
     uint32_t grant = o->op.id;
     uint32_t id;
 
-    o->consumed = true;
+    consume(s, o);
     if (o->op.kind == DS_TIER_JOURNAL && o->op.status == 0) {
         id = ds_store_find_any(s, o->op.key, o->op.key_size);
         id = id != DS_ID_NONE && ds_store_place(s, id) == 0 ? DS_ID_NONE : id;
@@ -227,7 +253,6 @@ void ds_store_second_fini(struct ds_store *s)
             free_op(s, s->second[i]);
         }
     }
-    ds_free(s->uploads);
 }
 
 /* --- reading --- */
@@ -363,12 +388,24 @@ static int begin_set(struct ds_store *s, const struct ds_store_set *set, enum ds
     return begin(s, o);
 }
 
+/* An overwrite of a key that waits already needs no further place. */
+static bool queue_full(struct ds_store *s, const struct ds_store_set *set)
+{
+    uint32_t old;
+
+    if (s->upload_counted + s->journalling < s->config.upload_max) {
+        return false;
+    }
+    old = ds_store_find_any(s, set->key, set->key_size);
+    return old == DS_ID_NONE || (s->flags[old] & FLAG_COUNTED) == 0;
+}
+
 static int start_set(struct ds_store *s, const struct ds_store_set *set)
 {
     bool back = back_mode(set->mode) && s->config.journal;
     int rc;
 
-    if (back && s->uploads_n + s->uploading >= s->config.upload_max) {
+    if (back && queue_full(s, set)) {
         return DS_EQUEUEFULL;
     }
     if (ds_store_need_place(s, set->id) != 0) {
@@ -384,26 +421,35 @@ static int start_set(struct ds_store *s, const struct ds_store_set *set)
     return rc;
 }
 
-static bool push_upload(struct ds_store *s, uint32_t id)
+static void queue_upload(struct ds_store *s, uint32_t id, uint32_t before, bool counted)
 {
-    if (s->uploads_n == s->uploads_capacity) {
-        size_t capacity = s->uploads_capacity == 0 ? 1024 : s->uploads_capacity * 2;
-        struct ds_store_upload *grown = ds_zalloc(capacity * sizeof(*grown), "uploads");
+    ds_list_insert(&s->uploads, s->upload_link, before, id);
+    s->upload_counted += counted && (s->flags[id] & FLAG_COUNTED) == 0;
+    s->flags[id] |= (uint16_t)(FLAG_QUEUED | (counted ? FLAG_COUNTED : 0));
+}
 
-        if (grown == NULL) {
-            return false;
-        }
-        for (size_t i = 0; i < s->uploads_n; i++) {
-            grown[i] = s->uploads[(s->uploads_first + i) % s->uploads_capacity];
-        }
-        ds_free(s->uploads);
-        s->uploads = grown;
-        s->uploads_capacity = capacity;
-        s->uploads_first = 0;
+void ds_store_upload_found(struct ds_store *s, uint32_t id)
+{
+    if (has_l2(s) && ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_dirty(s, id)) {
+        queue_upload(s, id, DS_ID_NONE, true);
     }
-    s->uploads[(s->uploads_first + s->uploads_n++) % s->uploads_capacity] =
-        (struct ds_store_upload){id, s->record[id].version};
-    return true;
+}
+
+/* ds_store_publish() of what is to be uploaded: it takes the place of the value that it replaces,
+ * or a key that is set all the time would never come to the front. */
+static void publish_dirty(struct ds_store *s, struct session *by, const struct ds_store_set *set,
+                          uint32_t old, bool counted)
+{
+    bool queued = old != DS_ID_NONE && (s->flags[old] & FLAG_QUEUED) != 0;
+    uint32_t before = queued ? s->upload_link[old].next : DS_ID_NONE;
+
+    ds_store_publish(s, by, set);
+    if (before != DS_ID_NONE && (s->flags[before] & FLAG_QUEUED) == 0) {
+        before = DS_ID_NONE; /* ended with the old value, which it was nested in */
+    }
+    if (published(s, set)) {
+        queue_upload(s, set->id, before, counted);
+    }
 }
 
 /* L2 or the journal has it: readers may. */
@@ -419,7 +465,11 @@ static int publish(struct ds_store *s, struct session *by, struct ds_store_set *
     if (op->kind == DS_TIER_JOURNAL) {
         ds_store_release(&s->place[set->id], op->place); /* before it is LIVE */
     }
-    ds_store_publish(s, by, set);
+    if (op->kind == DS_TIER_STORE) {
+        ds_store_publish(s, by, set);
+    } else {
+        publish_dirty(s, by, set, old, true);
+    }
     if (!published(s, set)) { /* no room for the key */
         if (op->kind == DS_TIER_JOURNAL) {
             ds_store_forget(s, set->id, true);
@@ -428,8 +478,6 @@ static int publish(struct ds_store *s, struct session *by, struct ds_store_set *
     }
     if (op->kind == DS_TIER_STORE) {
         mark_uploaded(s, set->id);
-    } else if (!push_upload(s, set->id)) {
-        s->upload_scan = true;
     }
     return 0;
 }
@@ -455,7 +503,7 @@ int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, u
         return by->adopted && set->key_size > 0 ? 0 : DS_EINVAL; /* replaced since */
     }
     if (o != NULL && o->origin == set->origin) {
-        o->consumed = true;
+        consume(s, o);
         if (o->op.status == 0 && o->voided) {
             ds_store_forget_copy(s, &o->op, false);
             free_op(s, o);
@@ -565,7 +613,7 @@ static void uploaded(struct ds_store *s, const struct ds_second_op *o)
     if (o->op.status != 0) {
         s->stats.tier_errors++;
         s->upload_next_ns = s->now.boot_ns + RETRY_NS;
-        s->upload_scan = !push_upload(s, id) || s->upload_scan;
+        queue_upload(s, id, DS_ID_NONE, false);
         return;
     }
     s->stats.l2_uploads += o->op.kind == DS_TIER_UPLOAD;
@@ -592,11 +640,11 @@ void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_st
     uint32_t old = has_l2(s) ? ds_store_find_any(s, set->key, set->key_size) : DS_ID_NONE;
     bool upload = old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old));
 
-    set->mode = upload ? DS_WRITE_BACK : set->mode;
-    ds_store_publish(s, by, set);
-    if (upload && ds_store_state(s, set->id) == DS_RECORD_LIVE && ds_store_dirty(s, set->id) &&
-        !push_upload(s, set->id)) {
-        s->upload_scan = true;
+    if (upload) {
+        set->mode = DS_WRITE_BACK;
+        publish_dirty(s, by, set, old, false);
+    } else {
+        ds_store_publish(s, by, set);
     }
 }
 
@@ -633,38 +681,18 @@ static bool start_upload(struct ds_store *s, uint32_t id)
     return true;
 }
 
-static void scan_for_uploads(struct ds_store *s)
-{
-    uint64_t used = ds_load_relaxed(&s->state->records_used);
-
-    s->upload_scan = false;
-    s->uploads_n = 0;
-    for (uint32_t id = 0; id < used; id++) {
-        if (ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_dirty(s, id) &&
-            !push_upload(s, id)) {
-            s->upload_scan = true;
-            return;
-        }
-    }
-}
-
 void ds_store_upload_some(struct ds_store *s)
 {
     if (!has_l2(s) || s->upload_next_ns > s->now.boot_ns) {
         return;
     }
-    if (s->upload_scan && s->uploads_n == 0) {
-        scan_for_uploads(s);
-    }
-    for (size_t left = s->uploads_n; left > 0 && s->uploading < DS_STORE_UPLOADS; left--) {
-        struct ds_store_upload u = s->uploads[s->uploads_first];
+    for (uint64_t left = s->uploads.n; left > 0 && s->uploading < DS_STORE_UPLOADS; left--) {
+        uint32_t id = s->uploads.first;
 
-        s->uploads_first = (s->uploads_first + 1) % s->uploads_capacity;
-        s->uploads_n--;
-        if (!is_current(s, u.id, u.version)) {
-            s->stats.l2_outdated++;
-        } else if (!start_upload(s, u.id)) {
-            s->uploads[(s->uploads_first + s->uploads_n++) % s->uploads_capacity] = u;
+        ds_list_remove(&s->uploads, s->upload_link, id);
+        s->flags[id] &= (uint16_t)~FLAG_QUEUED;
+        if (!start_upload(s, id)) {
+            queue_upload(s, id, DS_ID_NONE, false);
             s->upload_next_ns = s->now.boot_ns + RETRY_NS / 100;
         }
     }
@@ -672,7 +700,7 @@ void ds_store_upload_some(struct ds_store *s)
 
 uint64_t ds_store_uploads(const struct ds_store *s)
 {
-    return s->uploads_n + s->uploading;
+    return s->uploads.n + s->uploading;
 }
 
 /* --- answers --- */

@@ -569,12 +569,12 @@ int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)
         return rc;
     }
     set_place(s, id, f->place);
-    s->upload_scan = s->upload_scan || !f->uploaded;
     ds_store_release(&s->record[id].word, ds_store_found_word(f) | DS_WORD_SPILLED);
     ds_store_enter_found(s, id, f);
     s->flags[id] = 0;
     ds_store_enter_lower(s, id);
     ds_store_renew_expiry(s, id);
+    ds_store_upload_found(s, id);
     (void)ds_failpoint("spill.entered");
     return 0;
 }

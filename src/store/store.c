@@ -60,7 +60,7 @@ static int make_tables(struct ds_store *s)
     struct ds_table *tables[] = {&s->objects, &s->refs, &s->nest_child, &s->nest_parent,
                                  &s->latches};
     uint32_t max = s->state->record_max;
-    int rc;
+    int rc = 0;
 
     for (size_t i = 0; i < DS_ARRAY_SIZE(tables); i++) {
         rc = ds_table_init(tables[i], max);
@@ -71,12 +71,16 @@ static int make_tables(struct ds_store *s)
     }
     s->link = ds_sys_map_private(max * sizeof(*s->link));
     s->flags = ds_sys_map_private(max * sizeof(*s->flags));
+    if (s->config.tier != NULL && s->config.l2) {
+        s->upload_link = ds_sys_map_private(max * sizeof(*s->upload_link));
+        rc = s->upload_link == NULL ? DS_ENOMEM : 0;
+    }
     s->session = ds_zalloc(s->config.session_max * sizeof(*s->session), "sessions");
     s->active = ds_zalloc(s->config.session_max * sizeof(*s->active), "sessions");
     s->wakes_capacity = s->config.session_max * (DS_REQUESTS + 1);
     s->wakes = ds_zalloc(s->wakes_capacity * sizeof(*s->wakes), "wakes");
     s->leavers = ds_zalloc(DS_STORE_LEAVERS_MAX * sizeof(*s->leavers), "leavers");
-    if (s->link == NULL || s->flags == NULL || s->session == NULL || s->active == NULL ||
+    if (rc != 0 || s->link == NULL || s->flags == NULL || s->session == NULL || s->active == NULL ||
         s->wakes == NULL || s->leavers == NULL) {
         return DS_ENOMEM;
     }
@@ -121,6 +125,7 @@ static struct ds_store *new_store(const struct ds_store_config *config)
         ds_list_init(&s->doomed);
         ds_list_init(&s->earlier);
         ds_list_init(&s->newer);
+        ds_list_init(&s->uploads);
         s->stats.memory_size = config->data_size;
     }
     return s;
@@ -257,6 +262,7 @@ struct ds_store *ds_store_destroy(struct ds_store *s)
     if (s->state != NULL) {
         ds_sys_unmap(s->link, s->state->record_max * sizeof(*s->link));
         ds_sys_unmap(s->flags, s->state->record_max * sizeof(*s->flags));
+        ds_sys_unmap(s->upload_link, s->state->record_max * sizeof(*s->upload_link));
     }
     for (uint32_t i = 0; i < s->n_active; i++) {
         ds_segment_close(&s->active[i]->segment);
