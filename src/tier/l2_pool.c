@@ -571,33 +571,6 @@ static struct task *task_create(const struct ds_l2_request *q)
     return t;
 }
 
-/* Ends the queued writes at the end of a lane that a new one makes needless; behind any other task
- * they must stay. */
-static void coalesce(struct ds_l2_pool *p, struct lane *l, bool running)
-{
-    struct task **end = running ? &l->first->next : &l->first; /* where the needless ones begin */
-    struct task *last = running ? l->first : NULL;
-    struct task *t;
-
-    for (struct task **at = end; *at != NULL; at = &(*at)->next) {
-        if (!is_write(*at) || !(*at)->request.coalesce) {
-            end = &(*at)->next;
-            last = *at;
-        }
-    }
-    t = *end;
-    *end = NULL;
-    l->last = last;
-    while (t != NULL) {
-        struct task *next = t->next;
-
-        l->urgent -= !t->request.background;
-        p->stats.coalesced++;
-        finish_unrun(p, t, DS_ESTALE, "a newer write of the key took its place");
-        t = next;
-    }
-}
-
 static void append(struct ds_l2_pool *p, struct lane *l, struct task *t)
 {
     bool running = l->first != NULL && l->list < 0;
@@ -605,10 +578,7 @@ static void append(struct ds_l2_pool *p, struct lane *l, struct task *t)
     if (l->list >= 0) {
         unlink_ready(p, l); /* it may change lists */
     }
-    p->open_tasks++; /* before coalesce(): nothing became idle */
-    if (is_write(t)) {
-        coalesce(p, l, running);
-    }
+    p->open_tasks++;
     *(l->last != NULL ? &l->last->next : &l->first) = t;
     l->last = t;
     l->urgent += !t->request.background;
