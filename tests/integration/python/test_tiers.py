@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -437,6 +438,22 @@ def fails(call, *args):
     except DsError:
         return True
     return False
+
+
+def test_a_replaced_directory_is_used_again(start_worker, tmp_path):
+    folder = tmp_path / "l2"
+    worker = start_worker(shared_memory_size_mb=64, l2_cache_type="sfs", sfs_path=folder)
+    with client(worker) as kv:
+        kv.set("before", b"old", THROUGH)
+        shutil.rmtree(folder)
+        with pytest.raises(DsError):
+            kv.set("gone", b"x", THROUGH)
+        folder.mkdir()
+        for i in range(30):
+            kv.set(f"k{i}", b"new", THROUGH)
+        kv.set("before", b"new", THROUGH)
+        kv.delete(["k0"])
+        assert kv.exist(["before", "k0", "k1"]) == [True, False, True]
 
 
 def test_given_up_requests_leave_room_for_others(start_worker, store, stub):

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_l2_dir_root.c - the directory is removed or replaced while it is in use. */
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "l2_dir_scene.h"
+
+static void remove_all(void)
+{
+    while (nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0) { /* a writer was faster */
+    }
+}
+
+static int count_one(void *arg, const struct ds_l2_entry *entry)
+{
+    *(int *)arg += entry->status == 0;
+    return 0;
+}
+
+DS_TEST(dir__goes_on_when_the_directory_was_replaced)
+{
+    struct ds_l2 *l2 = begin();
+    struct ds_l2_item items[3] = {item_of("x", "1", 1), item_of("y", "2", 1), item_of("z", "3", 1)};
+    struct ds_l2_gc gc = {.tombstone_age_ns = HOUR_NS, .unfinished_age_ns = HOUR_NS};
+    int rcs[3];
+    int n = 0;
+
+    for (int i = 0; i < 5; i++) {
+        CHECK_OK(put(l2, "a", "old", 10));
+        remove_all();
+        CHECK_OK(mkdir(root, 0700));
+        switch (i) {
+        case 0: /* the first to notice is a put, a batch, a remove, a get or a walk */
+            CHECK_OK(put(l2, "a", "new", 2));
+            CHECK_STR(get(l2, "a"), "new");
+            break;
+        case 1:
+            ds_l2_put_many(l2, &call, items, 3, rcs);
+            CHECK(rcs[0] == 0 && rcs[1] == 0 && rcs[2] == 0);
+            CHECK_STR(get(l2, "y"), "2");
+            break;
+        case 2:
+            CHECK_OK(del(l2, "a", 2));
+            CHECK_EQ(put(l2, "a", "late", 1), DS_ESTALE);
+            break;
+        case 3:
+            CHECK_STR(get(l2, "a"), "error 3");
+            break;
+        default:
+            CHECK_OK(ds_l2_gc(l2, &call, &gc));
+        }
+        CHECK_OK(put(l2, "b", "b", 1));
+        n = 0;
+        CHECK_OK(ds_l2_list(l2, &call, count_one, &n));
+        CHECK_EQ(n, i == 0 || i == 2 ? 2 : i == 1 ? 4 : 1);
+    }
+    end(l2);
+}
+
+DS_TEST(dir__a_directory_that_is_gone_is_no_missing_key)
+{
+    struct ds_l2 *l2 = begin();
+
+    CHECK_OK(put(l2, "a", "old", 1));
+    remove_all();
+    CHECK_EQ(put(l2, "a", "new", 2), DS_EUNAVAILABLE);
+    CHECK(strstr(call.err, root) != NULL);
+    CHECK_STR(get(l2, "a"), "error 1002"); /* DS_EUNAVAILABLE, not DS_ENOTFOUND */
+    CHECK(access(root, F_OK) < 0); /* a mount point without its mount is another disk */
+    CHECK_OK(mkdir(root, 0700));
+    CHECK_OK(put(l2, "a", "new", 2));
+    CHECK_STR(get(l2, "a"), "new");
+    end(l2);
+}
+
+DS_TEST(dir__goes_on_when_its_handles_are_stale)
+{
+    struct ds_l2 *l2 = begin();
+
+    CHECK_OK(put(l2, "a", "old", 1));
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1"); /* ESTALE, of NFS */
+    CHECK_OK(put(l2, "a", "new", 2));
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1");
+    CHECK_STR(get(l2, "a"), "new");
+    ds_failpoint_arm("sys.openat=errno:116@1"); /* of one file, and for once */
+    CHECK_EQ(put(l2, "a", "newer", 3), DS_EUNAVAILABLE);
+    end(l2);
+}
+
+struct writer {
+    struct ds_l2 *l2;
+    atomic_bool stop;
+};
+
+static void *write_on(void *arg)
+{
+    struct writer *w = arg;
+
+    for (uint64_t v = 1; !atomic_load(&w->stop); v++) {
+        struct ds_l2_item item = item_of("threads", "x", v);
+        struct ds_l2_call own = {0};
+        struct ds_l2_meta meta;
+
+        (void)!ds_l2_put(w->l2, &own, &item); /* fails while the directory is not there */
+        (void)!ds_l2_head(w->l2, &own, "other", 5, false, &meta);
+    }
+    return NULL;
+}
+
+DS_TEST(dir__is_replaced_under_the_hands_of_others)
+{
+    struct writer w = {.l2 = begin()};
+    pthread_t threads[4];
+
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(pthread_create(&threads[i], NULL, write_on, &w), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        remove_all();
+        CHECK_OK(mkdir(root, 0700));
+        (void)usleep(2000);
+        CHECK_OK(put(w.l2, "mine", "1", 1));
+    }
+    atomic_store(&w.stop, true);
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    }
+    end(w.l2);
+}
