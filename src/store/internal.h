@@ -30,6 +30,7 @@
 #define FLAG_READ 256u     /* somebody has read it, or may have */
 #define FLAG_QUEUED 512u   /* in the list `uploads` */
 #define FLAG_COUNTED 1024u /* a write-back that was acknowledged: counts against upload_max */
+#define FLAG_FOUND 2048u   /* dirty since before this worker started */
 
 /* Write modes that the ring of sets and plain inserts take; the others go through DS_OP_SET. */
 #define ds_store_plain_mode(mode) ((mode) == DS_WRITE_NONE || (mode) == DS_WRITE_NONE_EVICT)
@@ -109,7 +110,8 @@ struct ds_store {
     uint32_t free_first;         /* free records below records_used, through link[].next */
     struct ds_policy *policy;    /* the order of evictable objects */
     struct ds_list lower;        /* spilled objects, the one that was spilled first in front */
-    _Atomic uint64_t *place;     /* by record, in the state: see spill.c */
+    struct ds_place *place;      /* by record, in the state: see spill.c */
+    uint64_t order_seen;         /* the greatest that a record has or had */
     struct ds_area area_place;
     uint32_t *leavers; /* written to disk, their blocks are given up in one batch */
     size_t leavers_n;
@@ -317,6 +319,10 @@ void ds_store_renew_expiry(struct ds_store *s, uint32_t id);
 
 /* Where its copy on disk is; 0: there is none. */
 uint64_t ds_store_place(const struct ds_store *s, uint32_t id);
+
+/* Number of its last write among all workers' in second-level storage; 0: it has none. */
+uint64_t ds_store_order(const struct ds_store *s, uint32_t id);
+void ds_store_set_order(struct ds_store *s, uint32_t id, uint64_t order);
 
 /* The object is on its way to disk. DS_EAGAIN: too many are. DS_ENOSPACE, DS_ENOTSUPPORTED. */
 DS_MUST_USE int ds_store_spill(struct ds_store *s, uint32_t id);

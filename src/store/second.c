@@ -139,8 +139,13 @@ static struct ds_second_op *new_op(struct ds_store *s, enum ds_tier_kind kind, c
 /* 0: it is under way. */
 static int start(struct ds_store *s, struct ds_second_op *o)
 {
-    int rc = s->config.tier->start(s->config.tier_arg, &o->op);
+    bool writes = o->op.kind != DS_TIER_LOOKUP && o->op.kind != DS_TIER_LOAD;
+    int rc;
 
+    if (writes && o->op.order == 0) {
+        o->op.order = s->config.tier->order(s->config.tier_arg);
+    }
+    rc = s->config.tier->start(s->config.tier_arg, &o->op);
     if (rc != 0) {
         free_op(s, o);
         return rc;
@@ -431,6 +436,7 @@ static void queue_upload(struct ds_store *s, uint32_t id, uint32_t before, bool 
 void ds_store_upload_found(struct ds_store *s, uint32_t id)
 {
     if (has_l2(s) && ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_dirty(s, id)) {
+        s->flags[id] |= FLAG_FOUND;
         queue_upload(s, id, DS_ID_NONE, true);
     }
 }
@@ -462,8 +468,9 @@ static int publish(struct ds_store *s, struct session *by, struct ds_store_set *
     if (old != DS_ID_NONE) {
         set->version = ds_max_u64(set->version, s->record[old].version + 1);
     }
+    ds_store_set_order(s, set->id, op->order); /* before it is LIVE */
     if (op->kind == DS_TIER_JOURNAL) {
-        ds_store_release(&s->place[set->id], op->place); /* before it is LIVE */
+        ds_store_release(&s->place[set->id].at, op->place);
     }
     if (op->kind == DS_TIER_STORE) {
         ds_store_publish(s, by, set);
@@ -550,6 +557,7 @@ int ds_store_second_drop(struct ds_store *s, uint32_t id)
         return DS_EAGAIN;
     }
     o->op.id = id;
+    o->op.claim = DS_CLAIM_YIELDS; /* it is for an older value */
     o->record_version = s->record[id].version;
     return start(s, o);
 }
@@ -601,6 +609,15 @@ static bool is_current(const struct ds_store *s, uint32_t id, uint64_t version)
            ds_store_dirty(s, id);
 }
 
+/* Another worker has set or deleted the key since this value was acknowledged: L2 has that, and a
+ * reader must find it. */
+static void outrun(struct ds_store *s, uint32_t id)
+{
+    s->stats.l2_outdated++;
+    mark_uploaded(s, id);
+    ds_store_unpublish(s, id, ds_store_over(s, id) ? DS_GONE_EXPIRED : DS_GONE_EVICTED);
+}
+
 static void uploaded(struct ds_store *s, const struct ds_second_op *o)
 {
     uint32_t id = o->op.id;
@@ -608,6 +625,10 @@ static void uploaded(struct ds_store *s, const struct ds_second_op *o)
     s->uploading--;
     if (!is_current(s, id, o->record_version)) {
         s->stats.l2_outdated++;
+        return;
+    }
+    if (o->op.status == DS_ESTALE) {
+        outrun(s, id);
         return;
     }
     if (o->op.status != 0) {
@@ -642,6 +663,9 @@ void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_st
 
     if (upload) {
         set->mode = DS_WRITE_BACK;
+        if (ds_store_need_place(s, set->id) == 0) { /* without, the upload gets a number */
+            ds_store_set_order(s, set->id, s->config.tier->order(s->config.tier_arg));
+        }
         publish_dirty(s, by, set, old, false);
     } else {
         ds_store_publish(s, by, set);
@@ -673,6 +697,10 @@ static bool start_upload(struct ds_store *s, uint32_t id)
     o->op.mode = r->mode;
     o->op.object_kind = r->kind;
     o->op.expiry_ns = ds_load_relaxed(&r->expiry_ns);
+    o->op.order = ds_store_order(s, id);
+    o->op.claim = o->op.order == 0                   ? DS_CLAIM_LAST
+                  : (s->flags[id] & FLAG_FOUND) != 0 ? DS_CLAIM_YIELDS
+                                                     : DS_CLAIM_ACKNOWLEDGED;
     o->record_version = r->version;
     if (start(s, o) != 0) {
         return false;
@@ -714,7 +742,7 @@ static void erased(struct ds_store *s, const struct ds_second_op *o)
     if (ds_store_state(s, id) != DS_RECORD_LIVE || s->record[id].version != o->record_version) {
         return;
     }
-    if (o->op.status != 0) {
+    if (o->op.status != 0 && o->op.status != DS_ESTALE) { /* stale: nothing older is there */
         ds_store_rank(s, id);
         return;
     }
@@ -736,8 +764,8 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
     } else if (op->kind == DS_TIER_ERASE && op->id != DS_ID_NONE) {
         erased(s, o);
     }
-    s->stats.tier_errors +=
-        op->status != 0 && op->status != DS_ENOTFOUND && op->status != DS_EAGAIN && !o->upload;
+    s->stats.tier_errors += op->status != 0 && op->status != DS_ENOTFOUND &&
+                            op->status != DS_EAGAIN && op->status != DS_ESTALE && !o->upload;
     o->done = true;
     s->second_done = true;
     s->examine = true;

@@ -31,21 +31,43 @@
 #include "base/failpoint.h"
 #include "store/internal.h"
 
+static bool has_entry(const struct ds_store *s, uint32_t id)
+{
+    return s->config.tier != NULL &&
+           (id + UINT64_C(1)) * sizeof(struct ds_place) <= s->area_place.ready;
+}
+
 uint64_t ds_store_place(const struct ds_store *s, uint32_t id)
 {
-    return s->config.tier != NULL && (id + UINT64_C(1)) * 8 <= s->area_place.ready
-               ? ds_load_relaxed(&s->place[id])
-               : 0;
+    return has_entry(s, id) ? ds_load_relaxed(&s->place[id].at) : 0;
+}
+
+uint64_t ds_store_order(const struct ds_store *s, uint32_t id)
+{
+    return has_entry(s, id) ? ds_load_relaxed(&s->place[id].order) : 0;
+}
+
+void ds_store_set_order(struct ds_store *s, uint32_t id, uint64_t order)
+{
+    if (has_entry(s, id)) {
+        ds_store_relaxed(&s->place[id].order, order);
+        s->order_seen = ds_max_u64(s->order_seen, order);
+    }
+}
+
+uint64_t ds_store_order_seen(const struct ds_store *s)
+{
+    return s->order_seen;
 }
 
 static void set_place(struct ds_store *s, uint32_t id, uint64_t place)
 {
-    ds_store_release(&s->place[id], place); /* S1 */
+    ds_store_release(&s->place[id].at, place); /* S1 */
 }
 
 int ds_store_need_place(struct ds_store *s, uint32_t id)
 {
-    return ds_area_need(&s->area_place, (id + UINT64_C(1)) * 8);
+    return ds_area_need(&s->area_place, (id + UINT64_C(1)) * sizeof(struct ds_place));
 }
 
 /* --- leaving memory --- */
@@ -63,7 +85,7 @@ static struct ds_tier_op *new_op(const struct ds_store *s, enum ds_tier_kind kin
         op->key_size = r->key_size;
         op->offset = r->offset;
         op->size = r->size;
-        op->version = r->version;
+        op->order = ds_store_order(s, id);
         op->expiry_ns = ds_load_relaxed(&r->expiry_ns);
         op->mode = r->mode;
         op->object_kind = r->kind;
@@ -568,6 +590,7 @@ int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)
         ds_store_record_free(s, id);
         return rc;
     }
+    ds_store_set_order(s, id, f->version);
     set_place(s, id, f->place);
     ds_store_release(&s->record[id].word, ds_store_found_word(f) | DS_WORD_SPILLED);
     ds_store_enter_found(s, id, f);

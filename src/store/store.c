@@ -30,7 +30,8 @@ static uint64_t sessions_end(const struct ds_store_config *config)
 
 uint64_t ds_store_state_size(const struct ds_store_config *config)
 {
-    return ds_align_up(place_offset(config) + record_max(config) * sizeof(uint64_t), DS_PAGE_SIZE);
+    return ds_align_up(place_offset(config) + record_max(config) * sizeof(struct ds_place),
+                       DS_PAGE_SIZE);
 }
 
 static uint64_t object_size(const void *arg, uint32_t id)
@@ -109,7 +110,7 @@ static void set_state(struct ds_store *s, struct ds_segment *segment)
                                       s->state->record_max * sizeof(struct ds_record), 0};
     s->place = (void *)(segment->base + s->state->place_offset);
     s->area_place = (struct ds_area){segment, s->state->place_offset,
-                                     s->state->record_max * sizeof(uint64_t), 0};
+                                     s->state->record_max * sizeof(struct ds_place), 0};
 }
 
 static struct ds_store *new_store(const struct ds_store_config *config)
@@ -355,6 +356,8 @@ struct sums {
     uint64_t doomed;
     uint64_t objects;
     uint64_t indexed;
+    uint64_t queued;
+    uint64_t counted;
 };
 
 static bool record_ok(const struct ds_store *s, uint32_t id, struct sums *sum)
@@ -375,6 +378,8 @@ static bool record_ok(const struct ds_store *s, uint32_t id, struct sums *sum)
         sum->live += capacity;
         sum->objects++;
         sum->spilled += spilled;
+        sum->queued += (s->flags[id] & FLAG_QUEUED) != 0 && ds_store_dirty(s, id);
+        sum->counted += (s->flags[id] & FLAG_COUNTED) != 0;
         if (key == NULL || ds_store_check_of(s, id) != r->check ||
             (ds_load_relaxed(&r->gen) & 1) != !spilled ||
             ds_load_relaxed(&s->index.desc[id].gen) != ds_load_relaxed(&r->gen)) {
@@ -407,6 +412,7 @@ int ds_store_check(const struct ds_store *s)
         sum.spilled != s->stats.spilled_objects || sum.spilled != s->lower.n ||
         sum.doomed != s->stats.memory_doomed || sum.objects != s->stats.objects ||
         sum.objects != s->objects.n || sum.indexed + s->index.unindexed < sum.objects ||
+        sum.queued != s->uploads.n || sum.counted != s->upload_counted ||
         a.used != sum.live + sum.granted + sum.doomed) {
         return DS_ECORRUPT;
     }

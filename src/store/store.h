@@ -136,7 +136,7 @@ struct ds_store_found {
     size_t key_size;
     uint64_t size;
     uint64_t place;
-    uint64_t version;  /* as the copy has it: it names the copy, and orders nothing here */
+    uint64_t version;  /* as the copy has it: the order number in L2, 0 where there is none */
     int64_t expiry_ns; /* CLOCK_BOOTTIME; 0 = never */
     uint8_t mode;
     uint8_t kind;  /* DS_KIND_* */
@@ -151,6 +151,9 @@ bool ds_store_found_droppable(const struct ds_store *s, const struct ds_store_fo
  * store not knowing of it does not make it void. */
 bool ds_store_unserved(const struct ds_store *s);
 void ds_store_serve(struct ds_store *s);
+
+/* The greatest order number in L2 of what was found or published. */
+uint64_t ds_store_order_seen(const struct ds_store *s);
 
 /* Every copy on disk that the store knows of, after recovery. */
 void ds_store_places(const struct ds_store *s,

@@ -27,7 +27,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -359,8 +358,7 @@ static int publish(struct ds_l2_call *call, const struct ds_l2_item *item, struc
     }
     rc = ds_l2_dir_head(call, p->shard, p->name, item->key, item->key_size, &there);
     if (rc == 0 && there.meta.version > item->meta.version) {
-        rc =
-            ds_l2_fail(call, DS_ESTALE, "version %" PRIu64 " is there already", there.meta.version);
+        rc = ds_l2_stale(call, item, there.meta.version);
     } else if (rc == DS_EVERSION) {
         rc = ds_l2_fail(call, rc, "%s was written by a newer version: it is left alone", p->name);
     } else if (rc == DS_ENOTFOUND || rc == DS_ECORRUPT || rc == 0) {

@@ -274,8 +274,11 @@ static void run_puts(struct ds_l2_pool *p, struct task *const *tasks, size_t n, 
     for (size_t i = 0; i < n; i++) {
         const struct ds_l2_request *q = &tasks[i]->request;
 
-        items[i] = (struct ds_l2_item){
-            .key = tasks[i]->key, .key_size = q->key_size, .meta = q->meta, .value = q->value};
+        items[i] = (struct ds_l2_item){.key = tasks[i]->key,
+                                       .key_size = q->key_size,
+                                       .meta = q->meta,
+                                       .value = q->value,
+                                       .newer = &tasks[i]->event.newer};
         if (q->op == DS_L2_POOL_REMOVE) {
             items[i].meta =
                 (struct ds_l2_meta){.version = q->meta.version, .flags = DS_L2_TOMBSTONE};

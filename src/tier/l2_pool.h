@@ -64,6 +64,7 @@ struct ds_l2_event {
     enum ds_l2_pool_op op;
     int rc;                 /* as the call of l2.h; DS_ETIMEOUT, DS_ESHUTDOWN also unstarted */
     struct ds_l2_meta meta; /* GET, HEAD: rc 0 or DS_ERANGE */
+    uint64_t newer;         /* PUT, REMOVE, DS_ESTALE: the version that is there */
     void *data;             /* GET into the pool's memory: meta.size bytes; ds_free() it */
     struct ds_l2_gc gc;     /* GC */
     char err[DS_L2_ERROR_SIZE];

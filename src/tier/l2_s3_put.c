@@ -191,7 +191,7 @@ static int put_parts(struct upload *u)
         int looked = ds_l2_s3_newest(u->s3, u->call, u->item->key, u->item->key_size, &newest);
 
         if (looked == 0 && newest.meta.version > u->item->meta.version) {
-            return ds_l2_fail(u->call, DS_ESTALE, "a newer version is there");
+            return ds_l2_stale(u->call, u->item, newest.meta.version);
         }
         if (looked == 0 && strcmp(newest.key, u->key) == 0 &&
             newest.size == ds_l2_object_size(u->item->key_size, u->item->meta.size)) {
@@ -259,7 +259,7 @@ static int put_one(struct ds_l2_s3 *s3, struct ds_l2_call *call, const struct ds
     meta.written_unix_ns = ds_now_ns(CLOCK_REALTIME);
     u->head_size = ds_l2_head_encode(&meta, item->key, item->key_size, u->head, &u->crc);
     ds_l2_s3_key(s3, item->key, item->key_size, &meta, u->key);
-    rc = ds_l2_s3_before_put(s3, call, item->key, item->key_size, meta.version, &older);
+    rc = ds_l2_s3_before_put(s3, call, item, &older);
     rc = rc < 0 ? rc : plan(u);
     if (rc == 0) {
         rc = u->parts > 1 ? put_parts(u) : put_whole(u);

@@ -29,7 +29,7 @@ struct ds_tiers {
     struct ds_l2_pool *pool; /* of l2 */
     bool spill;
     struct ds_slog_config disk_config;
-    uint64_t order;      /* of the last put or remove in L2 */
+    uint64_t order;      /* the greatest that was given, or seen in L2: docs/concurrency.md, 10 */
     uint64_t spilling;   /* bytes of SPILL ops in the log's hands */
     uint64_t bury_asked; /* of the log */
     uint64_t buried;     /* answered by it, in that order */
@@ -94,6 +94,8 @@ void ds_disk_close(struct ds_tiers *t);
 
 /* --- tiers_l2.c --- */
 DS_MUST_USE int ds_second_open(struct ds_tiers *t);
+uint64_t ds_second_order(struct ds_tiers *t);             /* the next number */
+void ds_second_seen(struct ds_tiers *t, uint64_t number); /* the next ones are greater */
 DS_MUST_USE int ds_second_start(struct ds_tiers *t, struct ds_tier_op *op);
 void ds_second_poll(struct ds_tiers *t);
 void ds_second_stats(const struct ds_tiers *t, struct ds_worker_stats *ret); /* l2_* */

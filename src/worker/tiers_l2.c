@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tiers_l2.c - second-level storage behind the store's table. */
+#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -19,16 +19,20 @@
 #define GC_NS INT64_C(3600000000000)        /* between two collections of tombstones */
 #define TOMBSTONE_NS INT64_C(3600000000000) /* far above any put's time */
 #define UNFINISHED_NS INT64_C(86400000000000)
+#define AHEAD_NS INT64_C(1000000000)
+#define ORDER_MAX (UINT64_MAX / 2) /* no clock gives such: damage, or somebody else's object */
+#define RAISES_MAX 8u              /* others write the key all the time */
 
-/* Greater than any before, also of a worker before this one, as long as the clock is not set back
- * by more than that was away. */
-static uint64_t next_order(struct ds_tiers *t)
+/* Ordinarily the time. Workers need not agree on that: docs/concurrency.md, 10. */
+uint64_t ds_second_order(struct ds_tiers *t)
 {
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_REALTIME, &ts);
-    t->order = ds_max_u64(t->order + 1, (uint64_t)(ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec));
+    t->order = ds_max_u64(t->order + 1, (uint64_t)ds_now_ns(CLOCK_REALTIME));
     return t->order;
+}
+
+void ds_second_seen(struct ds_tiers *t, uint64_t number)
+{
+    t->order = number <= ORDER_MAX ? ds_max_u64(t->order, number) : t->order;
 }
 
 static void fill_put(struct ds_tiers *t, const struct ds_tier_op *op, struct ds_l2_request *r)
@@ -36,7 +40,7 @@ static void fill_put(struct ds_tiers *t, const struct ds_tier_op *op, struct ds_
     r->op = DS_L2_POOL_PUT;
     r->background = op->kind == DS_TIER_UPLOAD;
     r->meta = (struct ds_l2_meta){
-        .version = next_order(t),
+        .version = op->order,
         .expiry_unix_ns = ds_tiers_real(t, op->expiry_ns),
         .size = op->size,
         .flags = (op->object_kind & DS_KIND_SEALED) != 0 ? DS_L2_SEALED : 0,
@@ -63,7 +67,7 @@ static int submit(struct ds_tiers *t, const struct ds_tier_op *op)
         break;
     case DS_TIER_ERASE:
         r.op = DS_L2_POOL_REMOVE;
-        r.meta.version = next_order(t);
+        r.meta.version = op->order;
         break;
     case DS_TIER_LOOKUP:
         r.op = DS_L2_POOL_HEAD;
@@ -115,6 +119,34 @@ static void complain(struct ds_tiers *t, const struct ds_l2_event *e)
     }
 }
 
+/* A greater number than the op's is there. True: the op was given one above it, and is under way
+ * again. */
+static bool raise_order(struct ds_tiers *t, struct ds_tier_op *op, struct ds_l2_event *e, int *rc)
+{
+    int64_t ahead = (int64_t)(e->newer - (uint64_t)ds_now_ns(CLOCK_REALTIME));
+
+    if (op->claim == DS_CLAIM_YIELDS || (op->claim == DS_CLAIM_ACKNOWLEDGED && ahead <= 0)) {
+        return false;
+    }
+    if (e->newer > ORDER_MAX || op->raised == RAISES_MAX) {
+        *rc = DS_EUNAVAILABLE;
+        return false;
+    }
+    if (ahead > AHEAD_NS) {
+        (void)snprintf(e->err, sizeof(e->err),
+                       "a version is %lld s ahead of this worker's clock: synchronise the clocks "
+                       "of the workers that share it",
+                       (long long)(ahead / 1000000000));
+        complain(t, e);
+    }
+    ds_second_seen(t, e->newer);
+    op->raised++;
+    op->order = ds_second_order(t);
+    *rc = submit(t, op);
+    *rc = *rc == DS_EQUEUEFULL ? DS_EAGAIN : *rc;
+    return *rc == 0;
+}
+
 static void collected(struct ds_tiers *t, const struct ds_l2_event *e)
 {
     if (e->rc != 0) {
@@ -162,7 +194,11 @@ static void done(struct ds_tiers *t, struct ds_l2_event *e)
         return;
     }
     ds_free(e->data);
+    if (rc == DS_ESTALE && raise_order(t, op, e, &rc)) {
+        return;
+    }
     if (op->kind == DS_TIER_LOAD || op->kind == DS_TIER_LOOKUP) {
+        ds_second_seen(t, e->meta.version);
         op->expiry_ns = ds_tiers_boot(t, e->meta.expiry_unix_ns);
         op->mode = e->meta.mode;
         op->object_kind = e->meta.kind;
@@ -172,7 +208,7 @@ static void done(struct ds_tiers *t, struct ds_l2_event *e)
             rc = DS_EAGAIN;
         }
     }
-    if (rc != 0 && rc != DS_ENOTFOUND && rc != DS_EAGAIN && rc != DS_ENOMEM) {
+    if (rc != 0 && rc != DS_ENOTFOUND && rc != DS_EAGAIN && rc != DS_ENOMEM && rc != DS_ESTALE) {
         complain(t, e);
     }
     op->status = rc;

@@ -228,6 +228,75 @@ DS_TEST(second__an_overwrite_keeps_the_place_of_its_key)
     scene_end(&c);
 }
 
+/* Another worker has stored a value of `size` bytes under the number `order`. */
+static void stored_by_another(struct scene *c, const char *key, uint64_t size, uint64_t order)
+{
+    struct fake_object *o = fake_l2(&c->t, key, strlen(key), true);
+
+    memset(o, 0, sizeof(*o));
+    (void)snprintf(o->key, sizeof(o->key), "%s", key);
+    o->size = size;
+    o->order = order;
+    o->mode = DS_WRITE_THROUGH;
+    for (uint64_t i = 0; i < size; i++) {
+        o->value[i] = value_byte(size, i);
+    }
+}
+
+DS_TEST(second__an_upload_that_comes_too_late_gives_way)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    stored_by_another(&c, "a", 700, ++c.t.disk->orders);
+    c.t.fail_l2 = 0;
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    CHECK_EQ(world_stats(&c.w).l2_outdated, 1);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE); /* readers find the newer one */
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    settle(&c.w);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 700);
+    CHECK(c.t.disk->copy[0].buried);
+    scene_end(&c);
+}
+
+/* The number that a value was acknowledged under is the one of its upload, whoever makes that. */
+DS_TEST(second__an_order_number_outlives_the_worker)
+{
+    struct scene c;
+    uint64_t order;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    order = c.t.disk->copy[0].order;
+    CHECK(order != 0);
+    c.w.now.boot_ns += 2000 * MS;
+    settle(&c.w);
+    CHECK_EQ(c.t.queue[0]->order, order);
+    CHECK_EQ(c.t.queue[0]->claim, DS_CLAIM_ACKNOWLEDGED);
+    fake_attach_l2(&c.t, &c.w, c.t.disk);
+    world_restart(&c.w);
+    settle(&c.w);
+    CHECK_EQ(c.t.n, 1);
+    CHECK_EQ(c.t.queue[0]->order, order);
+    CHECK_EQ(c.t.queue[0]->claim, DS_CLAIM_YIELDS);
+    CHECK_EQ(ds_store_order_seen(c.w.s), order);
+    stored_by_another(&c, "a", 700, order + 1);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    CHECK_OK(set_l2(&c, "a", 1200, DS_WRITE_THROUGH)); /* the last word */
+    CHECK_EQ(in_l2(&c, "a"), 1200);
+    CHECK_OK(ask_l2(&c, DS_OP_DELETE, "a", 0));
+    scene_end(&c);
+}
+
 DS_TEST(second__a_miss_is_read_once_for_all)
 {
     struct scene c;

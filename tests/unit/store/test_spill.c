@@ -581,12 +581,8 @@ DS_TEST(spill__what_was_found_may_be_dropped_like_any_object)
 DS_TEST(spill__a_directory_fills_a_new_store)
 {
     struct scene c;
-    struct ds_store_found f = {.key = "a",
-                               .key_size = 1,
-                               .size = 1000,
-                               .place = 1,
-                               .version = UINT64_MAX,
-                               .mode = DS_WRITE_NONE};
+    struct ds_store_found f = {
+        .key = "a", .key_size = 1, .size = 1000, .place = 1, .mode = DS_WRITE_NONE};
 
     scene_init(&c, MIB);
     CHECK_OK(set_none(&c, "a", 1000));
