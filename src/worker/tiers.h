@@ -35,10 +35,11 @@ struct ds_tiers {
     uint64_t buried;     /* answered by it, in that order */
     uint64_t unburied;   /* that it did not take: they count once all asked before are answered */
     uint64_t unburied_told, unburied_behind;
-    uint64_t written;       /* bytes put since the log was looked at */
-    uint64_t look_after;    /* bytes until the next look */
-    uint64_t over;          /* bytes in the log beyond what leaves room to clean it cheaply */
-    bool bury_failed;       /* said once */
+    uint64_t written;    /* bytes put since the log was looked at */
+    uint64_t look_after; /* bytes until the next look */
+    uint64_t over;       /* bytes in the log beyond what leaves room to clean it cheaply */
+    bool bury_failed;    /* said once */
+    bool clock_told;
     int64_t real_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME, looked at now and then */
     int64_t real_look_ns;
     int64_t complained_ns;

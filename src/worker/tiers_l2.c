@@ -123,21 +123,28 @@ static void complain(struct ds_tiers *t, const struct ds_l2_event *e)
  * again. */
 static bool raise_order(struct ds_tiers *t, struct ds_tier_op *op, struct ds_l2_event *e, int *rc)
 {
-    int64_t ahead = (int64_t)(e->newer - (uint64_t)ds_now_ns(CLOCK_REALTIME));
+    int64_t ahead = (int64_t)ds_min_u64(e->newer, ORDER_MAX) - ds_now_ns(CLOCK_REALTIME);
 
     if (op->claim == DS_CLAIM_YIELDS || (op->claim == DS_CLAIM_ACKNOWLEDGED && ahead <= 0)) {
         return false;
     }
     if (e->newer > ORDER_MAX || op->raised == RAISES_MAX) {
         *rc = DS_EUNAVAILABLE;
+        (void)snprintf(e->err, sizeof(e->err),
+                       e->newer > ORDER_MAX
+                           ? "version %llu of a key is no time that a worker gives: find it with "
+                             "'dscli l2 ls' and remove it"
+                           : "a key is being written by others all the time: a set or delete of it "
+                             "was given up behind version %llu",
+                       (unsigned long long)e->newer);
         return false;
     }
-    if (ahead > AHEAD_NS) {
-        (void)snprintf(e->err, sizeof(e->err),
-                       "a version is %lld s ahead of this worker's clock: synchronise the clocks "
-                       "of the workers that share it",
-                       (long long)(ahead / 1000000000));
-        complain(t, e);
+    if (ahead > AHEAD_NS && !t->clock_told) {
+        t->clock_told = true;
+        ds_log(DS_LOG_WARNING,
+               "second-level storage: a version is %lld s ahead of this worker's clock: "
+               "synchronise the clocks of the workers that share it",
+               (long long)(ahead / 1000000000));
     }
     ds_second_seen(t, e->newer);
     op->raised++;

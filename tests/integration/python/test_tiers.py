@@ -471,6 +471,9 @@ def test_another_clock_that_is_ahead_stops_nobody(start_worker, second, tmp_path
         eventually(lambda: kv.worker_stats()["l2_waiting"] == 0)
         stats = kv.worker_stats()
         assert (stats["tier_errors"], stats["l2_errors"]) == (0, 0)
+        beside(second, ("put", "damaged", 2**64 - 1, 100, 1))
+        with pytest.raises(DsError, match="unavailable"):  # and not: later, or the buffer is old
+            kv.set("damaged", b"new", THROUGH)
     del second["write_back_directory"]
     worker = start_again(start_worker, worker, **second)
     with client(worker) as kv:

@@ -161,16 +161,19 @@ DS_TEST(dir__a_batch_gives_each_item_its_own_result)
     struct ds_l2 *l2 = begin();
     struct ds_l2_item items[100];
     char keys[100][16];
+    uint64_t newer[100] = {0};
     int rcs[100];
 
     for (int i = 0; i < 100; i++) {
         (void)snprintf(keys[i], sizeof(keys[i]), "key %d", i);
         items[i] = item_of(keys[i], keys[i], 5);
+        items[i].newer = &newer[i];
     }
     CHECK_OK(put(l2, "key 17", "newer", 6));
     ds_l2_put_many(l2, &call, items, 100, rcs);
     for (int i = 0; i < 100; i++) {
         CHECK_EQ(rcs[i], i == 17 ? DS_ESTALE : 0);
+        CHECK_EQ(newer[i], i == 17 ? 6 : 0);
         CHECK_STR(get(l2, keys[i]), i == 17 ? "newer" : keys[i]);
     }
     items[3].key_size = 0;
