@@ -672,7 +672,7 @@ void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_st
     }
 }
 
-/* False: not now. */
+/* False: not now; or the object has ended, with others of the queue. */
 static bool start_upload(struct ds_store *s, uint32_t id)
 {
     const struct ds_record *r = &s->record[id];
@@ -714,15 +714,21 @@ void ds_store_upload_some(struct ds_store *s)
     if (!has_l2(s) || s->upload_next_ns > s->now.boot_ns) {
         return;
     }
-    for (uint64_t left = s->uploads.n; left > 0 && s->uploading < DS_STORE_UPLOADS; left--) {
+    for (uint64_t left = s->uploads.n;
+         left > 0 && s->uploads.n > 0 && s->uploading < DS_STORE_UPLOADS; left--) {
         uint32_t id = s->uploads.first;
 
         ds_list_remove(&s->uploads, s->upload_link, id);
         s->flags[id] &= (uint16_t)~FLAG_QUEUED;
-        if (!start_upload(s, id)) {
-            queue_upload(s, id, DS_ID_NONE, false);
-            s->upload_next_ns = s->now.boot_ns + RETRY_NS / 100;
+        if (start_upload(s, id)) {
+            continue;
         }
+        if (ds_store_state(s, id) != DS_RECORD_LIVE) { /* room for it was made of what it hung on */
+            s->stats.l2_outdated++;
+            continue;
+        }
+        queue_upload(s, id, DS_ID_NONE, false);
+        s->upload_next_ns = s->now.boot_ns + RETRY_NS / 100;
     }
 }
 

@@ -283,6 +283,11 @@ int ds_store_fetch(struct ds_store *s, uint32_t id)
         s->starved = s->starved || rc == DS_EAGAIN;
         return rc;
     }
+    if (ds_store_state(s, id) != DS_RECORD_LIVE) { /* what made room was it, or what it hung on */
+        ds_arena_free(s->data, offset, capacity);
+        s->examine = true;
+        return DS_EAGAIN;
+    }
     op = new_op(s, DS_TIER_FETCH, id);
     if (op != NULL) {
         op->offset = offset;
@@ -484,6 +489,9 @@ uint64_t ds_store_drop_disk(struct ds_store *s, uint64_t bytes)
         if (ds_store_droppable(s, id) && (s->flags[id] & FLAG_BUSY) == 0) {
             freed += s->record[id].size;
             ds_store_unpublish(s, id, DS_GONE_DROPPED);
+            if (next != DS_ID_NONE && (s->flags[next] & FLAG_LOWER) == 0) {
+                next = s->lower.first; /* it ended with this one, which it was nested in */
+            }
         }
     }
     return freed;
