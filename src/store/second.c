@@ -46,6 +46,7 @@ struct ds_second_op {
     bool consumed; /* the request that it was for has seen the answer */
     bool voided;   /* JOURNAL: an older copy was buried behind it, and it with that */
     bool upload;   /* UPLOAD, or the ERASE instead of it for an object that is over */
+    bool renews;   /* STORE: of an object that is published, for its new expiry */
     uint8_t key[];
 };
 
@@ -589,6 +590,7 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
             return DS_EAGAIN;
         }
         describe(s, o, &set);
+        o->renews = true;
         o->record_version = r->version;
         return begin(s, o);
     }
@@ -603,10 +605,22 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
 
 /* --- uploads --- */
 
+static bool is_live(const struct ds_store *s, uint32_t id, uint64_t version)
+{
+    return ds_store_state(s, id) == DS_RECORD_LIVE && s->record[id].version == version;
+}
+
 static bool is_current(const struct ds_store *s, uint32_t id, uint64_t version)
 {
-    return ds_store_state(s, id) == DS_RECORD_LIVE && s->record[id].version == version &&
-           ds_store_dirty(s, id);
+    return is_live(s, id, version) && ds_store_dirty(s, id);
+}
+
+bool ds_store_tier_current(const struct ds_store *s, const struct ds_tier_op *op)
+{
+    const struct ds_second_op *o = (const void *)op;
+
+    return o->upload ? is_current(s, op->id, o->record_version)
+                     : !o->renews || is_live(s, op->id, o->record_version);
 }
 
 /* Another worker has set or deleted the key since this value was acknowledged: L2 has that, and a

@@ -101,6 +101,11 @@ void ds_store_tier_done(struct ds_store *s, struct ds_tier_op *op);
  * DS_EAGAIN, DS_ENOMEM: the op is to be answered with that. */
 DS_MUST_USE int ds_store_tier_room(struct ds_store *s, struct ds_tier_op *op, uint64_t size);
 
+/* Of a STORE, UPLOAD or ERASE, before it is given another number: false, if what it brings has been
+ * replaced or has ended since it began. What did that may be acknowledged already, under a number
+ * that the new one would be above. */
+bool ds_store_tier_current(const struct ds_store *s, const struct ds_tier_op *op);
+
 /* Bytes that may be dropped from disk before that takes something for them again: a log must clean
  * whole segments first. 0 at the start. */
 void ds_store_set_disk_slack(struct ds_store *s, uint64_t bytes);

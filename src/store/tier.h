@@ -34,7 +34,8 @@ enum ds_tier_kind {
     DS_TIER_KINDS_
 };
 
-/* What becomes of a STORE, UPLOAD or ERASE where L2 has a greater order number than its own. */
+/* What becomes of a STORE, UPLOAD or ERASE where L2 has a greater order number than its own. One
+ * that is not ds_store_tier_current() gives way, whatever it claims. */
 enum ds_tier_claim {
     /* It gets a greater one still: nobody was told of it yet, so it is the last. */
     DS_CLAIM_LAST,

@@ -125,7 +125,8 @@ static bool raise_order(struct ds_tiers *t, struct ds_tier_op *op, struct ds_l2_
 {
     int64_t ahead = (int64_t)ds_min_u64(e->newer, ORDER_MAX) - ds_now_ns(CLOCK_REALTIME);
 
-    if (op->claim == DS_CLAIM_YIELDS || (op->claim == DS_CLAIM_ACKNOWLEDGED && ahead <= 0)) {
+    if (op->claim == DS_CLAIM_YIELDS || (op->claim == DS_CLAIM_ACKNOWLEDGED && ahead <= 0) ||
+        !ds_store_tier_current(t->w->store, op)) {
         return false;
     }
     if (e->newer > ORDER_MAX || op->raised == RAISES_MAX) {

@@ -58,6 +58,7 @@ struct fake_tier {
     bool journal_limited;
     bool hold_burials; /* tombstones stay unwritten */
     bool keeps;        /* those of plain modes are safe at once */
+    bool ahead;        /* the clocks of others are, in L2 */
     int fail;          /* status of what is done next */
     int fail_l2;
     unsigned writes;
@@ -261,7 +262,8 @@ static inline int fake_second(struct fake_tier *t, struct ds_tier_op *op)
     t->lookups += op->kind == DS_TIER_LOOKUP;
     CHECK(op->order != 0 || op->kind == DS_TIER_LOOKUP || op->kind == DS_TIER_LOAD);
     if ((put || op->kind == DS_TIER_ERASE) && o != NULL && o->order > op->order) {
-        if (op->claim != DS_CLAIM_LAST) {
+        if ((op->claim != DS_CLAIM_LAST && !(op->claim == DS_CLAIM_ACKNOWLEDGED && t->ahead)) ||
+            !ds_store_tier_current(t->w->s, op)) {
             return DS_ESTALE;
         }
         op->order = ++o->order;

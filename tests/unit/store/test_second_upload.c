@@ -136,3 +136,53 @@ DS_TEST(second__what_ends_while_its_upload_is_begun_leaves_the_queue)
     CHECK_OK(ds_store_check(c.w.s));
     scene_end(&c);
 }
+
+/* Its number may become greater than that of the value that was acknowledged after it. */
+DS_TEST(second__an_upload_that_was_replaced_is_not_numbered_anew)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_THROUGH));
+    (void)set(&c.w, c.p, "a", 1100);
+    settle(&c.w);
+    CHECK_EQ(c.t.queue[0]->kind, DS_TIER_UPLOAD);
+    (void)set(&c.w, c.p, "a", 1200); /* waits for nobody */
+    settle(&c.w);
+    stored_by_another(&c, "a", 700, c.t.disk->orders + 1000);
+    c.t.ahead = true;
+    CHECK(fake_work(&c.t));
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 1200);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1200);
+    CHECK_EQ(world_stats(&c.w).l2_outdated, 1);
+    scene_end(&c);
+}
+
+DS_TEST(second__an_expiry_of_a_value_that_was_replaced_is_not_numbered_anew)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_THROUGH));
+    req_begin(c.p, 2, DS_OP_EXPIRE, 60000);
+    req_key(c.p, 2, "a");
+    req_post(c.p, 2);
+    settle(&c.w);
+    CHECK_EQ(c.t.n, 1);
+    CHECK_EQ(c.t.queue[0]->kind, DS_TIER_STORE);
+    (void)set(&c.w, c.p, "a", 1200);
+    settle(&c.w);
+    stored_by_another(&c, "a", 700, c.t.disk->orders + 1000);
+    c.t.ahead = true;
+    CHECK(fake_work(&c.t));
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    work_until_done(&c, 2);
+    CHECK_OK(req_result(c.p, 2, 0)->status);
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 1200);
+    scene_end(&c);
+}
