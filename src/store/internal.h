@@ -324,6 +324,10 @@ uint64_t ds_store_place(const struct ds_store *s, uint32_t id);
 uint64_t ds_store_order(const struct ds_store *s, uint32_t id);
 void ds_store_set_order(struct ds_store *s, uint32_t id, uint64_t order);
 
+/* For what is about to be published: if it may be uploaded, or dropped (ds_store_second_drop()).
+ * Without memory for the number it gets one then. */
+void ds_store_number(struct ds_store *s, const struct ds_store_set *set);
+
 /* The object is on its way to disk. DS_EAGAIN: too many are. DS_ENOSPACE, DS_ENOTSUPPORTED. */
 DS_MUST_USE int ds_store_spill(struct ds_store *s, uint32_t id);
 

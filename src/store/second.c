@@ -558,7 +558,8 @@ int ds_store_second_drop(struct ds_store *s, uint32_t id)
         return DS_EAGAIN;
     }
     o->op.id = id;
-    o->op.claim = DS_CLAIM_YIELDS; /* it is for an older value */
+    o->op.claim = DS_CLAIM_YIELDS; /* it is for what was there before this one was set */
+    o->op.order = ds_store_order(s, id);
     o->record_version = s->record[id].version;
     return start(s, o);
 }
@@ -675,11 +676,9 @@ void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_st
     uint32_t old = has_l2(s) ? ds_store_find_any(s, set->key, set->key_size) : DS_ID_NONE;
     bool upload = old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old));
 
+    set->mode = upload ? DS_WRITE_BACK : set->mode;
+    ds_store_number(s, set);
     if (upload) {
-        set->mode = DS_WRITE_BACK;
-        if (ds_store_need_place(s, set->id) == 0) { /* without, the upload gets a number */
-            ds_store_set_order(s, set->id, s->config.tier->order(s->config.tier_arg));
-        }
         publish_dirty(s, by, set, old, false);
     } else {
         ds_store_publish(s, by, set);

@@ -55,6 +55,16 @@ void ds_store_set_order(struct ds_store *s, uint32_t id, uint64_t order)
     }
 }
 
+void ds_store_number(struct ds_store *s, const struct ds_store_set *set)
+{
+    bool needed =
+        set->mode == DS_WRITE_BACK || set->mode == DS_WRITE_NONE_EVICT || s->config.drop_none;
+
+    if (s->config.tier != NULL && s->config.l2 && needed && ds_store_need_place(s, set->id) == 0) {
+        ds_store_set_order(s, set->id, s->config.tier->order(s->config.tier_arg));
+    }
+}
+
 uint64_t ds_store_order_seen(const struct ds_store *s)
 {
     return s->order_seen;

@@ -186,3 +186,23 @@ DS_TEST(second__an_expiry_of_a_value_that_was_replaced_is_not_numbered_anew)
     CHECK_EQ(in_l2(&c, "a"), 1200);
     scene_end(&c);
 }
+
+/* The erase that comes before it is for what was there when the value was set. */
+DS_TEST(second__dropping_a_value_leaves_what_another_worker_wrote_since)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.w.s->config.spill = false;
+    only_in_l2(&c, "older", 1000);
+    (void)set(&c.w, c.p, "older", 600);
+    (void)set(&c.w, c.p, "a", 600);
+    settle_tiers(&c.w, &c.t);
+    stored_by_another(&c, "a", 700, ++c.t.disk->orders);
+    scene_squeeze(&c);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    CHECK_EQ(in_l2(&c, "older"), 0);
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    scene_end(&c);
+}
