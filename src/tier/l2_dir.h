@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <pthread.h>
+#include <sys/types.h>
 
 #include "tier/l2_value.h"
 
@@ -14,6 +15,7 @@
 /* One opening of the directory. */
 struct ds_l2_dir_root {
     int fd;
+    dev_t dev;                           /* the file system that it is on */
     atomic_int shards[DS_L2_DIR_SHARDS]; /* descriptors, opened at the first use; -1: not yet */
     unsigned users;                      /* calls under way, and dir->root; under dir->lock */
 };
@@ -29,9 +31,11 @@ struct ds_l2_dir {
 
 /* --- l2_dir_root.c --- */
 
-/* Of a directory that is there; makes FORMAT in an empty one. Errors as ds_l2_open(). */
-DS_MUST_USE int ds_l2_dir_root_open(const char *path, char *err, size_t err_size,
-                                    struct ds_l2_dir_root **ret);
+/* Of a directory that is there; makes FORMAT in an empty one. Errors as ds_l2_open(). `before`
+ * (NULL: nothing): what was open at the path. On another file system than that nothing is made:
+ * DS_EUNAVAILABLE. */
+DS_MUST_USE int ds_l2_dir_root_open(const char *path, const struct ds_l2_dir_root *before,
+                                    char *err, size_t err_size, struct ds_l2_dir_root **ret);
 
 /* What a call works with, until it leaves. */
 struct ds_l2_dir_root *ds_l2_dir_enter(struct ds_l2_dir *dir);

@@ -7,12 +7,14 @@
  * whether that is the reason, opens the path anew and begins again, once. Other threads may be
  * using the old descriptors meanwhile: they are closed by the last of them.
  *
- * The path itself is not made again: below a mount point that lost its mount is another disk.
+ * The path itself is not made again, and an empty directory on another file system is not used:
+ * below a mount point that lost its mount is another disk, which nobody sees once it is mounted.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -72,15 +74,40 @@ static int check_format(int root, const char *path, char *err, size_t err_size)
     return 0;
 }
 
-int ds_l2_dir_root_open(const char *path, char *err, size_t err_size, struct ds_l2_dir_root **ret)
+/* One with a FORMAT is storage, wherever it is. */
+static bool is_bare(int fd)
+{
+    struct stat st;
+    int format = ds_sys_openat(fd, FORMAT_NAME, O_RDONLY, 0);
+    bool bare =
+        format == -ENOENT || (format >= 0 && ds_sys_fstat(format, &st) == 0 && st.st_size == 0);
+
+    ds_sys_close(format);
+    return bare;
+}
+
+int ds_l2_dir_root_open(const char *path, const struct ds_l2_dir_root *before, char *err,
+                        size_t err_size, struct ds_l2_dir_root **ret)
 {
     struct ds_l2_dir_root *root;
+    struct stat st;
     int fd = ds_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
     int rc;
 
     if (fd < 0) {
         (void)snprintf(err, err_size, "cannot open directory %s: %s", path, strerror(-fd));
         return fd == -ENOENT || fd == -ENOTDIR ? DS_EINVAL : ds_l2_errno(-fd);
+    }
+    rc = ds_sys_fstat(fd, &st);
+    if (rc < 0) {
+        (void)snprintf(err, err_size, "cannot look at directory %s: %s", path, strerror(-rc));
+        rc = ds_l2_errno(-rc);
+        goto err_close;
+    }
+    if (before != NULL && before->dev != st.st_dev && is_bare(fd)) {
+        (void)snprintf(err, err_size, "the file system at %s is another one", path);
+        rc = DS_EUNAVAILABLE;
+        goto err_close;
     }
     rc = check_format(fd, path, err, err_size);
     if (rc < 0) {
@@ -93,6 +120,7 @@ int ds_l2_dir_root_open(const char *path, char *err, size_t err_size, struct ds_
         goto err_close;
     }
     root->fd = fd;
+    root->dev = st.st_dev;
     root->users = 1;
     for (int i = 0; i < DS_L2_DIR_SHARDS; i++) {
         atomic_init(&root->shards[i], -1);
@@ -159,7 +187,7 @@ bool ds_l2_dir_again(struct ds_l2_dir *dir, struct ds_l2_call *call, struct ds_l
             (void)pthread_mutex_unlock(&dir->lock);
             return false;
         }
-        opened = ds_l2_dir_root_open(dir->path, err, sizeof(err), &anew);
+        opened = ds_l2_dir_root_open(dir->path, root, err, sizeof(err), &anew);
         if (opened == 0) {
             dir->root = anew;
             release(root);
@@ -172,7 +200,9 @@ bool ds_l2_dir_again(struct ds_l2_dir *dir, struct ds_l2_call *call, struct ds_l
     (void)pthread_mutex_unlock(&dir->lock);
     if (opened < 0) {
         *rc = ds_l2_fail(call, DS_EUNAVAILABLE,
-                         "the directory was removed; %.200s: mount or make it", err);
+                         "the directory was removed, or its mount is lost; %.200s: mount it "
+                         "again, or make it",
+                         err);
     }
     return opened == 0;
 }

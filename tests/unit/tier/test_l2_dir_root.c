@@ -12,6 +12,13 @@ static void remove_all(void)
     }
 }
 
+static int write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+
+    return f == NULL || fputs(text, f) < 0 || fclose(f) != 0 ? -1 : 0;
+}
+
 static int count_one(void *arg, const struct ds_l2_entry *entry)
 {
     *(int *)arg += entry->status == 0;
@@ -67,7 +74,7 @@ DS_TEST(dir__a_directory_that_is_gone_is_no_missing_key)
     CHECK_EQ(put(l2, "a", "new", 2), DS_EUNAVAILABLE);
     CHECK(strstr(call.err, root) != NULL);
     CHECK_STR(get(l2, "a"), "error 1002"); /* DS_EUNAVAILABLE, not DS_ENOTFOUND */
-    CHECK(access(root, F_OK) < 0); /* a mount point without its mount is another disk */
+    CHECK(access(root, F_OK) < 0);         /* a mount point without its mount is another disk */
     CHECK_OK(mkdir(root, 0700));
     CHECK_OK(put(l2, "a", "new", 2));
     CHECK_STR(get(l2, "a"), "new");
@@ -85,6 +92,48 @@ DS_TEST(dir__goes_on_when_its_handles_are_stale)
     CHECK_STR(get(l2, "a"), "new");
     ds_failpoint_arm("sys.openat=errno:116@1"); /* of one file, and for once */
     CHECK_EQ(put(l2, "a", "newer", 3), DS_EUNAVAILABLE);
+    end(l2);
+}
+
+/* What is put there, nobody sees once it is mounted again. */
+DS_TEST(dir__a_mount_point_that_lost_its_mount_is_not_used)
+{
+    struct ds_l2 *l2 = begin();
+    char bare[] = "/dev/shm/ds-l2-test-XXXXXX"; /* stands for the disk below the mount */
+    char aside[80], format[80];
+    struct stat here, there;
+
+    (void)snprintf(aside, sizeof(aside), "%s.aside", root);
+    CHECK_OK(put(l2, "a", "old", 1));
+    CHECK(mkdtemp(bare) != NULL);
+    CHECK_EQ(stat(root, &here), 0);
+    CHECK_EQ(stat(bare, &there), 0);
+    CHECK(here.st_dev != there.st_dev);
+    CHECK_OK(rename(root, aside));
+    CHECK_OK(symlink(bare, root));
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1");
+    CHECK_EQ(put(l2, "a", "new", 2), DS_EUNAVAILABLE);
+    CHECK(strstr(call.err, "another one") != NULL && strstr(call.err, "mount it again") != NULL);
+    CHECK_OK(rmdir(bare)); /* it is still empty */
+    CHECK_OK(mkdir(bare, 0700));
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1");
+    CHECK_STR(get(l2, "a"), "error 1002"); /* DS_EUNAVAILABLE */
+    CHECK_OK(unlink(root));
+    CHECK_OK(rename(aside, root)); /* mounted again */
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1");
+    CHECK_OK(put(l2, "b", "new", 3));
+    CHECK_STR(get(l2, "a"), "old");
+
+    CHECK_OK(rename(root, aside)); /* a new mount of storage has another number */
+    CHECK_OK(symlink(bare, root));
+    (void)snprintf(format, sizeof(format), "%s/FORMAT", bare);
+    CHECK_OK(write_text(format, "dsL2dir 1\n"));
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1");
+    CHECK_OK(put(l2, "a", "moved", 4));
+    CHECK_STR(get(l2, "a"), "moved");
+    CHECK_EQ(nftw(bare, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    CHECK_OK(unlink(root));
+    CHECK_OK(rename(aside, root));
     end(l2);
 }
 
