@@ -625,12 +625,19 @@ bool ds_store_tier_current(const struct ds_store *s, const struct ds_tier_op *op
 }
 
 /* Another worker has set or deleted the key since this value was acknowledged: L2 has that, and a
- * reader must find it. */
-static void outrun(struct ds_store *s, uint32_t id)
+ * reader must find it. Until it ends the value stays dirty: a kill must not leave it as one of L2.
+ */
+static void outrun(struct ds_store *s, const struct ds_second_op *o)
 {
+    uint32_t id = o->op.id;
+    bool over = ds_store_over(s, id);
+
     s->stats.l2_outdated++;
-    mark_uploaded(s, id);
-    ds_store_unpublish(s, id, ds_store_over(s, id) ? DS_GONE_EXPIRED : DS_GONE_EVICTED);
+    (void)ds_failpoint("upload.outrun");
+    ds_store_unpublish(s, id, over ? DS_GONE_EXPIRED : DS_GONE_EVICTED);
+    if (!over) {
+        ds_gone_add(&s->gone, o->hash, DS_GONE_L2, s->now.boot_ns);
+    }
 }
 
 static void uploaded(struct ds_store *s, const struct ds_second_op *o)
@@ -643,7 +650,7 @@ static void uploaded(struct ds_store *s, const struct ds_second_op *o)
         return;
     }
     if (o->op.status == DS_ESTALE) {
-        outrun(s, id);
+        outrun(s, o);
         return;
     }
     if (o->op.status != 0) {

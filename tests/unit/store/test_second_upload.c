@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_second_upload.c - uploads whose object ends meanwhile, or whose key others write too. */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/failpoint.h"
 #include "second_scene.h"
 
 /* Another worker has stored a value of `size` bytes under the number `order`. */
@@ -36,6 +40,36 @@ DS_TEST(second__an_upload_that_comes_too_late_gives_way)
     settle(&c.w);
     CHECK_EQ(hit(&c.w, c.p, "a"), 700);
     CHECK(c.t.disk->copy[0].buried);
+    scene_end(&c);
+}
+
+/* Nor does a kill leave it in memory as if it were the one of L2. */
+DS_TEST(second__a_kill_does_not_bring_back_what_gives_way)
+{
+    struct scene c;
+    int status;
+    pid_t pid;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    stored_by_another(&c, "a", 700, ++c.t.disk->orders);
+    c.t.fail_l2 = 0;
+    c.w.now.boot_ns += 2000 * MS;
+    pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        ds_failpoint_arm("upload.outrun=kill");
+        settle_tiers(&c.w, &c.t);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+    fake_attach_l2(&c.t, &c.w, c.t.disk);
+    world_restart(&c.w);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    CHECK_EQ(in_l2(&c, "a"), 700);
     scene_end(&c);
 }
 
