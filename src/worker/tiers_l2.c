@@ -19,9 +19,9 @@
 #define GC_NS INT64_C(3600000000000)        /* between two collections of tombstones */
 #define TOMBSTONE_NS INT64_C(3600000000000) /* far above any put's time */
 #define UNFINISHED_NS INT64_C(86400000000000)
-#define AHEAD_NS INT64_C(1000000000)
-#define ORDER_MAX (UINT64_MAX / 2) /* no clock gives such: damage, or somebody else's object */
-#define RAISES_MAX 8u              /* others write the key all the time */
+#define AHEAD_NS UINT64_C(1000000000)
+#define AHEAD_MAX_NS UINT64_C(86400000000000)
+#define RAISES_MAX 8u /* others write the key all the time */
 
 /* Ordinarily the time. Workers need not agree on that: docs/concurrency.md, 10. */
 uint64_t ds_second_order(struct ds_tiers *t)
@@ -30,9 +30,16 @@ uint64_t ds_second_order(struct ds_tiers *t)
     return t->order;
 }
 
+/* What is further ahead is of no clock that works: followed once, all later numbers of this worker
+ * would be above it, and then those of the others. */
+static bool may_follow(const struct ds_tiers *t, uint64_t number)
+{
+    return number <= ds_max_u64(t->order, (uint64_t)ds_now_ns(CLOCK_REALTIME) + AHEAD_MAX_NS);
+}
+
 void ds_second_seen(struct ds_tiers *t, uint64_t number)
 {
-    t->order = number <= ORDER_MAX ? ds_max_u64(t->order, number) : t->order;
+    t->order = may_follow(t, number) ? ds_max_u64(t->order, number) : t->order;
 }
 
 static void fill_put(struct ds_tiers *t, const struct ds_tier_op *op, struct ds_l2_request *r)
@@ -123,18 +130,19 @@ static void complain(struct ds_tiers *t, const struct ds_l2_event *e)
  * again. */
 static bool raise_order(struct ds_tiers *t, struct ds_tier_op *op, struct ds_l2_event *e, int *rc)
 {
-    int64_t ahead = (int64_t)ds_min_u64(e->newer, ORDER_MAX) - ds_now_ns(CLOCK_REALTIME);
+    uint64_t now = (uint64_t)ds_now_ns(CLOCK_REALTIME);
+    uint64_t ahead = e->newer > now ? e->newer - now : 0;
 
-    if (op->claim == DS_CLAIM_YIELDS || (op->claim == DS_CLAIM_ACKNOWLEDGED && ahead <= 0) ||
+    if (op->claim == DS_CLAIM_YIELDS || (op->claim == DS_CLAIM_ACKNOWLEDGED && ahead == 0) ||
         !ds_store_tier_current(t->w->store, op)) {
         return false;
     }
-    if (e->newer > ORDER_MAX || op->raised == RAISES_MAX) {
+    if (!may_follow(t, e->newer) || op->raised == RAISES_MAX) {
         *rc = DS_EUNAVAILABLE;
         (void)snprintf(e->err, sizeof(e->err),
-                       e->newer > ORDER_MAX
-                           ? "version %llu of a key is no time that a worker gives: find it with "
-                             "'dscli l2 ls' and remove it"
+                       !may_follow(t, e->newer)
+                           ? "version %llu of a key is more than a day ahead of this worker's "
+                             "clock: set the clock, or find it with 'dscli l2 ls' and remove it"
                            : "a key is being written by others all the time: a set or delete of it "
                              "was given up behind version %llu",
                        (unsigned long long)e->newer);
@@ -143,9 +151,9 @@ static bool raise_order(struct ds_tiers *t, struct ds_tier_op *op, struct ds_l2_
     if (ahead > AHEAD_NS && !t->clock_told) {
         t->clock_told = true;
         ds_log(DS_LOG_WARNING,
-               "second-level storage: a version is %lld s ahead of this worker's clock: "
+               "second-level storage: a version is %llu s ahead of this worker's clock: "
                "synchronise the clocks of the workers that share it",
-               (long long)(ahead / 1000000000));
+               (unsigned long long)(ahead / 1000000000));
     }
     ds_second_seen(t, e->newer);
     op->raised++;

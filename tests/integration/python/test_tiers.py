@@ -458,7 +458,8 @@ def beside(second, *commands):
 def test_another_clock_that_is_ahead_stops_nobody(start_worker, second, tmp_path, eventually):
     second["write_back_directory"] = tmp_path / "journal"
     worker = start_worker(**second)
-    ahead = time.time_ns() + 3600 * 10**9
+    ahead_ns = 3600 * 10**9
+    ahead = time.time_ns() + ahead_ns
     beside(second, *[("put", key, ahead, 100, 1) for key in ("through", "back", "gone", "read")])
     with client(worker) as kv:
         kv.set("through", b"new", THROUGH)
@@ -471,9 +472,14 @@ def test_another_clock_that_is_ahead_stops_nobody(start_worker, second, tmp_path
         eventually(lambda: kv.worker_stats()["l2_waiting"] == 0)
         stats = kv.worker_stats()
         assert (stats["tier_errors"], stats["l2_errors"]) == (0, 0)
-        beside(second, ("put", "damaged", 2**64 - 1, 100, 1))
-        with pytest.raises(DsError, match="unavailable"):  # and not: later, or the buffer is old
-            kv.set("damaged", b"new", THROUGH)
+        for version in (2**64 - 1, 2**63 - 2**20, time.time_ns() + 48 * ahead_ns):
+            key = f"damaged{version}"
+            beside(second, ("put", key, version, 100, 1))
+            kv.get([key])
+            with pytest.raises(DsError, match="unavailable"):  # and not: later, or the buffer is old
+                kv.set(key, b"new", THROUGH)
+        kv.set("sane", b"new", THROUGH)  # others may still write what this worker writes
+        beside(second, ("put", "sane", time.time_ns() + 2 * ahead_ns, 100, 1))
     del second["write_back_directory"]
     worker = start_again(start_worker, worker, **second)
     with client(worker) as kv:
