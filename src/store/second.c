@@ -434,6 +434,7 @@ static void queue_upload(struct ds_store *s, uint32_t id, uint32_t before, bool 
     s->flags[id] |= (uint16_t)(FLAG_QUEUED | (counted ? FLAG_COUNTED : 0));
 }
 
+/* All count: nothing tells those of plain sets from those of write-backs. */
 void ds_store_upload_found(struct ds_store *s, uint32_t id)
 {
     if (has_l2(s) && ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_dirty(s, id)) {
