@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DS_SHM_ABI 2u
+#define DS_SHM_ABI 3u
 #define DS_INDEX_MAGIC UINT64_C(0x3158444e49534458)   /* "XDSINDX1" */
 #define DS_STATE_MAGIC UINT64_C(0x3145544154534458)   /* "XDSTATE1" */
 #define DS_SESSION_MAGIC UINT64_C(0x3153534553534458) /* "XDSSESS1" */
@@ -161,6 +161,12 @@ struct ds_record {
 
 enum ds_session_state { DS_SESSION_FREE = 0, DS_SESSION_LIVE = 1, DS_SESSION_ENDING = 2 };
 
+/* Of a record, beside it. */
+struct ds_place {
+    _Atomic uint64_t at;    /* where its copy on disk is; 0 = there is none */
+    _Atomic uint64_t order; /* of the write in second-level storage, also in that copy; 0 = none */
+};
+
 /* What must outlive the worker about a session; the rest is in its own segment. */
 struct ds_state_session {
     _Atomic uint64_t word; /* enum ds_session_state */
@@ -195,7 +201,7 @@ struct ds_state_header {
     _Atomic uint64_t doubt_id;
     _Atomic uint64_t doubt_word;
 
-    uint64_t place_offset;     /* of the places of records on disk: 8 bytes each; 0 = none */
+    uint64_t place_offset;     /* of struct ds_place, one for each record; 0 = none */
     _Atomic uint64_t moving;   /* record + 1 whose block and check are being changed; 0 = none */
     _Atomic uint64_t unserved; /* 1: nobody was served from this memory yet, nor is all in it that
                                   is on disk */
@@ -332,6 +338,7 @@ struct ds_log_entry {
 _Static_assert(sizeof(struct ds_bucket) == 64, "ABI");
 _Static_assert(sizeof(struct ds_desc) == 64, "ABI");
 _Static_assert(sizeof(struct ds_record) == 64, "ABI");
+_Static_assert(sizeof(struct ds_place) == 16, "ABI");
 _Static_assert(sizeof(struct ds_index_header) <= 4096, "ABI");
 _Static_assert(offsetof(struct ds_index_header, buckets) == 128, "ABI");
 _Static_assert(offsetof(struct ds_index_header, asleep) == 192, "ABI");

@@ -27,8 +27,11 @@
 #define FLAG_FAILED                                                                                \
     128u /* spilled: the last fetch failed, the next reader is told; being spilled: it has changed \
             since */
-#define FLAG_READ 256u  /* somebody has read it, or may have */
-#define FLAG_GUEST 512u /* in the list `guests` */
+#define FLAG_READ 256u     /* somebody has read it, or may have */
+#define FLAG_QUEUED 512u   /* in the list `uploads` */
+#define FLAG_COUNTED 1024u /* a write-back that was acknowledged: counts against upload_max */
+#define FLAG_FOUND 2048u   /* dirty since before this worker started */
+#define FLAG_GUEST 4096u   /* in the list `guests` */
 
 /* Write modes that the ring of sets and plain inserts take; the others go through DS_OP_SET. */
 #define ds_store_plain_mode(mode) ((mode) == DS_WRITE_NONE || (mode) == DS_WRITE_NONE_EVICT)
@@ -110,7 +113,8 @@ struct ds_store {
     struct ds_list lower;        /* spilled objects, the one that was spilled first in front */
     struct ds_list guests;       /* objects of DS_KIND_DISK that are in memory */
     struct ds_link *guest_link;  /* by record */
-    _Atomic uint64_t *place;     /* by record, in the state: see spill.c */
+    struct ds_place *place;      /* by record, in the state: see spill.c */
+    uint64_t order_seen;         /* the greatest that a record has or had */
     struct ds_area area_place;
     uint32_t *leavers; /* written to disk, their blocks are given up in one batch */
     size_t leavers_n;
@@ -134,18 +138,14 @@ struct ds_store {
     uint64_t fetching;         /* bytes of blocks that objects are read back into */
     struct ds_second_op *second[DS_STORE_SECOND_BUCKETS]; /* by key: see second.c */
     uint64_t second_n;
-    bool second_done; /* some are finished */
-    struct ds_store_upload {
-        uint32_t id;
-        uint64_t version;
-    } * uploads; /* a ring: write-back objects that are to be uploaded */
-    size_t uploads_first;
-    size_t uploads_n;
-    size_t uploads_capacity;
+    bool second_done;            /* some are finished */
+    struct ds_list uploads;      /* dirty objects but for those being uploaded: see second.c */
+    struct ds_link *upload_link; /* by record; NULL: no second-level storage */
     uint64_t uploading;
+    uint64_t upload_counted; /* records with FLAG_COUNTED */
+    uint64_t journalling;    /* sets that will be counted, if the journal takes them */
     int64_t upload_next_ns;
-    bool upload_scan; /* `uploads` is not complete: look through the records */
-    uint64_t buried;  /* copies ever to be buried that were not at once */
+    uint64_t buried; /* copies ever to be buried that were not at once */
     uint64_t buried_done;
     struct ds_list doomed;
     struct ds_list earlier;
@@ -329,6 +329,14 @@ uint64_t ds_store_place(const struct ds_store *s, uint32_t id);
 /* Spilled, and its copy was lost: no reader gets it back, and only a set ends that. */
 bool ds_store_unreadable(const struct ds_store *s, uint32_t id);
 
+/* Number of its last write among all workers' in second-level storage; 0: it has none. */
+uint64_t ds_store_order(const struct ds_store *s, uint32_t id);
+void ds_store_set_order(struct ds_store *s, uint32_t id, uint64_t order);
+
+/* For what is about to be published: if it may be uploaded, or dropped (ds_store_second_drop()).
+ * Without memory for the number it gets one then. */
+void ds_store_number(struct ds_store *s, const struct ds_store_set *set);
+
 /* The object is on its way to disk. DS_EAGAIN: too many are. DS_ENOSPACE, DS_ENOTSUPPORTED. */
 DS_MUST_USE int ds_store_spill(struct ds_store *s, uint32_t id);
 
@@ -408,6 +416,12 @@ DS_MUST_USE int ds_store_second_drop(struct ds_store *s, uint32_t id);
 DS_MUST_USE int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms,
                                        uint64_t origin);
 void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op);
+
+/* A dirty object that this worker has found waits for its upload. Others: a no-op. */
+void ds_store_upload_found(struct ds_store *s, uint32_t id);
+
+/* The object ends: nothing of it is to be uploaded any more. */
+void ds_store_upload_end(struct ds_store *s, uint32_t id);
 
 /* At the end of a pass. */
 void ds_store_second_sweep(struct ds_store *s);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * list.h - doubly linked lists of record numbers over one pair of link arrays: a record is in one
- * list at a time (order of eviction, or a session's grants, references or latches).
+ * list.h - doubly linked lists of record numbers over an array of links: a record is in one list
+ * of each array at a time (order of eviction, or a session's grants, references or latches).
  *
  * Threads: one.
  */
@@ -36,6 +36,24 @@ static inline void ds_list_append(struct ds_list *l, struct ds_link *links, uint
         links[l->last].next = id;
     }
     l->last = id;
+    l->n++;
+}
+
+/* In front of `before`; DS_ID_NONE: at the end. */
+static inline void ds_list_insert(struct ds_list *l, struct ds_link *links, uint32_t before,
+                                  uint32_t id)
+{
+    if (before == DS_ID_NONE) {
+        ds_list_append(l, links, id);
+        return;
+    }
+    links[id] = (struct ds_link){links[before].prev, before};
+    if (links[before].prev == DS_ID_NONE) {
+        l->first = id;
+    } else {
+        links[links[before].prev].next = id;
+    }
+    links[before].prev = id;
     l->n++;
 }
 

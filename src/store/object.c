@@ -343,6 +343,7 @@ static void end_object(struct ds_store *s, uint32_t id, enum ds_gone why, bool b
     ds_store_forget(s, id, bury && !over(s, id));
     ds_table_remove(&s->objects, hash, id);
     ds_store_unlist(s, id);
+    ds_store_upload_end(s, id);
     ds_list_append(&s->doomed, s->link, id);
     s->stats.memory_live -= capacity;
     s->stats.memory_doomed += capacity;

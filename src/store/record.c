@@ -75,6 +75,7 @@ void ds_store_record_free(struct ds_store *s, uint32_t id)
     }
     ds_store_release(&r->word, DS_RECORD_FREE); /* first: its check covers the key */
     r->key_size = 0;
+    ds_store_set_order(s, id, 0);
     s->flags[id] = 0;
     s->link[id].next = s->free_first;
     s->free_first = id;

@@ -348,7 +348,7 @@ int ds_store_recover(struct ds_store *s, const struct ds_store_now *now)
         return rc;
     }
     if (s->config.tier != NULL && used > 0) {
-        rc = ds_area_need(&s->area_place, used * sizeof(uint64_t));
+        rc = ds_area_need(&s->area_place, used * sizeof(struct ds_place));
         if (rc != 0) {
             return rc;
         }
@@ -364,15 +364,17 @@ int ds_store_recover(struct ds_store *s, const struct ds_store_now *now)
         }
     }
     ds_store_release(&s->state->moving, 0);
-    s->upload_scan = s->config.l2;
     mark_done(s, used);
     (void)ds_failpoint("recover.entered");
     for (uint32_t id = 0; id < used; id++) {
         tell_progress(s, id);
         project_again(s, id);
+        ds_store_upload_found(s, id);
         if (s->config.tier != NULL && ds_store_state(s, id) != DS_RECORD_LIVE) {
-            ds_store_release(&s->place[id], 0); /* of what was to be forgotten, or not published */
+            ds_store_release(&s->place[id].at, 0); /* was to be forgotten, or was not published */
+            ds_store_set_order(s, id, 0);
         }
+        s->order_seen = ds_max_u64(s->order_seen, ds_store_order(s, id));
     }
     ds_index_sweep(&s->index, keep_entry, s);
     for (uint32_t id = used; id-- > 0;) {

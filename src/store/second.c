@@ -20,6 +20,11 @@
  * but is never dropped. That holds for one whose time is over as well: it is absent for all, but
  * stays until it is erased in L2, or an older value there would be back.
  *
+ * The queue of uploads is the list of dirty objects: one place for each key, however often it is
+ * set; a newer value takes the place of the one before. upload_max limits those whose write-back
+ * was acknowledged (FLAG_COUNTED), also while they are uploaded. A plain set cannot be refused, so
+ * what it makes dirty is not counted.
+ *
  * A plain set over a key of an L2 mode keeps that mode, as write-back: L2 must not keep the older
  * value for good. An object of the object API, whose bytes may change, has no such mode: the older
  * value is erased first.
@@ -41,6 +46,7 @@ struct ds_second_op {
     bool consumed; /* the request that it was for has seen the answer */
     bool voided;   /* JOURNAL: an older copy was buried behind it, and it with that */
     bool upload;   /* UPLOAD, or the ERASE instead of it for an object that is over */
+    bool renews;   /* STORE: of an object that is published, for its new expiry */
     uint8_t key[];
 };
 
@@ -134,14 +140,22 @@ static struct ds_second_op *new_op(struct ds_store *s, enum ds_tier_kind kind, c
 /* 0: it is under way. */
 static int start(struct ds_store *s, struct ds_second_op *o)
 {
-    int rc = s->config.tier->start(s->config.tier_arg, &o->op);
+    bool writes = o->op.kind != DS_TIER_LOOKUP && o->op.kind != DS_TIER_LOAD;
+    int rc;
 
+    if (writes && o->op.order == 0) {
+        o->op.order = s->config.tier->order(s->config.tier_arg);
+    }
+    rc = s->config.tier->start(s->config.tier_arg, &o->op);
     if (rc != 0) {
         free_op(s, o);
-    } else if (o->op.id != DS_ID_NONE) {
+        return rc;
+    }
+    s->journalling += o->op.kind == DS_TIER_JOURNAL;
+    if (o->op.id != DS_ID_NONE) {
         s->flags[o->op.id] |= FLAG_BUSY;
     }
-    return rc;
+    return 0;
 }
 
 /* What a start means for the request. DS_EAGAIN: it waits until something is done, this or what the
@@ -156,11 +170,29 @@ static int begin(struct ds_store *s, struct ds_second_op *o)
     return o != NULL ? waits(start(s, o)) : DS_EAGAIN;
 }
 
+/* Its answer is looked at, or nobody will any more. */
+static void consume(struct ds_store *s, struct ds_second_op *o)
+{
+    s->journalling -= !o->consumed && o->op.kind == DS_TIER_JOURNAL;
+    o->consumed = true;
+}
+
+void ds_store_upload_end(struct ds_store *s, uint32_t id)
+{
+    if ((s->flags[id] & FLAG_QUEUED) != 0) {
+        ds_list_remove(&s->uploads, s->upload_link, id);
+        s->stats.l2_outdated++;
+    }
+    s->upload_counted -= (s->flags[id] & FLAG_COUNTED) != 0;
+    s->flags[id] &= (uint16_t) ~(FLAG_QUEUED | FLAG_COUNTED);
+}
+
 static void mark_uploaded(struct ds_store *s, uint32_t id)
 {
     _Atomic uint64_t *word = &s->record[id].word;
 
     ds_store_release(word, ds_load_relaxed(word) | DS_WORD_UPLOADED);
+    ds_store_upload_end(s, id);
 }
 
 void ds_store_second_void(struct ds_store *s, uint32_t id)
@@ -181,7 +213,7 @@ static void abandoned(struct ds_store *s, struct ds_second_op *o)
     uint32_t grant = o->op.id;
     uint32_t id;
 
-    o->consumed = true;
+    consume(s, o);
     if (o->op.kind == DS_TIER_JOURNAL && o->op.status == 0) {
         id = ds_store_find_any(s, o->op.key, o->op.key_size);
         id = id != DS_ID_NONE && ds_store_place(s, id) == 0 ? DS_ID_NONE : id;
@@ -227,7 +259,6 @@ void ds_store_second_fini(struct ds_store *s)
             free_op(s, s->second[i]);
         }
     }
-    ds_free(s->uploads);
 }
 
 /* --- reading --- */
@@ -363,12 +394,24 @@ static int begin_set(struct ds_store *s, const struct ds_store_set *set, enum ds
     return begin(s, o);
 }
 
+/* An overwrite of a key that waits already needs no further place. */
+static bool queue_full(struct ds_store *s, const struct ds_store_set *set)
+{
+    uint32_t old;
+
+    if (s->upload_counted + s->journalling < s->config.upload_max) {
+        return false;
+    }
+    old = ds_store_find_any(s, set->key, set->key_size);
+    return old == DS_ID_NONE || (s->flags[old] & FLAG_COUNTED) == 0;
+}
+
 static int start_set(struct ds_store *s, const struct ds_store_set *set)
 {
     bool back = back_mode(set->mode) && s->config.journal;
     int rc;
 
-    if (back && s->uploads_n + s->uploading >= s->config.upload_max) {
+    if (back && queue_full(s, set)) {
         return DS_EQUEUEFULL;
     }
     if (ds_store_need_place(s, set->id) != 0) {
@@ -384,26 +427,37 @@ static int start_set(struct ds_store *s, const struct ds_store_set *set)
     return rc;
 }
 
-static bool push_upload(struct ds_store *s, uint32_t id)
+static void queue_upload(struct ds_store *s, uint32_t id, uint32_t before, bool counted)
 {
-    if (s->uploads_n == s->uploads_capacity) {
-        size_t capacity = s->uploads_capacity == 0 ? 1024 : s->uploads_capacity * 2;
-        struct ds_store_upload *grown = ds_zalloc(capacity * sizeof(*grown), "uploads");
+    ds_list_insert(&s->uploads, s->upload_link, before, id);
+    s->upload_counted += counted && (s->flags[id] & FLAG_COUNTED) == 0;
+    s->flags[id] |= (uint16_t)(FLAG_QUEUED | (counted ? FLAG_COUNTED : 0));
+}
 
-        if (grown == NULL) {
-            return false;
-        }
-        for (size_t i = 0; i < s->uploads_n; i++) {
-            grown[i] = s->uploads[(s->uploads_first + i) % s->uploads_capacity];
-        }
-        ds_free(s->uploads);
-        s->uploads = grown;
-        s->uploads_capacity = capacity;
-        s->uploads_first = 0;
+/* All count: nothing tells those of plain sets from those of write-backs. */
+void ds_store_upload_found(struct ds_store *s, uint32_t id)
+{
+    if (has_l2(s) && ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_dirty(s, id)) {
+        s->flags[id] |= FLAG_FOUND;
+        queue_upload(s, id, DS_ID_NONE, true);
     }
-    s->uploads[(s->uploads_first + s->uploads_n++) % s->uploads_capacity] =
-        (struct ds_store_upload){id, s->record[id].version};
-    return true;
+}
+
+/* ds_store_publish() of what is to be uploaded: it takes the place of the value that it replaces,
+ * or a key that is set all the time would never come to the front. */
+static void publish_dirty(struct ds_store *s, struct session *by, const struct ds_store_set *set,
+                          uint32_t old, bool counted)
+{
+    bool queued = old != DS_ID_NONE && (s->flags[old] & FLAG_QUEUED) != 0;
+    uint32_t before = queued ? s->upload_link[old].next : DS_ID_NONE;
+
+    ds_store_publish(s, by, set);
+    if (before != DS_ID_NONE && (s->flags[before] & FLAG_QUEUED) == 0) {
+        before = DS_ID_NONE; /* ended with the old value, which it was nested in */
+    }
+    if (published(s, set)) {
+        queue_upload(s, set->id, before, counted);
+    }
 }
 
 /* L2 or the journal has it: readers may. */
@@ -416,10 +470,15 @@ static int publish(struct ds_store *s, struct session *by, struct ds_store_set *
     if (old != DS_ID_NONE) {
         set->version = ds_max_u64(set->version, s->record[old].version + 1);
     }
+    ds_store_set_order(s, set->id, op->order); /* before it is LIVE */
     if (op->kind == DS_TIER_JOURNAL) {
-        ds_store_release(&s->place[set->id], op->place); /* before it is LIVE */
+        ds_store_release(&s->place[set->id].at, op->place);
     }
-    ds_store_publish(s, by, set);
+    if (op->kind == DS_TIER_STORE) {
+        ds_store_publish(s, by, set);
+    } else {
+        publish_dirty(s, by, set, old, true);
+    }
     if (!published(s, set)) { /* no room for the key */
         if (op->kind == DS_TIER_JOURNAL) {
             ds_store_forget(s, set->id, true);
@@ -428,8 +487,6 @@ static int publish(struct ds_store *s, struct session *by, struct ds_store_set *
     }
     if (op->kind == DS_TIER_STORE) {
         mark_uploaded(s, set->id);
-    } else if (!push_upload(s, set->id)) {
-        s->upload_scan = true;
     }
     return 0;
 }
@@ -455,7 +512,7 @@ int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, u
         return by->adopted && set->key_size > 0 ? 0 : DS_EINVAL; /* replaced since */
     }
     if (o != NULL && o->origin == set->origin) {
-        o->consumed = true;
+        consume(s, o);
         if (o->op.status == 0 && o->voided) {
             ds_store_forget_copy(s, &o->op, false);
             free_op(s, o);
@@ -502,6 +559,8 @@ int ds_store_second_drop(struct ds_store *s, uint32_t id)
         return DS_EAGAIN;
     }
     o->op.id = id;
+    o->op.claim = DS_CLAIM_YIELDS; /* it is for what was there before this one was set */
+    o->op.order = ds_store_order(s, id);
     o->record_version = s->record[id].version;
     return start(s, o);
 }
@@ -533,6 +592,7 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
             return DS_EAGAIN;
         }
         describe(s, o, &set);
+        o->renews = true;
         o->record_version = r->version;
         return begin(s, o);
     }
@@ -547,10 +607,38 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
 
 /* --- uploads --- */
 
+static bool is_live(const struct ds_store *s, uint32_t id, uint64_t version)
+{
+    return ds_store_state(s, id) == DS_RECORD_LIVE && s->record[id].version == version;
+}
+
 static bool is_current(const struct ds_store *s, uint32_t id, uint64_t version)
 {
-    return ds_store_state(s, id) == DS_RECORD_LIVE && s->record[id].version == version &&
-           ds_store_dirty(s, id);
+    return is_live(s, id, version) && ds_store_dirty(s, id);
+}
+
+bool ds_store_tier_current(const struct ds_store *s, const struct ds_tier_op *op)
+{
+    const struct ds_second_op *o = (const void *)op;
+
+    return o->upload ? is_current(s, op->id, o->record_version)
+                     : !o->renews || is_live(s, op->id, o->record_version);
+}
+
+/* Another worker has set or deleted the key since this value was acknowledged: L2 has that, and a
+ * reader must find it. Until it ends the value stays dirty: a kill must not leave it as one of L2.
+ */
+static void outrun(struct ds_store *s, const struct ds_second_op *o)
+{
+    uint32_t id = o->op.id;
+    bool over = ds_store_over(s, id);
+
+    s->stats.l2_outdated++;
+    (void)ds_failpoint("upload.outrun");
+    ds_store_unpublish(s, id, over ? DS_GONE_EXPIRED : DS_GONE_EVICTED);
+    if (!over) {
+        ds_gone_add(&s->gone, o->hash, DS_GONE_L2, s->now.boot_ns);
+    }
 }
 
 static void uploaded(struct ds_store *s, const struct ds_second_op *o)
@@ -562,10 +650,14 @@ static void uploaded(struct ds_store *s, const struct ds_second_op *o)
         s->stats.l2_outdated++;
         return;
     }
+    if (o->op.status == DS_ESTALE) {
+        outrun(s, o);
+        return;
+    }
     if (o->op.status != 0) {
         s->stats.tier_errors++;
         s->upload_next_ns = s->now.boot_ns + RETRY_NS;
-        s->upload_scan = !push_upload(s, id) || s->upload_scan;
+        queue_upload(s, id, DS_ID_NONE, false);
         return;
     }
     s->stats.l2_uploads += o->op.kind == DS_TIER_UPLOAD;
@@ -593,14 +685,15 @@ void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_st
     bool upload = old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old));
 
     set->mode = upload ? DS_WRITE_BACK : set->mode;
-    ds_store_publish(s, by, set);
-    if (upload && ds_store_state(s, set->id) == DS_RECORD_LIVE && ds_store_dirty(s, set->id) &&
-        !push_upload(s, set->id)) {
-        s->upload_scan = true;
+    ds_store_number(s, set);
+    if (upload) {
+        publish_dirty(s, by, set, old, false);
+    } else {
+        ds_store_publish(s, by, set);
     }
 }
 
-/* 0: it is under way. */
+/* 0: it is under way. Otherwise not now; or the object has ended, with others of the queue. */
 static int start_upload(struct ds_store *s, uint32_t id)
 {
     const struct ds_record *r = &s->record[id];
@@ -609,7 +702,8 @@ static int start_upload(struct ds_store *s, uint32_t id)
     int rc;
 
     if (ds_store_spilled(s, id) && !over) {
-        return ds_store_fetch(s, id);
+        rc = ds_store_fetch(s, id);
+        return rc == 0 ? DS_EAGAIN : rc;
     }
     if ((s->flags[id] & FLAG_BUSY) != 0 || find_op(s, ds_store_key(s, id), r->key_size) != NULL) {
         return DS_EAGAIN;
@@ -625,64 +719,56 @@ static int start_upload(struct ds_store *s, uint32_t id)
     o->op.mode = r->mode;
     o->op.object_kind = r->kind;
     o->op.expiry_ns = ds_load_relaxed(&r->expiry_ns);
+    o->op.order = ds_store_order(s, id);
+    o->op.claim = o->op.order == 0                   ? DS_CLAIM_LAST
+                  : (s->flags[id] & FLAG_FOUND) != 0 ? DS_CLAIM_YIELDS
+                                                     : DS_CLAIM_ACKNOWLEDGED;
     o->record_version = r->version;
     rc = start(s, o);
     s->uploading += rc == 0;
     return rc;
 }
 
-/* It is not to be uploaded any more, or cannot be: nobody has its bytes. */
-static bool is_off(const struct ds_store *s, const struct ds_store_upload *u)
+/* The first of the queue; if not now, it is the last. */
+static void upload_first(struct ds_store *s)
 {
-    return !is_current(s, u->id, u->version) ||
-           (ds_store_unreadable(s, u->id) && !ds_store_over(s, u->id));
-}
+    uint32_t id = s->uploads.first;
+    int rc;
 
-static void scan_for_uploads(struct ds_store *s)
-{
-    uint64_t used = ds_load_relaxed(&s->state->records_used);
-
-    s->upload_scan = false;
-    s->uploads_n = 0;
-    for (uint32_t id = 0; id < used; id++) {
-        if (ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_dirty(s, id) &&
-            !ds_store_unreadable(s, id) && !push_upload(s, id)) {
-            s->upload_scan = true;
-            return;
-        }
+    if (ds_store_unreadable(s, id) && !ds_store_over(s, id)) { /* nobody has its bytes */
+        ds_store_upload_end(s, id);
+        return;
     }
+    ds_list_remove(&s->uploads, s->upload_link, id);
+    s->flags[id] &= (uint16_t)~FLAG_QUEUED;
+    rc = start_upload(s, id);
+    if (rc == 0) {
+        return;
+    }
+    if (ds_store_state(s, id) != DS_RECORD_LIVE) { /* room for it was made of what it hung on */
+        s->stats.l2_outdated++;
+        return;
+    }
+    queue_upload(s, id, DS_ID_NONE, false);
+    /* A disk that fails is asked less often than one that is busy. */
+    s->upload_next_ns = s->now.boot_ns + (rc == DS_EIO ? RETRY_NS : RETRY_NS / 100);
 }
 
 void ds_store_upload_some(struct ds_store *s)
 {
-    int rc;
+    uint64_t left = s->uploads.n;
 
     if (!has_l2(s) || s->upload_next_ns > s->now.boot_ns) {
         return;
     }
-    if (s->upload_scan && s->uploads_n == 0) {
-        scan_for_uploads(s);
-    }
-    for (size_t left = s->uploads_n; left > 0 && s->uploading < DS_STORE_UPLOADS; left--) {
-        struct ds_store_upload u = s->uploads[s->uploads_first];
-
-        s->uploads_first = (s->uploads_first + 1) % s->uploads_capacity;
-        s->uploads_n--;
-        if (is_off(s, &u)) {
-            s->stats.l2_outdated++;
-            continue;
-        }
-        rc = start_upload(s, u.id);
-        if (rc != 0) { /* a disk that fails is asked less often than one that is busy */
-            s->uploads[(s->uploads_first + s->uploads_n++) % s->uploads_capacity] = u;
-            s->upload_next_ns = s->now.boot_ns + (rc == DS_EIO ? RETRY_NS : RETRY_NS / 100);
-        }
+    for (; left > 0 && s->uploads.n > 0 && s->uploading < DS_STORE_UPLOADS; left--) {
+        upload_first(s);
     }
 }
 
 uint64_t ds_store_uploads(const struct ds_store *s)
 {
-    return s->uploads_n + s->uploading;
+    return s->uploads.n + s->uploading;
 }
 
 /* --- answers --- */
@@ -696,7 +782,7 @@ static void erased(struct ds_store *s, const struct ds_second_op *o)
     if (ds_store_state(s, id) != DS_RECORD_LIVE || s->record[id].version != o->record_version) {
         return;
     }
-    if (o->op.status != 0) {
+    if (o->op.status != 0 && o->op.status != DS_ESTALE) { /* stale: nothing older is there */
         ds_store_rank(s, id);
         return;
     }
@@ -718,8 +804,8 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
     } else if (op->kind == DS_TIER_ERASE && op->id != DS_ID_NONE) {
         erased(s, o);
     }
-    s->stats.tier_errors +=
-        op->status != 0 && op->status != DS_ENOTFOUND && op->status != DS_EAGAIN && !o->upload;
+    s->stats.tier_errors += op->status != 0 && op->status != DS_ENOTFOUND &&
+                            op->status != DS_EAGAIN && op->status != DS_ESTALE && !o->upload;
     o->done = true;
     s->second_done = true;
     s->examine = true;

@@ -31,21 +31,53 @@
 #include "base/failpoint.h"
 #include "store/internal.h"
 
+static bool has_entry(const struct ds_store *s, uint32_t id)
+{
+    return s->config.tier != NULL &&
+           (id + UINT64_C(1)) * sizeof(struct ds_place) <= s->area_place.ready;
+}
+
 uint64_t ds_store_place(const struct ds_store *s, uint32_t id)
 {
-    return s->config.tier != NULL && (id + UINT64_C(1)) * 8 <= s->area_place.ready
-               ? ds_load_relaxed(&s->place[id])
-               : 0;
+    return has_entry(s, id) ? ds_load_relaxed(&s->place[id].at) : 0;
+}
+
+uint64_t ds_store_order(const struct ds_store *s, uint32_t id)
+{
+    return has_entry(s, id) ? ds_load_relaxed(&s->place[id].order) : 0;
+}
+
+void ds_store_set_order(struct ds_store *s, uint32_t id, uint64_t order)
+{
+    if (has_entry(s, id)) {
+        ds_store_relaxed(&s->place[id].order, order);
+        s->order_seen = ds_max_u64(s->order_seen, order);
+    }
+}
+
+void ds_store_number(struct ds_store *s, const struct ds_store_set *set)
+{
+    bool needed =
+        set->mode == DS_WRITE_BACK || set->mode == DS_WRITE_NONE_EVICT || s->config.drop_none;
+
+    if (s->config.tier != NULL && s->config.l2 && needed && ds_store_need_place(s, set->id) == 0) {
+        ds_store_set_order(s, set->id, s->config.tier->order(s->config.tier_arg));
+    }
+}
+
+uint64_t ds_store_order_seen(const struct ds_store *s)
+{
+    return s->order_seen;
 }
 
 static void set_place(struct ds_store *s, uint32_t id, uint64_t place)
 {
-    ds_store_release(&s->place[id], place); /* S1 */
+    ds_store_release(&s->place[id].at, place); /* S1 */
 }
 
 int ds_store_need_place(struct ds_store *s, uint32_t id)
 {
-    return ds_area_need(&s->area_place, (id + UINT64_C(1)) * 8);
+    return ds_area_need(&s->area_place, (id + UINT64_C(1)) * sizeof(struct ds_place));
 }
 
 /* --- leaving memory --- */
@@ -63,7 +95,7 @@ static struct ds_tier_op *new_op(const struct ds_store *s, enum ds_tier_kind kin
         op->key_size = r->key_size;
         op->offset = r->offset;
         op->size = r->size;
-        op->version = r->version;
+        op->order = ds_store_order(s, id);
         op->expiry_ns = ds_load_relaxed(&r->expiry_ns);
         op->mode = r->mode;
         op->object_kind = r->kind;
@@ -327,6 +359,11 @@ int ds_store_fetch(struct ds_store *s, uint32_t id)
         s->starved = s->starved || rc == DS_EAGAIN;
         return rc;
     }
+    if (ds_store_state(s, id) != DS_RECORD_LIVE) { /* what made room was it, or what it hung on */
+        ds_arena_free(s->data, offset, capacity);
+        s->examine = true;
+        return DS_EAGAIN;
+    }
     op = new_op(s, DS_TIER_FETCH, id);
     if (op != NULL) {
         op->offset = offset;
@@ -551,6 +588,9 @@ uint64_t ds_store_drop_disk(struct ds_store *s, uint64_t bytes)
         if (ds_store_droppable(s, id) && (s->flags[id] & FLAG_BUSY) == 0) {
             freed += s->record[id].size;
             ds_store_unpublish(s, id, DS_GONE_DROPPED);
+            if (next != DS_ID_NONE && (s->flags[next] & FLAG_LOWER) == 0) {
+                next = s->lower.first; /* it ended with this one, which it was nested in */
+            }
         }
     }
     return freed;
@@ -699,13 +739,14 @@ int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)
         ds_store_record_free(s, id);
         return rc;
     }
+    ds_store_set_order(s, id, f->version);
     set_place(s, id, f->place);
-    s->upload_scan = s->upload_scan || !f->uploaded;
     ds_store_release(&s->record[id].word, ds_store_found_word(f) | DS_WORD_SPILLED);
     ds_store_enter_found(s, id, f);
     s->flags[id] = 0;
     ds_store_enter_lower(s, id);
     ds_store_renew_expiry(s, id);
+    ds_store_upload_found(s, id);
     (void)ds_failpoint("spill.entered");
     return 0;
 }

@@ -30,7 +30,8 @@ static uint64_t sessions_end(const struct ds_store_config *config)
 
 uint64_t ds_store_state_size(const struct ds_store_config *config)
 {
-    return ds_align_up(place_offset(config) + record_max(config) * sizeof(uint64_t), DS_PAGE_SIZE);
+    return ds_align_up(place_offset(config) + record_max(config) * sizeof(struct ds_place),
+                       DS_PAGE_SIZE);
 }
 
 static uint64_t object_size(const void *arg, uint32_t id)
@@ -60,7 +61,7 @@ static int make_tables(struct ds_store *s)
     struct ds_table *tables[] = {&s->objects, &s->refs, &s->nest_child, &s->nest_parent,
                                  &s->latches};
     uint32_t max = s->state->record_max;
-    int rc;
+    int rc = 0;
 
     for (size_t i = 0; i < DS_ARRAY_SIZE(tables); i++) {
         rc = ds_table_init(tables[i], max);
@@ -72,13 +73,17 @@ static int make_tables(struct ds_store *s)
     s->link = ds_sys_map_private(max * sizeof(*s->link));
     s->guest_link = ds_sys_map_private(max * sizeof(*s->guest_link));
     s->flags = ds_sys_map_private(max * sizeof(*s->flags));
+    if (s->config.tier != NULL && s->config.l2) {
+        s->upload_link = ds_sys_map_private(max * sizeof(*s->upload_link));
+        rc = s->upload_link == NULL ? DS_ENOMEM : 0;
+    }
     s->session = ds_zalloc(s->config.session_max * sizeof(*s->session), "sessions");
     s->active = ds_zalloc(s->config.session_max * sizeof(*s->active), "sessions");
     s->wakes_capacity = s->config.session_max * (DS_REQUESTS + 1);
     s->wakes = ds_zalloc(s->wakes_capacity * sizeof(*s->wakes), "wakes");
     s->leavers = ds_zalloc(DS_STORE_LEAVERS_MAX * sizeof(*s->leavers), "leavers");
-    if (s->link == NULL || s->guest_link == NULL || s->flags == NULL || s->session == NULL ||
-        s->active == NULL || s->wakes == NULL || s->leavers == NULL) {
+    if (rc != 0 || s->link == NULL || s->guest_link == NULL || s->flags == NULL ||
+        s->session == NULL || s->active == NULL || s->wakes == NULL || s->leavers == NULL) {
         return DS_ENOMEM;
     }
     rc = ds_gone_init(&s->gone);
@@ -106,7 +111,7 @@ static void set_state(struct ds_store *s, struct ds_segment *segment)
                                       s->state->record_max * sizeof(struct ds_record), 0};
     s->place = (void *)(segment->base + s->state->place_offset);
     s->area_place = (struct ds_area){segment, s->state->place_offset,
-                                     s->state->record_max * sizeof(uint64_t), 0};
+                                     s->state->record_max * sizeof(struct ds_place), 0};
 }
 
 static struct ds_store *new_store(const struct ds_store_config *config)
@@ -123,6 +128,7 @@ static struct ds_store *new_store(const struct ds_store_config *config)
         ds_list_init(&s->doomed);
         ds_list_init(&s->earlier);
         ds_list_init(&s->newer);
+        ds_list_init(&s->uploads);
         s->stats.memory_size = config->data_size;
     }
     return s;
@@ -260,6 +266,7 @@ struct ds_store *ds_store_destroy(struct ds_store *s)
         ds_sys_unmap(s->link, s->state->record_max * sizeof(*s->link));
         ds_sys_unmap(s->guest_link, s->state->record_max * sizeof(*s->guest_link));
         ds_sys_unmap(s->flags, s->state->record_max * sizeof(*s->flags));
+        ds_sys_unmap(s->upload_link, s->state->record_max * sizeof(*s->upload_link));
     }
     for (uint32_t i = 0; i < s->n_active; i++) {
         ds_segment_close(&s->active[i]->segment);
@@ -353,6 +360,8 @@ struct sums {
     uint64_t doomed;
     uint64_t objects;
     uint64_t indexed;
+    uint64_t queued;
+    uint64_t counted;
 };
 
 static bool record_ok(const struct ds_store *s, uint32_t id, struct sums *sum)
@@ -373,6 +382,8 @@ static bool record_ok(const struct ds_store *s, uint32_t id, struct sums *sum)
         sum->live += capacity;
         sum->objects++;
         sum->spilled += spilled;
+        sum->queued += (s->flags[id] & FLAG_QUEUED) != 0 && ds_store_dirty(s, id);
+        sum->counted += (s->flags[id] & FLAG_COUNTED) != 0;
         if (key == NULL || ds_store_check_of(s, id) != r->check ||
             (ds_load_relaxed(&r->gen) & 1) != !spilled ||
             ds_load_relaxed(&s->index.desc[id].gen) != ds_load_relaxed(&r->gen)) {
@@ -405,6 +416,7 @@ int ds_store_check(const struct ds_store *s)
         sum.spilled != s->stats.spilled_objects || sum.spilled != s->lower.n ||
         sum.doomed != s->stats.memory_doomed || sum.objects != s->stats.objects ||
         sum.objects != s->objects.n || sum.indexed + s->index.unindexed < sum.objects ||
+        sum.queued != s->uploads.n || sum.counted != s->upload_counted ||
         a.used != sum.live + sum.granted + sum.doomed) {
         return DS_ECORRUPT;
     }

@@ -101,6 +101,11 @@ void ds_store_tier_done(struct ds_store *s, struct ds_tier_op *op);
  * DS_EAGAIN, DS_ENOMEM: the op is to be answered with that. */
 DS_MUST_USE int ds_store_tier_room(struct ds_store *s, struct ds_tier_op *op, uint64_t size);
 
+/* Of a STORE, UPLOAD or ERASE, before it is given another number: false, if what it brings has been
+ * replaced or has ended since it began. What did that may be acknowledged already, under a number
+ * that the new one would be above. */
+bool ds_store_tier_current(const struct ds_store *s, const struct ds_tier_op *op);
+
 /* Bytes that may be dropped from disk before that takes something for them again: a log must clean
  * whole segments first. 0 at the start. */
 void ds_store_set_disk_slack(struct ds_store *s, uint64_t bytes);
@@ -139,7 +144,7 @@ struct ds_store_found {
     size_t key_size;
     uint64_t size;
     uint64_t place;
-    uint64_t version;  /* as the copy has it: it names the copy, and orders nothing here */
+    uint64_t version;  /* as the copy has it: the order number in L2, 0 where there is none */
     int64_t expiry_ns; /* CLOCK_BOOTTIME; 0 = never */
     uint8_t mode;
     uint8_t kind;  /* DS_KIND_* */
@@ -154,6 +159,9 @@ bool ds_store_found_droppable(const struct ds_store *s, const struct ds_store_fo
  * store not knowing of it does not make it void. */
 bool ds_store_unserved(const struct ds_store *s);
 void ds_store_serve(struct ds_store *s);
+
+/* The greatest order number in L2 of what was found or published. */
+uint64_t ds_store_order_seen(const struct ds_store *s);
 
 /* Every copy on disk that the store knows of, after recovery. False: it is not there any more. */
 void ds_store_places(struct ds_store *s,

@@ -34,21 +34,36 @@ enum ds_tier_kind {
     DS_TIER_KINDS_
 };
 
+/* What becomes of a STORE, UPLOAD or ERASE where L2 has a greater order number than its own. One
+ * that is not ds_store_tier_current() gives way, whatever it claims. */
+enum ds_tier_claim {
+    /* It gets a greater one still: nobody was told of it yet, so it is the last. */
+    DS_CLAIM_LAST,
+    /* It was acknowledged under its number. One that is not ahead of this worker's clock is of a
+     * later write: DS_ESTALE. One that is ahead is of another clock: as DS_CLAIM_LAST. */
+    DS_CLAIM_ACKNOWLEDGED,
+    /* It gives way: DS_ESTALE. */
+    DS_CLAIM_YIELDS,
+};
+
 struct ds_tier_op {
     enum ds_tier_kind kind;
+    enum ds_tier_claim claim;
     uint32_t id;  /* of the record */
     uint64_t gen; /* of the record when the work began */
     const uint8_t *key;
     uint32_t key_size;
     uint64_t offset;     /* of the block in the data segment */
     uint64_t size;       /* of the value */
-    uint64_t version;    /* ticket of the write */
+    uint64_t order;      /* number of the write in L2, also kept in a copy on disk; answer: the one
+                            that it was stored under */
     int64_t expiry_ns;   /* CLOCK_BOOTTIME; 0 = never */
     uint8_t mode;        /* enum ds_write_mode */
     uint8_t object_kind; /* DS_KIND_* */
     uint64_t place;
-    bool room;  /* LOAD: offset and size are set */
-    int status; /* answer: 0, or DS_EIO, DS_ECORRUPT (fetch), DS_ENOSPACE (spill) */
+    unsigned raised; /* the tier's: how often `order` was */
+    bool room;       /* LOAD: offset and size are set */
+    int status;      /* answer: 0, or DS_EIO, DS_ECORRUPT (fetch), DS_ENOSPACE (spill), DS_ESTALE */
 };
 
 /* What is to become of a copy on disk that is void. */
@@ -74,6 +89,9 @@ struct ds_store_tier {
     /* L2 has what `op` stored: its copy at `place` need not be uploaded any more. 0: it stays as a
      * spilled copy; DS_UNCHANGED: there is no spill, the copy may be forgotten. */
     int (*clean)(void *arg, const struct ds_tier_op *op, uint64_t place);
+
+    /* A number above all that this worker has given or seen in L2. Not called without L2. */
+    uint64_t (*order)(void *arg);
 
     /* Writes the fields disk_* and l2_* that it alone knows; the others are not its own. NULL: it
      * knows none. */

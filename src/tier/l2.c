@@ -3,6 +3,7 @@
 #include "tier/l2.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -129,6 +130,14 @@ int ds_l2_fail(struct ds_l2_call *call, int rc, const char *fmt, ...)
     (void)vsnprintf(call->err, sizeof(call->err), fmt, args);
     va_end(args);
     return rc;
+}
+
+int ds_l2_stale(struct ds_l2_call *call, const struct ds_l2_item *item, uint64_t newer)
+{
+    if (item->newer != NULL) {
+        *item->newer = newer;
+    }
+    return ds_l2_fail(call, DS_ESTALE, "version %" PRIu64 " is there already", newer);
 }
 
 int ds_l2_go_on(struct ds_l2_call *call)

@@ -27,7 +27,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,8 +38,6 @@
 #include "base/sys_file.h"
 #include "tier/l2_dir_sync.h"
 
-#define FORMAT_NAME "FORMAT"
-#define FORMAT_TEXT "dsL2dir 1\n"
 #define BATCH_MAX DS_L2_DIR_SYNC_MAX /* files open at a time */
 #define FIRST_READ (DS_L2_HEAD_MAX + 64u * 1024)
 #define BUFFER_SIZE (DS_L2_HEAD_MAX + DS_L2_CHUNK_STORED)
@@ -59,47 +56,11 @@ static struct ds_l2_dir *of(struct ds_l2 *l2)
     return (struct ds_l2_dir *)l2;
 }
 
-/* --- shards and locks --- */
+/* --- locks --- */
 
-static int fail_errno(struct ds_l2_call *call, int error, const char *what, const char *name)
+int ds_l2_dir_fail(struct ds_l2_call *call, int error, const char *what, const char *name)
 {
     return ds_l2_fail(call, ds_l2_errno(error), "cannot %s %s: %s", what, name, strerror(error));
-}
-
-int ds_l2_dir_shard(struct ds_l2_dir *dir, struct ds_l2_call *call, uint8_t shard, bool make,
-                    int *ret)
-{
-    int fd = atomic_load(&dir->shards[shard]);
-    int expected = -1;
-    char name[3];
-    int rc;
-
-    if (fd >= 0) {
-        *ret = fd;
-        return 0;
-    }
-    (void)snprintf(name, sizeof(name), "%02x", shard);
-    fd = ds_sys_openat(dir->root, name, O_RDONLY | O_DIRECTORY, 0);
-    if (fd == -ENOENT && make) {
-        rc = ds_sys_mkdirat(dir->root, name, 0700);
-        if (rc < 0 && rc != -EEXIST) {
-            return fail_errno(call, -rc, "make directory", name);
-        }
-        rc = ds_sys_fsync(dir->root); /* also if somebody else made it: is it durable yet? */
-        if (rc < 0) {
-            return fail_errno(call, -rc, "sync", "the root directory");
-        }
-        fd = ds_sys_openat(dir->root, name, O_RDONLY | O_DIRECTORY, 0);
-    }
-    if (fd < 0) {
-        return fail_errno(call, -fd, "open directory", name);
-    }
-    if (!atomic_compare_exchange_strong(&dir->shards[shard], &expected, fd)) {
-        ds_sys_close(fd);
-        fd = expected;
-    }
-    *ret = fd;
-    return 0;
 }
 
 int ds_l2_dir_lock(struct ds_l2_call *call, int shard, const void *key, uint32_t key_size, int *ret)
@@ -108,7 +69,7 @@ int ds_l2_dir_lock(struct ds_l2_call *call, int shard, const void *key, uint32_t
     int rc;
 
     if (fd < 0) {
-        return fail_errno(call, -fd, "open", ".lock");
+        return ds_l2_dir_fail(call, -fd, "open", ".lock");
     }
     rc = ds_sys_lock_byte(fd, ds_l2_key_hash(key, key_size));
     if (rc < 0) {
@@ -133,13 +94,13 @@ static int open_object(struct ds_l2_call *call, int shard, const char *name, siz
     int rc;
 
     if (fd < 0) {
-        return fail_errno(call, -fd, "open", name);
+        return ds_l2_dir_fail(call, -fd, "open", name);
     }
     rc = ds_sys_fstat(fd, &st);
     n = rc == 0 ? ds_sys_pread_some(fd, buf, want, 0) : rc;
     if (n < 0) {
         ds_sys_close(fd);
-        return fail_errno(call, (int)-n, "read", name);
+        return ds_l2_dir_fail(call, (int)-n, "read", name);
     }
     *ret_fd = fd;
     *ret_read = (size_t)n;
@@ -193,7 +154,7 @@ static int read_chunks(struct ds_l2_call *call, int fd, const struct ds_l2_head 
         rc = ds_sys_pread_all(fd, chunk + got, stored - got,
                               ds_l2_chunk_offset(h->key_size, i) + got);
         if (rc < 0) {
-            return fail_errno(call, -rc, "read", "the value");
+            return ds_l2_dir_fail(call, -rc, "read", "the value");
         }
         rc = ds_l2_chunk_take(call, span, h->meta.size, h->crc, i, chunk);
         if (rc < 0) {
@@ -203,8 +164,10 @@ static int read_chunks(struct ds_l2_call *call, int fd, const struct ds_l2_head 
     return 0;
 }
 
-static int dir_get(struct ds_l2 *l2, struct ds_l2_call *call, const void *key, uint32_t key_size,
-                   ds_l2_room_fn *room, void *arg, struct ds_l2_meta *ret)
+/* *ret_begun: `room` was called. */
+static int get_once(struct ds_l2_dir_root *root, struct ds_l2_call *call, const void *key,
+                    uint32_t key_size, ds_l2_room_fn *room, void *arg, struct ds_l2_meta *ret,
+                    bool *ret_begun)
 {
     char name[DS_L2_NAME_MAX + 1];
     struct ds_l2_head h;
@@ -214,7 +177,7 @@ static int dir_get(struct ds_l2 *l2, struct ds_l2_call *call, const void *key, u
     size_t have;
     int shard;
     int fd;
-    int rc = ds_l2_dir_shard(of(l2), call, ds_l2_shard(key, key_size), false, &shard);
+    int rc = ds_l2_dir_shard(root, call, ds_l2_shard(key, key_size), false, &shard);
 
     if (rc < 0) {
         return rc == DS_ENOTFOUND ? fail_gone(call) : rc;
@@ -234,6 +197,7 @@ static int dir_get(struct ds_l2 *l2, struct ds_l2_call *call, const void *key, u
         rc = fail_gone(call);
     }
     if (rc == 0) {
+        *ret_begun = true;
         rc = room(arg, &h.meta, &span);
         rc = rc < 0 ? rc : read_chunks(call, fd, &h, &span, buf, have);
     }
@@ -246,13 +210,31 @@ err_free:
     return rc;
 }
 
-static int dir_head(struct ds_l2 *l2, struct ds_l2_call *call, const void *key, uint32_t key_size,
-                    bool tombstone, struct ds_l2_meta *ret)
+static int dir_get(struct ds_l2 *l2, struct ds_l2_call *call, const void *key, uint32_t key_size,
+                   ds_l2_room_fn *room, void *arg, struct ds_l2_meta *ret)
+{
+    bool begun = false;
+    bool again = true;
+    int rc = 0;
+
+    for (int i = 0; i < 2 && again; i++) {
+        struct ds_l2_dir_root *root = ds_l2_dir_enter(of(l2));
+
+        rc = get_once(root, call, key, key_size, room, arg, ret, &begun);
+        again = rc < 0 && !begun &&
+                ds_l2_dir_again(of(l2), call, root, ds_l2_shard(key, key_size), &rc);
+        ds_l2_dir_leave(of(l2), root);
+    }
+    return rc;
+}
+
+static int head_once(struct ds_l2_dir_root *root, struct ds_l2_call *call, const void *key,
+                     uint32_t key_size, bool tombstone, struct ds_l2_meta *ret)
 {
     char name[DS_L2_NAME_MAX + 1];
     struct ds_l2_head h;
     int shard;
-    int rc = ds_l2_dir_shard(of(l2), call, ds_l2_shard(key, key_size), false, &shard);
+    int rc = ds_l2_dir_shard(root, call, ds_l2_shard(key, key_size), false, &shard);
 
     if (rc == 0) {
         (void)ds_l2_name(key, key_size, name);
@@ -264,6 +246,22 @@ static int dir_head(struct ds_l2 *l2, struct ds_l2_call *call, const void *key, 
     }
     if (rc == 0) {
         *ret = h.meta;
+    }
+    return rc;
+}
+
+static int dir_head(struct ds_l2 *l2, struct ds_l2_call *call, const void *key, uint32_t key_size,
+                    bool tombstone, struct ds_l2_meta *ret)
+{
+    bool again = true;
+    int rc = 0;
+
+    for (int i = 0; i < 2 && again; i++) {
+        struct ds_l2_dir_root *root = ds_l2_dir_enter(of(l2));
+
+        rc = head_once(root, call, key, key_size, tombstone, ret);
+        again = rc < 0 && ds_l2_dir_again(of(l2), call, root, ds_l2_shard(key, key_size), &rc);
+        ds_l2_dir_leave(of(l2), root);
     }
     return rc;
 }
@@ -298,7 +296,7 @@ static int write_object(struct ds_l2_call *call, const struct ds_l2_item *item, 
         rc = ds_failpoint("l2.dir.mid_write");
         rc = rc < 0 ? rc : ds_sys_pwrite_all(fd, buf, used, at);
         if (rc < 0) {
-            return fail_errno(call, -rc, "write", "the object");
+            return ds_l2_dir_fail(call, -rc, "write", "the object");
         }
         at += used;
         used = 0;
@@ -317,25 +315,25 @@ static void drop_temp(struct pending *p)
 }
 
 /* W1. */
-static int prepare(struct ds_l2_dir *dir, struct ds_l2_call *call, const struct ds_l2_item *item,
-                   uint8_t *buf, struct pending *ret)
+static int prepare(struct ds_l2_dir *dir, struct ds_l2_dir_root *root, struct ds_l2_call *call,
+                   const struct ds_l2_item *item, uint8_t *buf, struct pending *ret)
 {
     struct pending p = {.fd = -1};
-    int rc = ds_l2_dir_shard(dir, call, ds_l2_shard(item->key, item->key_size), true, &p.shard);
+    int rc = ds_l2_dir_shard(root, call, ds_l2_shard(item->key, item->key_size), true, &p.shard);
 
     if (rc < 0) {
-        return rc == DS_ENOTFOUND ? ds_l2_fail(call, DS_EIO, "the directory is gone") : rc;
+        return rc;
     }
     (void)ds_l2_name(item->key, item->key_size, p.name);
     (void)snprintf(p.temp, sizeof(p.temp), DS_L2_DIR_TEMP "%08x-%08x", dir->random,
                    atomic_fetch_add(&dir->temps, 1));
     p.fd = ds_sys_openat(p.shard, p.temp, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (p.fd < 0) {
-        return fail_errno(call, -p.fd, "make", p.temp);
+        return ds_l2_dir_fail(call, -p.fd, "make", p.temp);
     }
     rc = ds_sys_try_lock(p.fd);
     if (rc < 0) {
-        rc = fail_errno(call, -rc, "lock", p.temp);
+        rc = ds_l2_dir_fail(call, -rc, "lock", p.temp);
     } else {
         rc = write_object(call, item, p.fd, buf);
     }
@@ -360,14 +358,13 @@ static int publish(struct ds_l2_call *call, const struct ds_l2_item *item, struc
     }
     rc = ds_l2_dir_head(call, p->shard, p->name, item->key, item->key_size, &there);
     if (rc == 0 && there.meta.version > item->meta.version) {
-        rc =
-            ds_l2_fail(call, DS_ESTALE, "version %" PRIu64 " is there already", there.meta.version);
+        rc = ds_l2_stale(call, item, there.meta.version);
     } else if (rc == DS_EVERSION) {
         rc = ds_l2_fail(call, rc, "%s was written by a newer version: it is left alone", p->name);
     } else if (rc == DS_ENOTFOUND || rc == DS_ECORRUPT || rc == 0) {
         rc = ds_failpoint("l2.dir.before_rename"); /* a put repairs what is corrupt */
         rc = rc < 0 ? rc : ds_sys_renameat(p->shard, p->temp, p->name);
-        rc = rc < 0 ? fail_errno(call, -rc, "rename to", p->name) : 0;
+        rc = rc < 0 ? ds_l2_dir_fail(call, -rc, "rename to", p->name) : 0;
     }
     ds_sys_close(lock);
     if (rc == 0) {
@@ -394,7 +391,7 @@ static void sync_files(struct ds_l2_call *call, const struct pending *pending, s
     ds_l2_dir_sync(fds, m, true, answers);
     for (size_t i = 0; i < m; i++) {
         if (answers[i] < 0) {
-            rcs[of[i]] = fail_errno(call, -answers[i], "sync", "the object");
+            rcs[of[i]] = ds_l2_dir_fail(call, -answers[i], "sync", "the object");
         }
     }
 }
@@ -418,7 +415,7 @@ static void sync_shards(struct ds_l2_call *call, const struct pending *pending, 
     }
     ds_l2_dir_sync(fds, m, false, answers);
     for (size_t k = 0; k < m; k++) {
-        int rc = answers[k] < 0 ? fail_errno(call, -answers[k], "sync", "a directory") : 0;
+        int rc = answers[k] < 0 ? ds_l2_dir_fail(call, -answers[k], "sync", "a directory") : 0;
 
         for (size_t i = 0; i < n; i++) {
             if (rc < 0 && pending[i].shard == fds[k]) {
@@ -428,14 +425,14 @@ static void sync_shards(struct ds_l2_call *call, const struct pending *pending, 
     }
 }
 
-static void put_batch(struct ds_l2_dir *dir, struct ds_l2_call *call,
+static void put_batch(struct ds_l2_dir *dir, struct ds_l2_dir_root *root, struct ds_l2_call *call,
                       const struct ds_l2_item *items, size_t n, int *rcs, uint8_t *buf)
 {
     struct pending pending[BATCH_MAX];
 
     for (size_t i = 0; i < n; i++) {
         pending[i] = (struct pending){.fd = -1, .shard = -1};
-        rcs[i] = prepare(dir, call, &items[i], buf, &pending[i]);
+        rcs[i] = prepare(dir, root, call, &items[i], buf, &pending[i]);
     }
     (void)ds_failpoint("l2.dir.before_sync");
     sync_files(call, pending, n, rcs);
@@ -449,6 +446,34 @@ static void put_batch(struct ds_l2_dir *dir, struct ds_l2_call *call,
     (void)ds_failpoint("l2.dir.before_ack");
 }
 
+/* A batch; of a directory that was replaced, once more what that has failed. */
+static void put_part(struct ds_l2_dir *dir, struct ds_l2_call *call, const struct ds_l2_item *items,
+                     size_t n, int *rcs, uint8_t *buf)
+{
+    struct ds_l2_dir_root *root = ds_l2_dir_enter(dir);
+    bool again[BATCH_MAX];
+    bool any = false;
+
+    put_batch(dir, root, call, items, n, rcs, buf);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t shard = ds_l2_shard(items[i].key, items[i].key_size);
+
+        again[i] = rcs[i] < 0 && ds_l2_dir_again(dir, call, root, shard, &rcs[i]);
+        any = any || again[i];
+    }
+    ds_l2_dir_leave(dir, root);
+    root = any ? ds_l2_dir_enter(dir) : NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (again[i]) {
+            put_batch(dir, root, call, &items[i], 1, &rcs[i], buf);
+        }
+        rcs[i] = rcs[i] == DS_ENOTFOUND ? DS_EIO : rcs[i]; /* of a file of its own */
+    }
+    if (any) {
+        ds_l2_dir_leave(dir, root);
+    }
+}
+
 static void dir_put_many(struct ds_l2 *l2, struct ds_l2_call *call, const struct ds_l2_item *items,
                          size_t n, int *rcs)
 {
@@ -458,7 +483,7 @@ static void dir_put_many(struct ds_l2 *l2, struct ds_l2_call *call, const struct
         size_t part = n - i < BATCH_MAX ? n - i : BATCH_MAX;
 
         if (buf != NULL) {
-            put_batch(of(l2), call, items + i, part, rcs + i, buf);
+            put_part(of(l2), call, items + i, part, rcs + i, buf);
         }
     }
     for (size_t i = 0; i < n && buf == NULL; i++) {
@@ -473,10 +498,8 @@ static struct ds_l2 *dir_close(struct ds_l2 *l2)
 {
     struct ds_l2_dir *dir = of(l2);
 
-    for (int i = 0; i < DS_L2_DIR_SHARDS; i++) {
-        ds_sys_close(atomic_load(&dir->shards[i]));
-    }
-    ds_sys_close(dir->root);
+    ds_l2_dir_leave(dir, dir->root);
+    (void)pthread_mutex_destroy(&dir->lock);
     ds_free(dir);
     return NULL;
 }
@@ -492,110 +515,40 @@ static const struct ds_l2_ops dir_ops = {
     .close = dir_close,
 };
 
-/* All shards at once, for one sync. What fails here is made, or fails, at the first put. */
-static void make_shards(int root)
-{
-    for (unsigned i = 0; i < DS_L2_DIR_SHARDS; i++) {
-        char name[3];
-
-        (void)snprintf(name, sizeof(name), "%02x", i);
-        (void)ds_sys_mkdirat(root, name, 0700);
-    }
-}
-
-/* Whether FORMAT is ours; made if it is missing. */
-static int check_format(int root, const char *path, char *err, size_t err_size)
-{
-    char text[sizeof(FORMAT_TEXT) + 16] = "";
-    ssize_t n;
-    int rc;
-    int fd = ds_sys_openat(root, FORMAT_NAME, O_RDONLY, 0);
-
-    if (fd == -ENOENT) {
-        make_shards(root);
-        fd = ds_sys_openat(root, FORMAT_NAME, O_RDWR | O_CREAT, 0600);
-        rc = fd < 0 ? fd : ds_sys_pwrite_all(fd, FORMAT_TEXT, sizeof(FORMAT_TEXT) - 1, 0);
-        rc = rc < 0 ? rc : ds_sys_fsync(fd);
-        rc = rc < 0 ? rc : ds_sys_fsync(root);
-        if (rc < 0) {
-            (void)snprintf(err, err_size, "cannot write in %s: %s", path, strerror(-rc));
-            ds_sys_close(fd);
-            return ds_l2_errno(-rc);
-        }
-    }
-    n = fd < 0 ? fd : ds_sys_pread_some(fd, text, sizeof(text) - 1, 0);
-    ds_sys_close(fd);
-    if (n < 0) {
-        (void)snprintf(err, err_size, "cannot read %s/" FORMAT_NAME ": %s", path,
-                       strerror((int)-n));
-        return ds_l2_errno((int)-n);
-    }
-    /* Empty: another worker makes it right now, or was killed doing so. */
-    if (n > 0 && strncmp(text, FORMAT_TEXT, (size_t)n) != 0) {
-        (void)snprintf(err, err_size,
-                       "%s/" FORMAT_NAME " is not '%.*s': the directory belongs to another program "
-                       "or version; choose another one",
-                       path, (int)sizeof(FORMAT_TEXT) - 2, FORMAT_TEXT);
-        return DS_EVERSION;
-    }
-    return 0;
-}
-
-static int open_root(const char *path, char *err, size_t err_size, int *ret)
-{
-    int root;
-
-    if (path == NULL || path[0] == '\0') {
-        (void)snprintf(err, err_size, "no directory is given: set sfs_path");
-        return DS_EINVAL;
-    }
-    ds_sys_make_parents(path);
-    (void)ds_sys_mkdirat(AT_FDCWD, path, 0700);
-    root = ds_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
-    if (root < 0) {
-        (void)snprintf(err, err_size, "cannot open directory %s: %s", path, strerror(-root));
-        return root == -ENOENT || root == -ENOTDIR ? DS_EINVAL : ds_l2_errno(-root);
-    }
-    *ret = root;
-    return 0;
-}
-
 int ds_l2_dir_open(const struct ds_l2_config *config, char *err, size_t err_size,
                    struct ds_l2 **ret)
 {
+    const char *path = config->directory;
     struct ds_l2_dir *dir;
-    int root = -1; /* gcc does not see that it is set */
-    int rc = open_root(config->directory, err, err_size, &root);
+    int rc;
 
-    if (rc < 0) {
-        return rc;
-    }
-    rc = check_format(root, config->directory, err, err_size);
-    if (rc < 0) {
-        goto err_close_root;
+    if (path == NULL || path[0] == '\0' || strlen(path) >= sizeof(dir->path)) {
+        (void)snprintf(err, err_size, "no directory is given, or too long a path: set sfs_path");
+        return DS_EINVAL;
     }
     dir = ds_zalloc(sizeof(*dir), "l2 directory");
     if (dir == NULL) {
         (void)snprintf(err, err_size, "no memory");
-        rc = DS_ENOMEM;
-        goto err_close_root;
+        return DS_ENOMEM;
     }
     dir->base.ops = &dir_ops;
-    dir->root = root;
-    for (int i = 0; i < DS_L2_DIR_SHARDS; i++) {
-        atomic_init(&dir->shards[i], -1);
-    }
+    (void)snprintf(dir->path, sizeof(dir->path), "%s", path);
     if (ds_sys_random(&dir->random, sizeof(dir->random)) < 0) {
         (void)snprintf(err, err_size, "no random numbers from the kernel");
         rc = DS_EIO;
         goto err_free;
     }
+    ds_sys_make_parents(path);
+    (void)ds_sys_mkdirat(AT_FDCWD, path, 0700);
+    rc = ds_l2_dir_root_open(path, NULL, err, err_size, &dir->root);
+    if (rc < 0) {
+        goto err_free;
+    }
+    (void)pthread_mutex_init(&dir->lock, NULL); /* cannot fail without attributes */
     *ret = &dir->base;
     return 0;
 
 err_free:
     ds_free(dir);
-err_close_root:
-    ds_sys_close(root);
     return rc;
 }

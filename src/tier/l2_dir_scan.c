@@ -17,7 +17,7 @@
 typedef int visit_fn(void *arg, struct ds_l2_call *call, int shard, const char *path,
                      const char *name);
 
-static int walk_shard(struct ds_l2_dir *l2, struct ds_l2_call *call, unsigned number,
+static int walk_shard(struct ds_l2_dir_root *root, struct ds_l2_call *call, unsigned number,
                       visit_fn *visit, void *arg)
 {
     const struct dirent *entry;
@@ -25,7 +25,7 @@ static int walk_shard(struct ds_l2_dir *l2, struct ds_l2_call *call, unsigned nu
     DIR *stream;
     int shard;
     int fd;
-    int rc = ds_l2_dir_shard(l2, call, (uint8_t)number, false, &shard);
+    int rc = ds_l2_dir_shard(root, call, (uint8_t)number, false, &shard);
 
     if (rc < 0) {
         return rc == DS_ENOTFOUND ? 0 : rc;
@@ -57,11 +57,19 @@ static int walk_shard(struct ds_l2_dir *l2, struct ds_l2_call *call, unsigned nu
 
 static int walk(struct ds_l2 *l2, struct ds_l2_call *call, visit_fn *visit, void *arg)
 {
-    int rc = 0;
+    struct ds_l2_dir *dir = (struct ds_l2_dir *)l2;
+    struct ds_l2_dir_root *root = ds_l2_dir_enter(dir);
+    int rc = DS_ENOTFOUND; /* as if there were nothing: is it the directory of the path? */
 
-    for (unsigned i = 0; i < DS_L2_DIR_SHARDS && rc == 0; i++) {
-        rc = walk_shard((struct ds_l2_dir *)l2, call, i, visit, arg);
+    if (ds_l2_dir_again(dir, call, root, 0, &rc)) {
+        ds_l2_dir_leave(dir, root);
+        root = ds_l2_dir_enter(dir);
     }
+    rc = rc == DS_ENOTFOUND ? 0 : rc;
+    for (unsigned i = 0; i < DS_L2_DIR_SHARDS && rc == 0; i++) {
+        rc = walk_shard(root, call, i, visit, arg);
+    }
+    ds_l2_dir_leave(dir, root);
     return rc;
 }
 

@@ -274,8 +274,11 @@ static void run_puts(struct ds_l2_pool *p, struct task *const *tasks, size_t n, 
     for (size_t i = 0; i < n; i++) {
         const struct ds_l2_request *q = &tasks[i]->request;
 
-        items[i] = (struct ds_l2_item){
-            .key = tasks[i]->key, .key_size = q->key_size, .meta = q->meta, .value = q->value};
+        items[i] = (struct ds_l2_item){.key = tasks[i]->key,
+                                       .key_size = q->key_size,
+                                       .meta = q->meta,
+                                       .value = q->value,
+                                       .newer = &tasks[i]->event.newer};
         if (q->op == DS_L2_POOL_REMOVE) {
             items[i].meta =
                 (struct ds_l2_meta){.version = q->meta.version, .flags = DS_L2_TOMBSTONE};
@@ -571,33 +574,6 @@ static struct task *task_create(const struct ds_l2_request *q)
     return t;
 }
 
-/* Ends the queued writes at the end of a lane that a new one makes needless; behind any other task
- * they must stay. */
-static void coalesce(struct ds_l2_pool *p, struct lane *l, bool running)
-{
-    struct task **end = running ? &l->first->next : &l->first; /* where the needless ones begin */
-    struct task *last = running ? l->first : NULL;
-    struct task *t;
-
-    for (struct task **at = end; *at != NULL; at = &(*at)->next) {
-        if (!is_write(*at) || !(*at)->request.coalesce) {
-            end = &(*at)->next;
-            last = *at;
-        }
-    }
-    t = *end;
-    *end = NULL;
-    l->last = last;
-    while (t != NULL) {
-        struct task *next = t->next;
-
-        l->urgent -= !t->request.background;
-        p->stats.coalesced++;
-        finish_unrun(p, t, DS_ESTALE, "a newer write of the key took its place");
-        t = next;
-    }
-}
-
 static void append(struct ds_l2_pool *p, struct lane *l, struct task *t)
 {
     bool running = l->first != NULL && l->list < 0;
@@ -605,10 +581,7 @@ static void append(struct ds_l2_pool *p, struct lane *l, struct task *t)
     if (l->list >= 0) {
         unlink_ready(p, l); /* it may change lists */
     }
-    p->open_tasks++; /* before coalesce(): nothing became idle */
-    if (is_write(t)) {
-        coalesce(p, l, running);
-    }
+    p->open_tasks++;
     *(l->last != NULL ? &l->last->next : &l->first) = t;
     l->last = t;
     l->urgent += !t->request.background;

@@ -55,9 +55,6 @@ struct ds_l2_request {
     struct ds_l2_span value;
     int64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
     bool background;
-    /* PUT, REMOVE: may be left out when a newer PUT or REMOVE of the key is submitted before it
-     * runs. Its event then has DS_ESTALE. The newer one need not be durable at that time. */
-    bool coalesce;
     struct ds_l2_gc gc; /* GC */
     uint64_t cookie;    /* comes back in the event */
 };
@@ -67,6 +64,7 @@ struct ds_l2_event {
     enum ds_l2_pool_op op;
     int rc;                 /* as the call of l2.h; DS_ETIMEOUT, DS_ESHUTDOWN also unstarted */
     struct ds_l2_meta meta; /* GET, HEAD: rc 0 or DS_ERANGE */
+    uint64_t newer;         /* PUT, REMOVE, DS_ESTALE: the version that is there */
     void *data;             /* GET into the pool's memory: meta.size bytes; ds_free() it */
     struct ds_l2_gc gc;     /* GC */
     char err[DS_L2_ERROR_SIZE];
@@ -77,7 +75,7 @@ struct ds_l2_pool_stats {
         uint64_t done, errors, bytes, retries;
         uint64_t latency[DS_L2_POOL_BUCKETS]; /* from submit to result */
     } ops[DS_L2_POOL_OPS];
-    uint64_t refused, coalesced;
+    uint64_t refused;
     size_t queued, running; /* now */
     uint64_t queued_bytes;  /* of puts, now */
     size_t queued_most;

@@ -56,11 +56,10 @@ DS_MUST_USE int ds_l2_s3_page_read(struct ds_l2_s3 *s3, struct ds_l2_call *call,
 DS_MUST_USE int ds_l2_s3_newest(struct ds_l2_s3 *s3, struct ds_l2_call *call, const void *key,
                                 uint32_t key_size, struct ds_l2_s3_listed *ret);
 
-/* The versions of a key that a put of `version` replaces, in *ret (to be freed). DS_ESTALE: a newer
+/* The versions of a key that a put of `item` replaces, in *ret (to be freed). DS_ESTALE: a newer
  * one is there. */
-DS_MUST_USE int ds_l2_s3_before_put(struct ds_l2_s3 *s3, struct ds_l2_call *call, const void *key,
-                                    uint32_t key_size, uint64_t version,
-                                    struct ds_l2_s3_page **ret);
+DS_MUST_USE int ds_l2_s3_before_put(struct ds_l2_s3 *s3, struct ds_l2_call *call,
+                                    const struct ds_l2_item *item, struct ds_l2_s3_page **ret);
 
 /* Removes them. What fails is left to the next put or to gc(): it lies behind the newer one. */
 void ds_l2_s3_after_put(struct ds_l2_s3 *s3, struct ds_l2_call *call, uint64_t version,

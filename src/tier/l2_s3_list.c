@@ -248,8 +248,8 @@ int ds_l2_s3_delete(struct ds_l2_s3 *s3, struct ds_l2_call *call, const char *ke
     return rc == DS_ENOTFOUND ? 0 : rc;
 }
 
-int ds_l2_s3_before_put(struct ds_l2_s3 *s3, struct ds_l2_call *call, const void *key,
-                        uint32_t key_size, uint64_t version, struct ds_l2_s3_page **ret)
+int ds_l2_s3_before_put(struct ds_l2_s3 *s3, struct ds_l2_call *call, const struct ds_l2_item *item,
+                        struct ds_l2_s3_page **ret)
 {
     char folder[DS_L2_S3_KEY_MAX + 1];
     struct ds_l2_s3_page *page = ds_l2_s3_page_create(SETTLE_MAX);
@@ -258,11 +258,10 @@ int ds_l2_s3_before_put(struct ds_l2_s3 *s3, struct ds_l2_call *call, const void
     if (page == NULL) {
         return ds_l2_fail(call, DS_ENOMEM, "no memory for a listing");
     }
-    ds_l2_s3_key(s3, key, key_size, NULL, folder);
+    ds_l2_s3_key(s3, item->key, item->key_size, NULL, folder);
     rc = ds_l2_s3_page_read(s3, call, folder, page);
-    if (rc == 0 && page->n > 0 && page->items[0].meta.version > version) {
-        rc = ds_l2_fail(call, DS_ESTALE, "version %" PRIu64 " is there already",
-                        page->items[0].meta.version);
+    if (rc == 0 && page->n > 0 && page->items[0].meta.version > item->meta.version) {
+        rc = ds_l2_stale(call, item, page->items[0].meta.version);
     }
     if (rc < 0) {
         ds_free(page);

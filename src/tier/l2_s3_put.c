@@ -18,6 +18,7 @@
 
 #define PARTS_MAX 9000u /* the protocol's limit is 10000 */
 #define ABORT_NS ((int64_t)5 * 1000000000)
+#define ABORTS_MAX 3
 
 struct upload {
     struct ds_l2_s3 *s3;
@@ -128,18 +129,26 @@ static int begin_upload(struct upload *u)
     return 0;
 }
 
-/* Also when the call has no time left: what is left behind costs the user money. */
+/* Also when the call has no time left: what is left behind costs the user money. A part whose
+ * request was given up may be stored behind the abort: once more, until the upload is not known.
+ * What none of this removes is found by its age. */
 static void abort_upload(struct upload *u)
 {
     struct ds_l2_call call = {.deadline_ns = ds_monotonic_ns() + ABORT_NS};
-    struct ds_l2_s3_request q = {.method = "DELETE"};
+    uint8_t answer[4096];
+    int rc = u->id[0] != '\0' ? 0 : DS_ENOTFOUND;
 
-    if (u->id[0] != '\0') {
+    for (int i = 0; i < ABORTS_MAX && rc == 0; i++) {
+        struct ds_l2_s3_request q = {.method = "DELETE"};
+        struct ds_l2_s3_request parts = {
+            .method = "GET", .answer = answer, .answer_max = sizeof(answer)};
+
         (void)snprintf(q.key, sizeof(q.key), "%s", u->key);
         (void)snprintf(q.query, sizeof(q.query), "uploadId=%s", u->id_encoded);
-        if (ds_l2_s3_http_one(u->s3->http, &call, &q) < 0) {
-            return; /* it is found by its age */
-        }
+        (void)snprintf(parts.key, sizeof(parts.key), "%s", u->key);
+        (void)snprintf(parts.query, sizeof(parts.query), "max-parts=1&uploadId=%s", u->id_encoded);
+        rc = ds_l2_s3_http_one(u->s3->http, &call, &q);
+        rc = rc < 0 ? rc : ds_l2_s3_http_one(u->s3->http, &call, &parts);
     }
 }
 
@@ -191,7 +200,7 @@ static int put_parts(struct upload *u)
         int looked = ds_l2_s3_newest(u->s3, u->call, u->item->key, u->item->key_size, &newest);
 
         if (looked == 0 && newest.meta.version > u->item->meta.version) {
-            return ds_l2_fail(u->call, DS_ESTALE, "a newer version is there");
+            return ds_l2_stale(u->call, u->item, newest.meta.version);
         }
         if (looked == 0 && strcmp(newest.key, u->key) == 0 &&
             newest.size == ds_l2_object_size(u->item->key_size, u->item->meta.size)) {
@@ -259,7 +268,7 @@ static int put_one(struct ds_l2_s3 *s3, struct ds_l2_call *call, const struct ds
     meta.written_unix_ns = ds_now_ns(CLOCK_REALTIME);
     u->head_size = ds_l2_head_encode(&meta, item->key, item->key_size, u->head, &u->crc);
     ds_l2_s3_key(s3, item->key, item->key_size, &meta, u->key);
-    rc = ds_l2_s3_before_put(s3, call, item->key, item->key_size, meta.version, &older);
+    rc = ds_l2_s3_before_put(s3, call, item, &older);
     rc = rc < 0 ? rc : plan(u);
     if (rc == 0) {
         rc = u->parts > 1 ? put_parts(u) : put_whole(u);

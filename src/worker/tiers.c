@@ -61,6 +61,11 @@ static int clean(void *arg, const struct ds_tier_op *op, uint64_t place)
     return ds_disk_clean(arg, op, place);
 }
 
+static uint64_t order(void *arg)
+{
+    return ds_second_order(arg);
+}
+
 static void stats(void *arg, struct ds_worker_stats *ret)
 {
     struct ds_tiers *t = arg;
@@ -73,7 +78,7 @@ static void stats(void *arg, struct ds_worker_stats *ret)
     }
 }
 
-static const struct ds_store_tier table = {start, forget, clean, stats};
+static const struct ds_store_tier table = {start, forget, clean, order, stats};
 
 int ds_tiers_open(struct ds_worker *w)
 {
@@ -123,6 +128,7 @@ int ds_tiers_enter(struct ds_worker *w, bool recovered)
     if (t != NULL) {
         flags = (t->spill ? DS_TIERS_SPILL : 0) | (t->l2 != NULL ? DS_TIERS_L2 : 0);
         rc = t->disk_config.directory != NULL ? ds_disk_enter(t, recovered) : 0;
+        ds_second_seen(t, ds_store_order_seen(w->store));
     }
     if (rc == 0) {
         ds_store_serve(w->store);

@@ -30,16 +30,17 @@ struct ds_tiers {
     struct ds_l2_pool *pool; /* of l2 */
     bool spill;
     struct ds_slog_config disk_config;
-    uint64_t order;      /* of the last put or remove in L2 */
+    uint64_t order;      /* the greatest that was given, or seen in L2: docs/concurrency.md, 10 */
     uint64_t spilling;   /* bytes of SPILL ops in the log's hands */
     uint64_t bury_asked; /* of the log */
     uint64_t buried;     /* answered by it, in that order */
     uint64_t unburied;   /* that it did not take: they count once all asked before are answered */
     uint64_t unburied_told, unburied_behind;
-    uint64_t written;       /* bytes put since the log was looked at */
-    uint64_t look_after;    /* bytes until the next look */
-    uint64_t over;          /* bytes in the log beyond what leaves room to clean it cheaply */
-    bool bury_failed;       /* said once */
+    uint64_t written;    /* bytes put since the log was looked at */
+    uint64_t look_after; /* bytes until the next look */
+    uint64_t over;       /* bytes in the log beyond what leaves room to clean it cheaply */
+    bool bury_failed;    /* said once */
+    bool clock_told;
     int64_t real_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME, looked at now and then */
     int64_t real_look_ns;
     int64_t complained_ns;
@@ -97,6 +98,8 @@ void ds_disk_close(struct ds_tiers *t);
 
 /* --- tiers_l2.c --- */
 DS_MUST_USE int ds_second_open(struct ds_tiers *t);
+uint64_t ds_second_order(struct ds_tiers *t);             /* the next number */
+void ds_second_seen(struct ds_tiers *t, uint64_t number); /* the next ones are greater */
 DS_MUST_USE int ds_second_start(struct ds_tiers *t, struct ds_tier_op *op);
 void ds_second_poll(struct ds_tiers *t);
 void ds_second_stats(const struct ds_tiers *t, struct ds_worker_stats *ret); /* l2_* */

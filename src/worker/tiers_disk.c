@@ -90,7 +90,7 @@ int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
         return DS_ENOTSUPPORTED;
     }
     if (op->kind == DS_TIER_FETCH) {
-        rc = ds_slog_get(t->log, op->place, op->size, op->key, op->key_size, 0, op->offset,
+        rc = ds_slog_get(t->log, op->place, op->size, op->key, op->key_size, op->order, op->offset,
                          (uint64_t)(uintptr_t)op);
         return rc == DS_ENOTFOUND ? DS_ECORRUPT : rc; /* the key is there, but not its value */
     }
@@ -103,6 +103,7 @@ int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
     item = (struct ds_slog_item){
         .key = op->key,
         .key_size = op->key_size,
+        .version = op->order,
         .expiry_unix_ns = ds_tiers_real(t, op->expiry_ns),
         .mode = op->mode,
         .kind = op->object_kind,
@@ -388,6 +389,7 @@ static void enter(void *arg, const struct ds_slog_entry *e)
         .key_size = e->key_size,
         .size = e->size,
         .place = e->at,
+        .version = e->version,
         .expiry_ns = ds_tiers_boot(t, e->expiry_unix_ns),
         .mode = e->mode,
         .kind = e->kind,

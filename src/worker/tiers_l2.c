@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tiers_l2.c - second-level storage behind the store's table. */
+#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -20,16 +20,27 @@
 #define GC_NS INT64_C(3600000000000)        /* between two collections of tombstones */
 #define TOMBSTONE_NS INT64_C(3600000000000) /* far above any put's time */
 #define UNFINISHED_NS INT64_C(86400000000000)
+#define AHEAD_NS UINT64_C(1000000000)
+#define AHEAD_MAX_NS UINT64_C(86400000000000)
+#define RAISES_MAX 8u /* others write the key all the time */
 
-/* Greater than any before, also of a worker before this one, as long as the clock is not set back
- * by more than that was away. */
-static uint64_t next_order(struct ds_tiers *t)
+/* Ordinarily the time. Workers need not agree on that: docs/concurrency.md, 10. */
+uint64_t ds_second_order(struct ds_tiers *t)
 {
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_REALTIME, &ts);
-    t->order = ds_max_u64(t->order + 1, (uint64_t)(ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec));
+    t->order = ds_max_u64(t->order + 1, (uint64_t)ds_now_ns(CLOCK_REALTIME));
     return t->order;
+}
+
+/* What is further ahead is of no clock that works: followed once, all later numbers of this worker
+ * would be above it, and then those of the others. */
+static bool may_follow(const struct ds_tiers *t, uint64_t number)
+{
+    return number <= ds_max_u64(t->order, (uint64_t)ds_now_ns(CLOCK_REALTIME) + AHEAD_MAX_NS);
+}
+
+void ds_second_seen(struct ds_tiers *t, uint64_t number)
+{
+    t->order = may_follow(t, number) ? ds_max_u64(t->order, number) : t->order;
 }
 
 static void fill_put(struct ds_tiers *t, const struct ds_tier_op *op, struct ds_l2_request *r)
@@ -37,7 +48,7 @@ static void fill_put(struct ds_tiers *t, const struct ds_tier_op *op, struct ds_
     r->op = DS_L2_POOL_PUT;
     r->background = op->kind == DS_TIER_UPLOAD;
     r->meta = (struct ds_l2_meta){
-        .version = next_order(t),
+        .version = op->order,
         .expiry_unix_ns = ds_tiers_real(t, op->expiry_ns),
         .size = op->size,
         .flags = (op->object_kind & DS_KIND_SEALED) != 0 ? DS_L2_SEALED : 0,
@@ -64,7 +75,7 @@ static int submit(struct ds_tiers *t, const struct ds_tier_op *op)
         break;
     case DS_TIER_ERASE:
         r.op = DS_L2_POOL_REMOVE;
-        r.meta.version = next_order(t);
+        r.meta.version = op->order;
         break;
     case DS_TIER_LOOKUP:
         r.op = DS_L2_POOL_HEAD;
@@ -114,6 +125,43 @@ static void complain(struct ds_tiers *t, const struct ds_l2_event *e)
         t->complained_ns = now;
         ds_log(DS_LOG_WARNING, "second-level storage: %s", e->err);
     }
+}
+
+/* A greater number than the op's is there. True: the op was given one above it, and is under way
+ * again. */
+static bool raise_order(struct ds_tiers *t, struct ds_tier_op *op, struct ds_l2_event *e, int *rc)
+{
+    uint64_t now = (uint64_t)ds_now_ns(CLOCK_REALTIME);
+    uint64_t ahead = e->newer > now ? e->newer - now : 0;
+
+    if (op->claim == DS_CLAIM_YIELDS || (op->claim == DS_CLAIM_ACKNOWLEDGED && ahead == 0) ||
+        !ds_store_tier_current(t->w->store, op)) {
+        return false;
+    }
+    if (!may_follow(t, e->newer) || op->raised == RAISES_MAX) {
+        *rc = DS_EUNAVAILABLE;
+        (void)snprintf(e->err, sizeof(e->err),
+                       !may_follow(t, e->newer)
+                           ? "version %llu of a key is more than a day ahead of this worker's "
+                             "clock: set the clock, or find it with 'dscli l2 ls' and remove it"
+                           : "a key is being written by others all the time: a set or delete of it "
+                             "was given up behind version %llu",
+                       (unsigned long long)e->newer);
+        return false;
+    }
+    if (ahead > AHEAD_NS && !t->clock_told) {
+        t->clock_told = true;
+        ds_log(DS_LOG_WARNING,
+               "second-level storage: a version is %llu s ahead of this worker's clock: "
+               "synchronise the clocks of the workers that share it",
+               (unsigned long long)(ahead / 1000000000));
+    }
+    ds_second_seen(t, e->newer);
+    op->raised++;
+    op->order = ds_second_order(t);
+    *rc = submit(t, op);
+    *rc = *rc == DS_EQUEUEFULL ? DS_EAGAIN : *rc;
+    return *rc == 0;
 }
 
 static void collected(struct ds_tiers *t, const struct ds_l2_event *e)
@@ -166,7 +214,11 @@ static void done(struct ds_tiers *t, struct ds_l2_event *e)
         return;
     }
     ds_free(e->data);
+    if (rc == DS_ESTALE && raise_order(t, op, e, &rc)) {
+        return;
+    }
     if (op->kind == DS_TIER_LOAD || op->kind == DS_TIER_LOOKUP) {
+        ds_second_seen(t, e->meta.version);
         op->expiry_ns = ds_tiers_boot(t, e->meta.expiry_unix_ns);
         op->mode = e->meta.mode;
         op->object_kind = e->meta.kind;
@@ -176,7 +228,7 @@ static void done(struct ds_tiers *t, struct ds_l2_event *e)
             rc = DS_EAGAIN;
         }
     }
-    if (rc != 0 && rc != DS_ENOTFOUND && rc != DS_EAGAIN && rc != DS_ENOMEM) {
+    if (rc != 0 && rc != DS_ENOTFOUND && rc != DS_EAGAIN && rc != DS_ENOMEM && rc != DS_ESTALE) {
         complain(t, e);
     }
     op->status = rc;

@@ -178,6 +178,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, f"<ListMultipartUploadsResult>{rows}</ListMultipartUploadsResult>".encode())
         if "list-type" in args:
             return self.list_objects(args)
+        if "uploadId" in args:
+            if args["uploadId"] not in server.uploads:
+                raise Refused(404, "NoSuchUpload")
+            return self.answer(200, b"<ListPartsResult><Part><PartNumber>1</PartNumber></Part></ListPartsResult>")
         if key not in server.objects:
             raise Refused(404, "NoSuchKey")
         data, _ = server.objects[key]
@@ -259,7 +263,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.cut()
         return self.answer(200, b'<CompleteMultipartUploadResult><ETag>"x-2"</ETag></CompleteMultipartUploadResult>')
 
-    def on_delete(self, key, args, *_):
+    def on_delete(self, key, args, _, fault, value):
+        if fault == "late part":  # one that was under way is stored behind the abort
+            return self.answer(204)
         if "uploadId" in args:
             if self.server.uploads.pop(args["uploadId"], None) is None:
                 raise Refused(404, "NoSuchUpload")

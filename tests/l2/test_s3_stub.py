@@ -223,6 +223,17 @@ def test_part_failures_leave_nothing(stub):
     assert not stub.uploads and not stub.objects
 
 
+def test_an_abort_is_repeated_until_no_part_is_left(stub):
+    stub.fault("status", "PUT", "partNumber=3", times=100, value=(500, "InternalError"))
+    stub.fault("late part", "DELETE", "uploadId", times=2)
+    assert codes(run(stub, ("put", "k", 1, 5 * MIB, 1), part=MIB, attempts=2)) == [UNAVAILABLE]
+    assert not stub.uploads
+    stub.fault("late part", "DELETE", "uploadId", times=100)  # not for ever: it is found by its age
+    run(stub, ("put", "k", 1, 5 * MIB, 1), part=MIB, attempts=2)
+    assert len(stub.uploads) == 1
+    assert len([q for m, q in stub.requests if m == "DELETE"]) == 6
+
+
 def test_complete_answers_200_with_an_error(stub):
     stub.fault("error in 200", "POST", "uploadId")
     answers = run(stub, ("put", "k", 1, 4 * MIB, 1), ("head", "k"), part=MIB)

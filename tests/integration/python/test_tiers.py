@@ -3,7 +3,9 @@
 
 import hashlib
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -16,7 +18,8 @@ from yr.datasystem.errors import DsError, OutOfMemoryError
 from yr.datasystem.kv_client import KVClient
 from yr.datasystem.object_client import CacheType, ConsistencyType, ObjectClient, WriteMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "l2"))
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tests" / "l2"))
 from s3_stub import ACCESS, BUCKET, REGION, SECRET, Stub  # noqa: E402
 
 MIB = 1 << 20
@@ -476,6 +479,113 @@ def fails(call, *args):
     except DsError:
         return True
     return False
+
+
+def beside(second, *commands):
+    """What another worker with its own clock does: each command is (name, key, version, ...)."""
+    tool = [Path(os.environ.get("DS_BUILD_DIR", ROOT / "build" / "dev")) / "bin" / "l2_tool"]
+    if "sfs_path" in second:
+        tool += [f"dir={second['sfs_path']}"]
+    else:
+        tool += [f"endpoint={second['s3_endpoint']}", f"bucket={BUCKET}", f"region={REGION}"]
+        tool += [f"access={ACCESS}", f"secret={SECRET}"]
+    for command in commands:
+        subprocess.run([*map(str, tool), *map(str, command)], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_another_clock_that_is_ahead_stops_nobody(start_worker, second, tmp_path, eventually):
+    second["write_back_directory"] = tmp_path / "journal"
+    worker = start_worker(**second)
+    ahead_ns = 3600 * 10**9
+    ahead = time.time_ns() + ahead_ns
+    beside(second, *[("put", key, ahead, 100, 1) for key in ("through", "back", "gone", "read")])
+    with client(worker) as kv:
+        kv.set("through", b"new", THROUGH)
+        kv.delete(["gone"])
+        beside(second, ("put", "back", ahead + 10**9, 100, 1), ("remove", "deleted", ahead + 10**9))
+        kv.set("back", b"new", BACK)
+        kv.set("deleted", b"new", BACK)
+        kv.get(["read"])
+        kv.set("read", b"new", BACK)
+        eventually(lambda: kv.worker_stats()["l2_waiting"] == 0)
+        stats = kv.worker_stats()
+        assert (stats["tier_errors"], stats["l2_errors"]) == (0, 0)
+        for version in (2**64 - 1, 2**63 - 2**20, time.time_ns() + 48 * ahead_ns):
+            key = f"damaged{version}"
+            beside(second, ("put", key, version, 100, 1))
+            kv.get([key])
+            with pytest.raises(DsError, match="unavailable"):  # and not: later, or the buffer is old
+                kv.set(key, b"new", THROUGH)
+        kv.set("sane", b"new", THROUGH)  # others may still write what this worker writes
+        beside(second, ("put", "sane", time.time_ns() + 2 * ahead_ns, 100, 1))
+    del second["write_back_directory"]
+    worker = start_again(start_worker, worker, **second)
+    with client(worker) as kv:
+        assert kv.get(["through", "back", "deleted", "read"]) == [b"new"] * 4
+        assert kv.exist(["gone"]) == [False]
+
+
+def test_an_upload_gives_way_to_a_later_write_of_another_worker(
+    start_worker, second, tmp_path, eventually
+):
+    other = start_worker(**second)
+    second["write_back_directory"] = tmp_path / "journal"
+    second["l2_cache_async_write_rate_limit_mb"] = 1
+    worker = start_worker(**second)
+    with client(worker) as kv, client(other) as theirs:
+        for i in range(3):
+            kv.set(f"k{i}", value(f"k{i}"), BACK)
+        for key in ("set", "deleted", "own"):
+            kv.set(key, b"ours", BACK)
+        theirs.set("set", b"theirs", THROUGH)
+        theirs.delete(["deleted"])
+        assert kv.worker_stats()["l2_waiting"] > 3
+        eventually(lambda: kv.worker_stats()["l2_waiting"] == 0)
+        assert kv.get(["set", "own"]) == [b"theirs", b"ours"]
+        assert kv.exist(["deleted"]) == [False]
+        assert theirs.get(["own"]) == [b"ours"]
+
+
+def test_what_a_start_finds_gives_way_to_a_later_write_of_another_worker(
+    start_worker, second, tmp_path, eventually
+):
+    other = start_worker(**second)
+    second["write_back_directory"] = tmp_path / "journal"
+    second["l2_cache_async_write_rate_limit_mb"] = 1
+    worker = start_worker(**second)
+    with client(other) as theirs:
+        theirs.set("own", b"older", THROUGH)
+        with client(worker) as kv:
+            for i in range(3):
+                kv.set(f"k{i}", value(f"k{i}"), BACK)
+            for key in ("set", "deleted", "own"):
+                kv.set(key, b"ours", BACK)
+        worker.kill()
+        theirs.set("set", b"theirs", THROUGH)
+        beside(second, ("remove", "deleted", time.time_ns() + 3600 * 10**9))  # its clock is ahead
+        with client(start_worker(**second)) as kv:
+            eventually(lambda: kv.worker_stats()["l2_waiting"] == 0)
+            assert kv.get(["set", "own"]) == [b"theirs", b"ours"]
+            assert kv.exist(["deleted"]) == [False]
+    del second["write_back_directory"]
+    with client(start_worker(**second)) as kv:
+        assert kv.get(["set", "own"]) == [b"theirs", b"ours"]
+
+
+def test_a_replaced_directory_is_used_again(start_worker, tmp_path):
+    folder = tmp_path / "l2"
+    worker = start_worker(shared_memory_size_mb=64, l2_cache_type="sfs", sfs_path=folder)
+    with client(worker) as kv:
+        kv.set("before", b"old", THROUGH)
+        shutil.rmtree(folder)
+        with pytest.raises(DsError):
+            kv.set("gone", b"x", THROUGH)
+        folder.mkdir()
+        for i in range(30):
+            kv.set(f"k{i}", b"new", THROUGH)
+        kv.set("before", b"new", THROUGH)
+        kv.delete(["k0"])
+        assert kv.exist(["before", "k0", "k1"]) == [True, False, True]
 
 
 def test_given_up_requests_leave_room_for_others(start_worker, store, stub):

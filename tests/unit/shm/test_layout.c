@@ -14,7 +14,7 @@
 
 DS_TEST(layout__abi_numbers)
 {
-    CHECK_EQ(DS_SHM_ABI, 2u);
+    CHECK_EQ(DS_SHM_ABI, 3u);
     CHECK_EQ(DS_INDEX_MAGIC, UINT64_C(0x3158444e49534458));
     CHECK_EQ(DS_STATE_MAGIC, UINT64_C(0x3145544154534458));
     CHECK_EQ(DS_SESSION_MAGIC, UINT64_C(0x3153534553534458));
@@ -70,6 +70,7 @@ DS_TEST(layout__index)
 
 DS_TEST(layout__state)
 {
+    SIZE(ds_place, 16);
     SIZE(ds_record, 64);
     AT(ds_record, word, 0);
     AT(ds_record, gen, 8);

@@ -17,6 +17,7 @@
 
 struct fake_copy {
     uint64_t number; /* of the write, from 1; 0: empty */
+    uint64_t order;
     char key[80];
     uint64_t size;
     int64_t expiry_ns;
@@ -31,6 +32,7 @@ struct fake_copy {
 struct fake_object {
     char key[80]; /* "": empty */
     uint64_t size;
+    uint64_t order;
     int64_t expiry_ns;
     uint8_t mode;
     uint8_t kind;
@@ -39,6 +41,7 @@ struct fake_object {
 
 struct fake_disk {
     uint64_t numbers;
+    uint64_t orders;
     struct fake_copy copy[FAKE_COPIES];
     struct fake_object l2[FAKE_L2];
 };
@@ -55,6 +58,7 @@ struct fake_tier {
     bool journal_limited;
     bool hold_burials; /* tombstones stay unwritten */
     bool keeps;        /* those of plain modes are safe at once */
+    bool ahead;        /* the clocks of others are, in L2 */
     int fail;          /* status of what is done next */
     int fail_l2;
     unsigned writes;
@@ -181,7 +185,15 @@ static inline void fake_stats(void *arg, struct ds_worker_stats *ret)
     ret->disk_capacity = t->capacity;
 }
 
-static const struct ds_store_tier fake_ops = {fake_start, fake_forget, fake_clean, fake_stats};
+static inline uint64_t fake_order(void *arg)
+{
+    struct fake_tier *t = arg;
+
+    return ++t->disk->orders;
+}
+
+static const struct ds_store_tier fake_ops = {fake_start, fake_forget, fake_clean, fake_order,
+                                              fake_stats};
 
 static inline void fake_write(struct fake_tier *t, struct ds_tier_op *op, uint64_t number)
 {
@@ -197,6 +209,7 @@ static inline void fake_write(struct fake_tier *t, struct ds_tier_op *op, uint64
     memcpy(c->key, op->key, op->key_size);
     memcpy(c->value, t->w->data.base + op->offset, op->size);
     c->size = op->size;
+    c->order = op->order;
     c->expiry_ns = op->expiry_ns;
     c->mode = op->mode;
     c->kind = op->object_kind;
@@ -213,6 +226,7 @@ static inline void fake_read(struct fake_tier *t, struct ds_tier_op *op)
     CHECK(c != NULL);
     CHECK(strlen(c->key) == op->key_size && memcmp(c->key, op->key, op->key_size) == 0);
     CHECK_EQ(c->size, op->size);
+    CHECK_EQ(c->order, op->order);
     memcpy(t->w->data.base + op->offset, c->value, op->size);
     t->reads++;
 }
@@ -246,8 +260,18 @@ static inline int fake_second(struct fake_tier *t, struct ds_tier_op *op)
     t->stores += put;
     t->loads += op->kind == DS_TIER_LOAD;
     t->lookups += op->kind == DS_TIER_LOOKUP;
+    CHECK(op->order != 0 || op->kind == DS_TIER_LOOKUP || op->kind == DS_TIER_LOAD);
+    if ((put || op->kind == DS_TIER_ERASE) && o != NULL && o->order > op->order) {
+        if ((op->claim != DS_CLAIM_LAST && !(op->claim == DS_CLAIM_ACKNOWLEDGED && t->ahead)) ||
+            !ds_store_tier_current(t->w->s, op)) {
+            return DS_ESTALE;
+        }
+        op->order = ++o->order;
+        t->disk->orders = ds_max_u64(t->disk->orders, op->order);
+    }
     if (put) {
         memset(o, 0, sizeof(*o));
+        o->order = op->order;
         memcpy(o->key, op->key, op->key_size);
         memcpy(o->value, t->w->data.base + op->offset, op->size);
         o->size = op->size;

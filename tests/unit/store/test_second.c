@@ -118,6 +118,116 @@ DS_TEST(second__a_full_queue_of_uploads_refuses)
     scene_end(&c);
 }
 
+/* Whatever is under way: a key that waits already is not refused, and takes no further place. */
+DS_TEST(second__overwrites_take_one_place_in_the_queue)
+{
+    struct scene c;
+    char key[32];
+
+    scene_init(&c, MIB);
+    for (unsigned i = 0; i < 99; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        c.t.fail_l2 = DS_EUNAVAILABLE;
+        CHECK_OK(set_l2(&c, key, 1000, DS_WRITE_BACK));
+    }
+    for (unsigned i = 0; i < 300; i++) {
+        CHECK_OK(set_l2(&c, "a", 1000 + i, DS_WRITE_BACK));
+        c.w.now.boot_ns += 20 * MS;
+    }
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 100);
+    CHECK_EQ(set_l2(&c, "one more", 1000, DS_WRITE_BACK), DS_EQUEUEFULL);
+    CHECK_OK(set_l2(&c, "k0", 2000, DS_WRITE_BACK));
+    c.t.fail_l2 = 0;
+    CHECK_OK(ask_l2(&c, DS_OP_DELETE, "k1", 0)); /* makes room at once */
+    CHECK_OK(set_l2(&c, "one more", 1000, DS_WRITE_BACK));
+    for (unsigned i = 0; i < 5; i++) {
+        c.w.now.boot_ns += 2000 * MS;
+        settle_tiers(&c.w, &c.t);
+    }
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    CHECK_EQ(in_l2(&c, "a"), 1299);
+    CHECK_EQ(in_l2(&c, "k0"), 2000);
+    scene_end(&c);
+}
+
+/* What the journal has in hand will wait as well: many sets at a time are no way around the limit.
+ */
+DS_TEST(second__sets_at_the_same_time_do_not_overfill_the_queue)
+{
+    struct scene c;
+    unsigned taken = 0;
+    char key[32];
+
+    scene_init(&c, MIB);
+    c.w.s->config.upload_max = 10;
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    for (unsigned i = 0; i < 20; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        post_set(&c, 1 + i, key, 1000, DS_WRITE_BACK, 0, 0);
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        work_until_done(&c, 1 + i);
+        taken += req_result(c.p, 1 + i, 0)->status == 0;
+    }
+    CHECK_EQ(taken, 10);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 10);
+    scene_end(&c);
+}
+
+/* A plain set cannot be refused. It must not have others refused either. */
+DS_TEST(second__plain_sets_over_keys_of_l2_do_not_fill_the_queue)
+{
+    struct scene c;
+    char key[32];
+
+    scene_init(&c, MIB);
+    c.w.s->config.upload_max = 10;
+    for (unsigned i = 0; i < 20; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        CHECK_OK(set_l2(&c, key, 1000, DS_WRITE_THROUGH));
+    }
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    for (unsigned i = 0; i < 500; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i % 20);
+        (void)set(&c.w, c.p, key, 600 + i);
+    }
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 40); /* of each key one under way, the last one waits */
+    for (unsigned i = 0; i < 10; i++) {
+        (void)snprintf(key, sizeof(key), "b%u", i);
+        CHECK_OK(set_l2(&c, key, 1000, DS_WRITE_BACK));
+    }
+    CHECK_EQ(set_l2(&c, "one more", 1000, DS_WRITE_BACK), DS_EQUEUEFULL);
+    c.t.fail_l2 = 0;
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "k19"), 1099);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    scene_end(&c);
+}
+
+/* A key that is set again and again would never be uploaded behind a long queue. */
+DS_TEST(second__an_overwrite_keeps_the_place_of_its_key)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    CHECK_OK(set_l2(&c, "b", 1000, DS_WRITE_BACK));
+    CHECK_OK(set_l2(&c, "c", 1000, DS_WRITE_BACK));
+    CHECK_OK(set_l2(&c, "a", 1100, DS_WRITE_BACK));
+    CHECK_OK(set_l2(&c, "c", 1200, DS_WRITE_BACK));
+    CHECK_EQ(c.t.n, 0);
+    c.t.limit = 1;
+    c.t.fail_l2 = 0;
+    c.w.now.boot_ns += 2000 * MS;
+    settle(&c.w);
+    CHECK_EQ(c.t.n, 1);
+    CHECK_EQ(c.t.queue[0]->size, 1100);
+    c.t.limit = FAKE_QUEUE;
+    scene_end(&c);
+}
+
 DS_TEST(second__a_miss_is_read_once_for_all)
 {
     struct scene c;

@@ -584,12 +584,8 @@ DS_TEST(spill__what_was_found_may_be_dropped_like_any_object)
 DS_TEST(spill__a_directory_fills_a_new_store)
 {
     struct scene c;
-    struct ds_store_found f = {.key = "a",
-                               .key_size = 1,
-                               .size = 1000,
-                               .place = 1,
-                               .version = UINT64_MAX,
-                               .mode = DS_WRITE_NONE};
+    struct ds_store_found f = {
+        .key = "a", .key_size = 1, .size = 1000, .place = 1, .mode = DS_WRITE_NONE};
 
     scene_init(&c, MIB);
     CHECK_OK(set_none(&c, "a", 1000));
@@ -746,5 +742,32 @@ DS_TEST(spill__nested_keys_outlive_a_spilled_parent_and_the_worker)
     CHECK_OK(ask(&c.w, c.p, DS_OP_EXIST, "child", 0)); /* the parent keeps it */
     CHECK_OK(ask_disk(&c, DS_OP_DELETE, "parent", 0));
     CHECK_EQ(ask(&c.w, c.p, DS_OP_EXIST, "child", 0), DS_ENOTFOUND);
+    scene_end(&c);
+}
+
+/* The next one in the order went with it. */
+DS_TEST(spill__drops_what_is_nested_in_what_it_drops)
+{
+    struct scene c;
+    uint32_t id;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_mode(&c, "parent", 1000, DS_WRITE_NONE_EVICT, 0));
+    CHECK_OK(set_mode(&c, "child", 1000, DS_WRITE_NONE_EVICT, 0));
+    CHECK_OK(set_mode(&c, "other", 1000, DS_WRITE_NONE_EVICT, 0));
+    settle(&c.w);
+    id = id_of(&c.w, "parent");
+    req_begin(c.p, 1, DS_OP_NEST, id);
+    c.p->slot[1].header.value2 = ds_load_relaxed(&c.w.s->record[id].gen);
+    req_key(c.p, 1, "child");
+    req_post(c.p, 1);
+    req_wait(&c.w, c.p, 1);
+    CHECK_OK(req_result(c.p, 1, 0)->status);
+    scene_squeeze(&c);
+    CHECK(spilled(&c, "parent") && spilled(&c, "child") && spilled(&c, "other"));
+    CHECK_EQ(c.w.s->link[id].next, id_of(&c.w, "child"));
+    CHECK_EQ(ds_store_drop_disk(c.w.s, MIB), 2000);
+    CHECK_EQ(world_stats(&c.w).spilled_objects, 0);
+    CHECK_OK(ds_store_check(c.w.s));
     scene_end(&c);
 }

@@ -343,6 +343,7 @@ static void power_loss(struct trial *t)
                                                                       .key_size = strlen(c->key),
                                                                       .size = c->size,
                                                                       .place = c->number,
+                                                                      .version = c->order,
                                                                       .uploaded = c->uploaded,
                                                                       .mode = c->mode,
                                                                       .kind = c->kind}));

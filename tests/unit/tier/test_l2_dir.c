@@ -2,7 +2,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,87 +16,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
-#include "harness/ds_test.h"
-#include "tier/l2_format.h"
-
-#define HOUR_NS ((int64_t)3600 * 1000000000)
-
-static char root[64];
-static struct ds_l2_call call;
-
-static struct ds_l2 *reopen(void)
-{
-    struct ds_l2_config config = {.type = DS_L2_DIR, .directory = root};
-    struct ds_l2 *l2 = NULL;
-    char err[256] = "";
-
-    CHECK_OK(ds_l2_open(&config, err, sizeof(err), &l2));
-    return l2;
-}
-
-static struct ds_l2 *begin(void)
-{
-    (void)snprintf(root, sizeof(root), "/tmp/ds-l2-test-XXXXXX");
-    CHECK(mkdtemp(root) != NULL);
-    return reopen();
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
-static void end(struct ds_l2 *l2)
-{
-    ds_failpoint_arm(NULL);
-    ds_l2_close(l2);
-    CHECK_EQ(nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
-}
-
-static struct ds_l2_item item_of(const char *key, const char *value, uint64_t version)
-{
-    return (struct ds_l2_item){.key = key,
-                               .key_size = (uint32_t)strlen(key),
-                               .meta = {.version = version, .size = strlen(value)},
-                               .value = {.fd = -1, .memory = (void *)(uintptr_t)value}};
-}
-
-static int put(struct ds_l2 *l2, const char *key, const char *value, uint64_t version)
-{
-    struct ds_l2_item item = item_of(key, value, version);
-
-    return ds_l2_put(l2, &call, &item);
-}
-
-static int del(struct ds_l2 *l2, const char *key, uint64_t version)
-{
-    return ds_l2_remove(l2, &call, key, (uint32_t)strlen(key), version);
-}
-
-static int to_buffer(void *arg, const struct ds_l2_meta *meta, struct ds_l2_span *ret)
-{
-    CHECK_LT(meta->size, 256);
-    *ret = (struct ds_l2_span){.fd = -1, .memory = arg};
-    return 0;
-}
-
-/* The value, or "error <code>". */
-static const char *get(struct ds_l2 *l2, const char *key)
-{
-    static char value[256];
-    struct ds_l2_meta meta;
-    int rc;
-
-    memset(value, 0, sizeof(value));
-    rc = ds_l2_get(l2, &call, key, (uint32_t)strlen(key), to_buffer, value, &meta);
-    if (rc < 0) {
-        (void)snprintf(value, sizeof(value), "error %d", -rc);
-    } else {
-        CHECK_EQ(meta.size, strlen(value));
-    }
-    return value;
-}
+#include "l2_dir_scene.h"
 
 /* Where the object of a key is. */
 static const char *path_of(const char *key)
@@ -242,16 +161,19 @@ DS_TEST(dir__a_batch_gives_each_item_its_own_result)
     struct ds_l2 *l2 = begin();
     struct ds_l2_item items[100];
     char keys[100][16];
+    uint64_t newer[100] = {0};
     int rcs[100];
 
     for (int i = 0; i < 100; i++) {
         (void)snprintf(keys[i], sizeof(keys[i]), "key %d", i);
         items[i] = item_of(keys[i], keys[i], 5);
+        items[i].newer = &newer[i];
     }
     CHECK_OK(put(l2, "key 17", "newer", 6));
     ds_l2_put_many(l2, &call, items, 100, rcs);
     for (int i = 0; i < 100; i++) {
         CHECK_EQ(rcs[i], i == 17 ? DS_ESTALE : 0);
+        CHECK_EQ(newer[i], i == 17 ? 6 : 0);
         CHECK_STR(get(l2, keys[i]), i == 17 ? "newer" : keys[i]);
     }
     items[3].key_size = 0;

@@ -247,60 +247,6 @@ DS_TEST(pool__a_full_queue_refuses_and_recovers)
     end(pool);
 }
 
-DS_TEST(pool__queued_overwrites_are_left_out_where_allowed)
-{
-    struct ds_l2_pool *pool = begin((struct ds_l2_pool_config){.threads = 1}, false, true);
-    struct ds_l2_event events[16];
-    int stale = 0;
-    struct ds_l2_request q;
-
-    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "other", 99)); /* keeps the thread */
-    await(1);
-    for (uint64_t v = 1; v <= 5; v++) {
-        q = put_of("a", v);
-        q.coalesce = v != 2; /* 2 must be stored */
-        CHECK_OK(ds_l2_pool_submit(pool, &q));
-    }
-    q = put_of("a", 6); /* 5 must be stored: it is looked for */
-    q.op = DS_L2_POOL_HEAD;
-    q.coalesce = true; /* without meaning there */
-    CHECK_OK(ds_l2_pool_submit(pool, &q));
-    q = put_of("a", 7);
-    q.coalesce = true;
-    CHECK_OK(ds_l2_pool_submit(pool, &q));
-    CHECK_OK(submit(pool, DS_L2_POOL_REMOVE, "a", 8));
-    gate(false);
-    collect(pool, events, 9);
-    CHECK_STR(fake.log, "p:other:99 p:a:2 p:a:5 h:a:0 d:a:8 ");
-    for (int i = 0; i < 9; i++) {
-        bool left_out = events[i].cookie == 1 || events[i].cookie == 3 || events[i].cookie == 4 ||
-                        events[i].cookie == 7;
-
-        CHECK_EQ(events[i].rc, left_out ? DS_ESTALE : 0);
-        stale += left_out;
-    }
-    CHECK_EQ(stale, 4);
-    end(pool);
-}
-
-DS_TEST(pool__a_running_write_is_never_left_out)
-{
-    struct ds_l2_pool *pool = begin((struct ds_l2_pool_config){.threads = 2}, false, true);
-    struct ds_l2_event events[2];
-    struct ds_l2_request q = put_of("a", 1);
-
-    q.coalesce = true;
-    CHECK_OK(ds_l2_pool_submit(pool, &q));
-    await(1);
-    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 2));
-    gate(false);
-    collect(pool, events, 2);
-    CHECK_OK(events[0].rc);
-    CHECK_OK(events[1].rc);
-    CHECK_STR(fake.log, "p:a:1 p:a:2 ");
-    end(pool);
-}
-
 DS_TEST(pool__background_work_leaves_a_thread_to_others)
 {
     struct ds_l2_pool *pool = begin((struct ds_l2_pool_config){.threads = 3}, false, true);

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_second_upload.c - uploads whose object ends meanwhile, or whose key others write too. */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/failpoint.h"
+#include "second_scene.h"
+
+/* Another worker has stored a value of `size` bytes under the number `order`. */
+static void stored_by_another(struct scene *c, const char *key, uint64_t size, uint64_t order)
+{
+    struct fake_object *o = fake_l2(&c->t, key, strlen(key), true);
+
+    memset(o, 0, sizeof(*o));
+    (void)snprintf(o->key, sizeof(o->key), "%s", key);
+    o->size = size;
+    o->order = order;
+    o->mode = DS_WRITE_THROUGH;
+    for (uint64_t i = 0; i < size; i++) {
+        o->value[i] = value_byte(size, i);
+    }
+}
+
+DS_TEST(second__an_upload_that_comes_too_late_gives_way)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    stored_by_another(&c, "a", 700, ++c.t.disk->orders);
+    c.t.fail_l2 = 0;
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    CHECK_EQ(world_stats(&c.w).l2_outdated, 1);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE); /* readers find the newer one */
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    settle(&c.w);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 700);
+    CHECK(c.t.disk->copy[0].buried);
+    scene_end(&c);
+}
+
+/* Nor does a kill leave it in memory as if it were the one of L2. */
+DS_TEST(second__a_kill_does_not_bring_back_what_gives_way)
+{
+    struct scene c;
+    int status;
+    pid_t pid;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    stored_by_another(&c, "a", 700, ++c.t.disk->orders);
+    c.t.fail_l2 = 0;
+    c.w.now.boot_ns += 2000 * MS;
+    pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        ds_failpoint_arm("upload.outrun=kill");
+        settle_tiers(&c.w, &c.t);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+    fake_attach_l2(&c.t, &c.w, c.t.disk);
+    world_restart(&c.w);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    scene_end(&c);
+}
+
+/* The number that a value was acknowledged under is the one of its upload, whoever makes that. */
+DS_TEST(second__an_order_number_outlives_the_worker)
+{
+    struct scene c;
+    uint64_t order;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    order = c.t.disk->copy[0].order;
+    CHECK(order != 0);
+    c.w.now.boot_ns += 2000 * MS;
+    settle(&c.w);
+    CHECK_EQ(c.t.queue[0]->order, order);
+    CHECK_EQ(c.t.queue[0]->claim, DS_CLAIM_ACKNOWLEDGED);
+    fake_attach_l2(&c.t, &c.w, c.t.disk);
+    world_restart(&c.w);
+    settle(&c.w);
+    CHECK_EQ(c.t.n, 1);
+    CHECK_EQ(c.t.queue[0]->order, order);
+    CHECK_EQ(c.t.queue[0]->claim, DS_CLAIM_YIELDS);
+    CHECK_EQ(ds_store_order_seen(c.w.s), order);
+    stored_by_another(&c, "a", 700, order + 1);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    CHECK_OK(set_l2(&c, "a", 1200, DS_WRITE_THROUGH)); /* the last word */
+    CHECK_EQ(in_l2(&c, "a"), 1200);
+    CHECK_OK(ask_l2(&c, DS_OP_DELETE, "a", 0));
+    scene_end(&c);
+}
+
+static void nest(struct scene *c, const char *parent, const char *child)
+{
+    uint32_t id = id_of(&c->w, parent);
+
+    req_begin(c->p, 0, DS_OP_NEST, id);
+    c->p->slot[0].header.value2 = ds_load_relaxed(&c->w.s->record[id].gen);
+    req_key(c->p, 0, child);
+    req_post(c->p, 0);
+    req_wait(&c->w, c->p, 0);
+    CHECK_OK(req_result(c->p, 0, 0)->status);
+}
+
+/* No block of that size is free, nor any that could be cut into one. */
+static void fill_memory(struct scene *c, uint64_t size)
+{
+    struct lent g;
+    uint64_t offsets[1024];
+    int n = 0;
+
+    while (ds_arena_alloc(c->w.s->data, ds_store_block(size), &offsets[n]) == 0) {
+        CHECK_LT(++n, 1024);
+    }
+    for (int i = 0; i < n; i++) {
+        ds_arena_free(c->w.s->data, offsets[i], ds_store_block(size));
+    }
+    for (int i = 0; i < n; i++) {
+        CHECK_OK(grant(&c->w, c->p, size, &g));
+    }
+}
+
+/* To be uploaded they are read back from disk; room for that is made of the object that they are
+ * nested in, and they end with it. */
+DS_TEST(second__what_ends_while_its_upload_is_begun_leaves_the_queue)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "c", 3000, DS_WRITE_BACK));
+    CHECK_OK(set_l2(&c, "d", 3000, DS_WRITE_BACK));
+    settle_tiers(&c.w, &c.t);
+    scene_squeeze(&c);
+    CHECK(ds_store_spilled(c.w.s, id_of(&c.w, "c")));
+    c.t.fail_l2 = 0;
+    c.w.s->upload_next_ns = INT64_MAX;
+    CHECK_OK(set_l2(&c, "p", 3000, DS_WRITE_THROUGH));
+    nest(&c, "p", "c");
+    nest(&c, "p", "d");
+    settle_tiers(&c.w, &c.t);
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    fill_memory(&c, 3000);
+    CHECK_EQ(c.w.s->uploads.n, 2);
+    c.w.s->upload_next_ns = 0;
+    settle(&c.w);
+    CHECK_EQ(id_of(&c.w, "p"), DS_ID_NONE);
+    CHECK_EQ(id_of(&c.w, "c"), DS_ID_NONE);
+    CHECK_EQ(c.w.s->uploads.n, 0);
+    CHECK_EQ(c.t.n, 0); /* nothing is read for it */
+    CHECK_EQ(world_stats(&c.w).l2_outdated, 2);
+    settle_tiers(&c.w, &c.t);
+    reclaim(&c.w);
+    CHECK_OK(ds_store_check(c.w.s));
+    scene_end(&c);
+}
+
+/* Its number may become greater than that of the value that was acknowledged after it. */
+DS_TEST(second__an_upload_that_was_replaced_is_not_numbered_anew)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_THROUGH));
+    (void)set(&c.w, c.p, "a", 1100);
+    settle(&c.w);
+    CHECK_EQ(c.t.queue[0]->kind, DS_TIER_UPLOAD);
+    (void)set(&c.w, c.p, "a", 1200); /* waits for nobody */
+    settle(&c.w);
+    stored_by_another(&c, "a", 700, c.t.disk->orders + 1000);
+    c.t.ahead = true;
+    CHECK(fake_work(&c.t));
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 1200);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1200);
+    CHECK_EQ(world_stats(&c.w).l2_outdated, 1);
+    scene_end(&c);
+}
+
+DS_TEST(second__an_expiry_of_a_value_that_was_replaced_is_not_numbered_anew)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_THROUGH));
+    req_begin(c.p, 2, DS_OP_EXPIRE, 60000);
+    req_key(c.p, 2, "a");
+    req_post(c.p, 2);
+    settle(&c.w);
+    CHECK_EQ(c.t.n, 1);
+    CHECK_EQ(c.t.queue[0]->kind, DS_TIER_STORE);
+    (void)set(&c.w, c.p, "a", 1200);
+    settle(&c.w);
+    stored_by_another(&c, "a", 700, c.t.disk->orders + 1000);
+    c.t.ahead = true;
+    CHECK(fake_work(&c.t));
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    work_until_done(&c, 2);
+    CHECK_OK(req_result(c.p, 2, 0)->status);
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 1200);
+    scene_end(&c);
+}
+
+/* The erase that comes before it is for what was there when the value was set. */
+DS_TEST(second__dropping_a_value_leaves_what_another_worker_wrote_since)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.w.s->config.spill = false;
+    only_in_l2(&c, "older", 1000);
+    (void)set(&c.w, c.p, "older", 600);
+    (void)set(&c.w, c.p, "a", 600);
+    settle_tiers(&c.w, &c.t);
+    stored_by_another(&c, "a", 700, ++c.t.disk->orders);
+    scene_squeeze(&c);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    CHECK_EQ(in_l2(&c, "older"), 0);
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    scene_end(&c);
+}

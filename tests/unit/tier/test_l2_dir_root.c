@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_l2_dir_root.c - the directory is removed or replaced while it is in use. */
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "l2_dir_scene.h"
+
+static void remove_all(void)
+{
+    while (nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0) { /* a writer was faster */
+    }
+}
+
+static int write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+
+    return f == NULL || fputs(text, f) < 0 || fclose(f) != 0 ? -1 : 0;
+}
+
+static int count_one(void *arg, const struct ds_l2_entry *entry)
+{
+    *(int *)arg += entry->status == 0;
+    return 0;
+}
+
+DS_TEST(dir__goes_on_when_the_directory_was_replaced)
+{
+    struct ds_l2 *l2 = begin();
+    struct ds_l2_item items[3] = {item_of("x", "1", 1), item_of("y", "2", 1), item_of("z", "3", 1)};
+    struct ds_l2_gc gc = {.tombstone_age_ns = HOUR_NS, .unfinished_age_ns = HOUR_NS};
+    int rcs[3];
+    int n = 0;
+
+    for (int i = 0; i < 5; i++) {
+        CHECK_OK(put(l2, "a", "old", 10));
+        remove_all();
+        CHECK_OK(mkdir(root, 0700));
+        switch (i) {
+        case 0: /* the first to notice is a put, a batch, a remove, a get or a walk */
+            CHECK_OK(put(l2, "a", "new", 2));
+            CHECK_STR(get(l2, "a"), "new");
+            break;
+        case 1:
+            ds_l2_put_many(l2, &call, items, 3, rcs);
+            CHECK(rcs[0] == 0 && rcs[1] == 0 && rcs[2] == 0);
+            CHECK_STR(get(l2, "y"), "2");
+            break;
+        case 2:
+            CHECK_OK(del(l2, "a", 2));
+            CHECK_EQ(put(l2, "a", "late", 1), DS_ESTALE);
+            break;
+        case 3:
+            CHECK_STR(get(l2, "a"), "error 3");
+            break;
+        default:
+            CHECK_OK(ds_l2_gc(l2, &call, &gc));
+        }
+        CHECK_OK(put(l2, "b", "b", 1));
+        n = 0;
+        CHECK_OK(ds_l2_list(l2, &call, count_one, &n));
+        CHECK_EQ(n, i == 0 || i == 2 ? 2 : i == 1 ? 4 : 1);
+    }
+    end(l2);
+}
+
+DS_TEST(dir__a_directory_that_is_gone_is_no_missing_key)
+{
+    struct ds_l2 *l2 = begin();
+
+    CHECK_OK(put(l2, "a", "old", 1));
+    remove_all();
+    CHECK_EQ(put(l2, "a", "new", 2), DS_EUNAVAILABLE);
+    CHECK(strstr(call.err, root) != NULL);
+    CHECK_STR(get(l2, "a"), "error 1002"); /* DS_EUNAVAILABLE, not DS_ENOTFOUND */
+    CHECK(access(root, F_OK) < 0);         /* a mount point without its mount is another disk */
+    CHECK_OK(mkdir(root, 0700));
+    CHECK_OK(put(l2, "a", "new", 2));
+    CHECK_STR(get(l2, "a"), "new");
+    end(l2);
+}
+
+DS_TEST(dir__goes_on_when_its_handles_are_stale)
+{
+    struct ds_l2 *l2 = begin();
+
+    CHECK_OK(put(l2, "a", "old", 1));
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1"); /* ESTALE, of NFS */
+    CHECK_OK(put(l2, "a", "new", 2));
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1");
+    CHECK_STR(get(l2, "a"), "new");
+    ds_failpoint_arm("sys.openat=errno:116@1"); /* of one file, and for once */
+    CHECK_EQ(put(l2, "a", "newer", 3), DS_EUNAVAILABLE);
+    end(l2);
+}
+
+/* What is put there, nobody sees once it is mounted again. */
+DS_TEST(dir__a_mount_point_that_lost_its_mount_is_not_used)
+{
+    struct ds_l2 *l2 = begin();
+    char bare[] = "/dev/shm/ds-l2-test-XXXXXX"; /* stands for the disk below the mount */
+    char aside[80], format[80];
+    struct stat here, there;
+
+    (void)snprintf(aside, sizeof(aside), "%s.aside", root);
+    CHECK_OK(put(l2, "a", "old", 1));
+    CHECK(mkdtemp(bare) != NULL);
+    CHECK_EQ(stat(root, &here), 0);
+    CHECK_EQ(stat(bare, &there), 0);
+    CHECK(here.st_dev != there.st_dev);
+    CHECK_OK(rename(root, aside));
+    CHECK_OK(symlink(bare, root));
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1");
+    CHECK_EQ(put(l2, "a", "new", 2), DS_EUNAVAILABLE);
+    CHECK(strstr(call.err, "another one") != NULL && strstr(call.err, "mount it again") != NULL);
+    CHECK_OK(rmdir(bare)); /* it is still empty */
+    CHECK_OK(mkdir(bare, 0700));
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1");
+    CHECK_STR(get(l2, "a"), "error 1002"); /* DS_EUNAVAILABLE */
+    CHECK_OK(unlink(root));
+    CHECK_OK(rename(aside, root)); /* mounted again */
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1");
+    CHECK_OK(put(l2, "b", "new", 3));
+    CHECK_STR(get(l2, "a"), "old");
+
+    CHECK_OK(rename(root, aside)); /* a new mount of storage has another number */
+    CHECK_OK(symlink(bare, root));
+    (void)snprintf(format, sizeof(format), "%s/FORMAT", bare);
+    CHECK_OK(write_text(format, "dsL2dir 1\n"));
+    ds_failpoint_arm("sys.openat=errno:116@1;sys.fstat=errno:116@1");
+    CHECK_OK(put(l2, "a", "moved", 4));
+    CHECK_STR(get(l2, "a"), "moved");
+    CHECK_EQ(nftw(bare, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    CHECK_OK(unlink(root));
+    CHECK_OK(rename(aside, root));
+    end(l2);
+}
+
+struct writer {
+    struct ds_l2 *l2;
+    atomic_bool stop;
+};
+
+static void *write_on(void *arg)
+{
+    struct writer *w = arg;
+
+    for (uint64_t v = 1; !atomic_load(&w->stop); v++) {
+        struct ds_l2_item item = item_of("threads", "x", v);
+        struct ds_l2_call own = {0};
+        struct ds_l2_meta meta;
+
+        (void)!ds_l2_put(w->l2, &own, &item); /* fails while the directory is not there */
+        (void)!ds_l2_head(w->l2, &own, "other", 5, false, &meta);
+    }
+    return NULL;
+}
+
+DS_TEST(dir__is_replaced_under_the_hands_of_others)
+{
+    struct writer w = {.l2 = begin()};
+    pthread_t threads[4];
+
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(pthread_create(&threads[i], NULL, write_on, &w), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        remove_all();
+        CHECK_OK(mkdir(root, 0700));
+        (void)usleep(2000);
+        CHECK_OK(put(w.l2, "mine", "1", 1));
+    }
+    atomic_store(&w.stop, true);
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    }
+    end(w.l2);
+}
