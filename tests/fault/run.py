@@ -10,6 +10,7 @@
     tests/fault/run.py tier-worker-kill --cycles 10000
     tests/fault/run.py tier-s3-kill --cycles 10000
     tests/fault/run.py tier-node-kill --cycles 200
+    unshare -m tests/fault/run.py tier-power-loss --cycles 200     as root: it mounts a file system
 
 DS_BUILD_DIR names the build (default build/dev; it needs failpoints). Exit status 0: no promise was
 violated. About 7 ms a client kill and 0.2 s a worker kill on two cores.
@@ -48,6 +49,8 @@ def main():
     tier_s3.add_argument("--cycles", type=int, default=60)
     tier_nodes = what.add_parser("tier-node-kill")
     tier_nodes.add_argument("--cycles", type=int, default=20)
+    tier_power = what.add_parser("tier-power-loss")
+    tier_power.add_argument("--cycles", type=int, default=10)
     args = parser.parse_args()
     if args.what == "client-kill":
         for name, count in campaigns.kill_clients(args.kills, args.seed)[1].items():
@@ -72,6 +75,8 @@ def main():
             print(f"{max(left, 0)} to go", flush=True)
     elif args.what == "tier-node-kill":
         tiers.kill_nodes(args.cycles)
+    elif args.what == "tier-power-loss":
+        tiers.lose_power(args.cycles)
     elif args.what == "failing":
         fail_each_call(args.program, args.limit)
     else:

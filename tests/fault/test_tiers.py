@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kills and disk errors under a load that is several times the memory. Longer: tests/fault/run.py."""
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 import tiers
@@ -8,6 +12,7 @@ from node import SLOWDOWN, Node, check_output
 WORKER_CYCLES = int(300 / SLOWDOWN)
 S3_CYCLES = int(60 / SLOWDOWN)
 NODE_CYCLES = int(20 / SLOWDOWN)
+POWER_CYCLES = int(5 / SLOWDOWN) or 1
 
 
 @pytest.mark.timeout(600)
@@ -79,3 +84,24 @@ def on_disk(node):
 @pytest.mark.timeout(600)
 def test_killed_nodes_keep_what_disk_and_second_level_have(failpoints):
     assert "spill.entered" in tiers.kill_nodes(NODE_CYCLES)
+
+
+def in_mount_namespace(*command):
+    return subprocess.run(
+        ["unshare", "-m", sys.executable, *command],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(600)
+def test_lost_power_takes_nothing_that_was_promised(failpoints):
+    probe = in_mount_namespace("-c", "import tiers\nwith tiers.small_disk(16):\n    pass")
+    if probe.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {probe.stderr[-300:]}")
+    done = in_mount_namespace("run.py", "tier-power-loss", "--cycles", str(POWER_CYCLES))
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert done.stdout.count("violations 0\n") == POWER_CYCLES + 1, done.stdout[-2000:]

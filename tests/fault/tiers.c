@@ -12,6 +12,8 @@
  * Standard input drives it, a line each, and each is answered by a line:
  *     fall    the node is about to be killed whole: calls may fail, values of the modes that no
  *             lower tier holds may go
+ *     dark    the same, and what was not synced to disk goes: of the modes that no second level
+ *             holds, older values may come back
  *     risen   it is there again: clients stop, look at all their keys, take what they find (if it
  *             may be) for the state, and go on
  *     figures what was done so far
@@ -64,7 +66,7 @@ struct shared {
     unsigned clients, keys;
     uint64_t largest;
     bool errors;
-    _Atomic bool falling;
+    _Atomic bool falling, dark;
     _Atomic int phase;
     _Atomic unsigned parked, looked;
     _Atomic uint64_t violations, ops, failed, hot, found, missing;
@@ -304,6 +306,13 @@ static void drop_held(struct held *h)
     ds_view_release(&h->view);
 }
 
+/* Deletes and overwrites of what no mode promises to keep are not synced before their answer. */
+static bool may_be_old(unsigned i)
+{
+    return atomic_load(&shared->dark) &&
+           (mode_of(i) == DS_WRITE_NONE || mode_of(i) == DS_WRITE_NONE_EVICT);
+}
+
 /* Reads a key of anybody. Returns the number of its value, 0 for absent, UINT64_MAX for neither. */
 static uint64_t look(struct me *me, unsigned who, unsigned i, bool hold)
 {
@@ -334,7 +343,7 @@ static uint64_t look(struct me *me, unsigned who, unsigned i, bool hold)
     wrong = value_check(view.data, view.size, key, &writer, &seq);
     if (wrong != NULL || writer != who) {
         violation(&shared->violations, "the value of %s is %s", key, wrong ? wrong : "another's");
-    } else if (!may_hold(o, acked, seq, view.size, since)) {
+    } else if (!may_be_old(i) && !may_hold(o, acked, seq, view.size, since)) {
         violation(&shared->violations, "%s came back: value %lu, but %lu acknowledged (value %lu)",
                   key, (unsigned long)seq, (unsigned long)acked,
                   (unsigned long)atomic_load(&state_after(o, acked)->seq));
@@ -387,6 +396,11 @@ static void look_at_all(struct me *me, bool settle)
         uint64_t seq = look(me, me->number, i, false);
 
         atomic_fetch_add(seq == 0 ? &shared->missing : &shared->found, 1);
+        if (may_be_old(i)) {
+            do_delete(me, i);
+            atomic_store(&o->may_miss, false);
+            continue;
+        }
         if (!settle || seq == UINT64_MAX || begun - acked >= HISTORY / 2) {
             continue;
         }
@@ -585,6 +599,7 @@ static void risen(void)
     atomic_store(&shared->missing, 0);
     atomic_store(&shared->phase, LOOK);
     wait_for(&shared->looked, "looked at their keys");
+    atomic_store(&shared->dark, false);
     atomic_store(&shared->phase, RUN);
     (void)printf("found %lu missing %lu violations %lu\n", (unsigned long)shared->found,
                  (unsigned long)shared->missing, (unsigned long)shared->violations);
@@ -606,7 +621,8 @@ static void obey(void)
 
     while (fgets(line, sizeof(line), stdin) != NULL) {
         line[strcspn(line, "\n")] = '\0';
-        if (strcmp(line, "fall") == 0) {
+        if (strcmp(line, "fall") == 0 || strcmp(line, "dark") == 0) {
+            atomic_store(&shared->dark, line[0] == 'd');
             fall();
         } else if (strcmp(line, "risen") == 0) {
             risen();

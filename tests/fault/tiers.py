@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kill and disk-error campaigns of the tiers: a node whose memory is a fraction of the keys, with a
 spill directory and a directory as second-level storage. fault_tiers is load and oracle."""
+import contextlib
+import fcntl
+import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -109,7 +113,7 @@ class Load:
         """The answer to a command; what is printed before it is a violation."""
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
-        first = {"fall": "falling", "risen": "found", "figures": "ops"}[command]
+        first = {"fall": "falling", "dark": "falling", "risen": "found", "figures": "ops"}[command]
         lines = []
         while not lines or not lines[-1].startswith(first):
             line = self.process.stdout.readline()
@@ -222,6 +226,64 @@ def kill_nodes(cycles, seconds_up=0.8):
             print(load.tell("risen"), end="")
         print(load.end())
         return node.fired()
+
+
+EXT4_IOC_SHUTDOWN = 0x8004587D
+NO_LOG_FLUSH = struct.pack("I", 2)
+
+
+@contextlib.contextmanager
+def small_disk(mib=1024):
+    """A folder on a file system of its own, in this mount namespace. mount() again after the power
+    failed: its journal is replayed, and what was not synced is gone."""
+    with tempfile.TemporaryDirectory(prefix="dsfault", dir="/tmp") as folder:
+        image, disk = Path(folder) / "image", Path(folder) / "disk"
+        disk.mkdir()
+        with image.open("wb") as file:
+            file.truncate(mib << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True, capture_output=True)
+
+        def mount():
+            subprocess.run(["mount", "-o", "loop", image, disk], check=True, capture_output=True)
+
+        mount()
+        try:
+            yield disk, mount
+        finally:
+            subprocess.run(["umount", "-l", disk], check=True, capture_output=True)
+
+
+def fail_power(disk):
+    fd = os.open(disk, os.O_RDONLY)
+    try:
+        fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH)
+    finally:
+        os.close(fd)
+
+
+def unmount(disk):
+    return subprocess.run(["umount", disk], check=False, capture_output=True).returncode == 0
+
+
+def lose_power(cycles, seconds_up=0.8):
+    """As kill_nodes(), but the file system of all directories is shut down first: what was not synced
+    is lost. In a mount namespace of its own (unshare -m)."""
+    with small_disk() as (disk, mount):
+        node = tiered_node(spill_directory=disk / "spill", sfs_path=disk / "l2")
+        with node:
+            load = Load(node, keys=400)
+            for _ in range(cycles):
+                time.sleep(random.uniform(0.3, 1) * seconds_up)
+                load.tell("dark")
+                time.sleep(random.uniform(0, 0.1))
+                fail_power(disk)
+                kill_whole(node)
+                wait_until(lambda: unmount(disk), "the end of all that has files open")
+                mount()
+                start_again(node)
+                print(load.tell("risen"), end="", flush=True)
+            print(load.end())
+            stop(node)
 
 
 def kill_whole(node):
