@@ -304,8 +304,9 @@ struct ds_request_item {
     uint32_t id; /* DS_OP_SET_ABSENT: the grant */
     uint64_t value_size;
     uint64_t ttl_ms;
-    uint64_t grant_origin; /* DS_OP_SET: DS_ORIGIN of the item that the grant came from. By it a
-                              cancel knows the grant: its number may have been lent again */
+    uint64_t grant_origin; /* DS_OP_SET, DS_OP_SET_ABSENT: DS_ORIGIN of the item that the grant came
+                              from. By it a cancel, and a worker after a kill, know the grant: its
+                              number may have been lent again */
 };
 
 struct ds_request_result {

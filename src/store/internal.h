@@ -65,7 +65,7 @@ struct session {
     unsigned hold_n;
     uint64_t asked[DS_REQUESTS][2];    /* items for which L2 has given its answer */
     uint64_t answered[DS_REQUESTS][2]; /* items with their final answer: not executed again */
-    uint64_t unused[DS_REQUESTS][2];   /* items of DS_OP_SET whose grant is to be dropped */
+    uint64_t unused[DS_REQUESTS][2];   /* items of sets whose grant is to be dropped */
     uint64_t buried[DS_REQUESTS];      /* tombstones that the request in this slot waits for */
     uint64_t fresh;                    /* request slots seen in this pass */
     uint64_t ready;                    /* seen in an earlier pass: may be executed */

@@ -375,6 +375,7 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     grant_used(s, by, set->id, capacity);
     fill_record(s, set, old);
     word |= (set->kind & DS_KIND_SEALED) != 0 ? DS_WORD_SEALED : 0;
+    (void)ds_failpoint("publish.filled");
     ds_store_release(&s->record[set->id].word, word); /* P4: from here on it survives a kill */
     (void)ds_failpoint("publish.live");
     if (old != DS_ID_NONE && !ds_store_over(s, old) && ds_index_has(&s->index, shared_hash, old)) {

@@ -4,8 +4,9 @@
  *
  * A request is copied once into s->scratch and only the copy is used. Items are executed in order;
  * after each one that must not be executed twice, the state's done word says how far it got. When
- * all are done: done word, results, number. A request that must wait stays in `waiting` and is
- * executed anew when something changed (wait.c); what it has done already is idempotent.
+ * all are done: done word, the blocks that sets left unused, number. A request that must wait stays
+ * in `waiting` and is executed anew when something changed (wait.c); what it has done already is
+ * idempotent.
  */
 #include "base/failpoint.h"
 #include "store/internal.h"
@@ -52,19 +53,28 @@ void ds_store_wake(struct ds_store *s, const void *word)
     s->wakes[s->wakes_n++] = word;
 }
 
-void ds_store_complete(struct ds_store *s, struct session *by, unsigned slot)
+static void mark_finished(struct session *by, unsigned slot)
 {
-    uint32_t number = by->known[slot];
-
     (void)ds_failpoint("request.before_done");
-    ds_store_release(&by->state->done[slot], DONE_WORD(number, DONE_ALL));
+    ds_store_release(&by->state->done[slot], DONE_WORD(by->known[slot], DONE_ALL));
     (void)ds_failpoint("request.done");
-    ds_store_release(&by->header->done[slot], number); /* pairs with the client's wait */
+}
+
+static void post_answer(struct ds_store *s, struct session *by, unsigned slot)
+{
+    /* pairs with the client's wait */
+    ds_store_release(&by->header->done[slot], by->known[slot]);
     by->ready &= ~(UINT64_C(1) << slot);
     by->waiting &= ~(UINT64_C(1) << slot);
     by->buried[slot] = 0;
     ds_store_forget_answers(by, slot);
     ds_store_wake(s, &by->header->done[slot]);
+}
+
+void ds_store_complete(struct ds_store *s, struct session *by, unsigned slot)
+{
+    mark_finished(by, slot);
+    post_answer(s, by, slot);
 }
 
 static void answer(struct session *by, unsigned slot, uint32_t i, int status, uint32_t id,
@@ -201,8 +211,7 @@ static struct ds_store_set set_of(const struct ds_request_item *item, const uint
     };
 }
 
-/* Insert if absent. The grant of one that changes nothing is dropped behind its done mark: executed
- * again after a kill, it must find the grant. */
+/* Insert if absent. */
 static int set_absent(struct ds_store *s, struct session *by, const struct ds_request_item *item,
                       const uint8_t *key, uint64_t origin)
 {
@@ -366,14 +375,15 @@ static int set_second(struct ds_store *s, struct session *by, unsigned slot, uin
                       const struct ds_request_item *item, const uint8_t *key)
 {
     struct ds_store_set set = set_of(item, key);
-    int rc;
 
     set.origin = DS_ORIGIN(by->number, slot, by->known[slot], i);
-    rc = ds_store_second_set(s, by, slot, i, &set);
-    if (rc != 0 && rc != DS_EAGAIN && ds_store_lent(s, by, item->id)) {
-        ds_store_set_bit(by->unused[slot], i);
-    }
-    return rc;
+    return ds_store_second_set(s, by, slot, i, &set);
+}
+
+/* Sets whose client leaves the block to the worker, whatever becomes of them. */
+static bool leaves_blocks(enum ds_op op)
+{
+    return op == DS_OP_SET || op == DS_OP_SET_ABSENT;
 }
 
 /* One item. DS_EAGAIN: it must wait. */
@@ -439,6 +449,9 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
         if (rc == DS_ENOTFOUND && op == DS_OP_GET && s->scratch.header.timeout_ms > 0) {
             rc = DS_EAGAIN;
         }
+    }
+    if (leaves_blocks(op) && rc != 0 && rc != DS_EAGAIN && ds_store_lent(s, by, item->id)) {
+        ds_store_set_bit(by->unused[slot], i);
     }
     answer(by, slot, i, pending ? DS_STORE_PENDING : rc, id, value);
     return rc;
@@ -522,9 +535,7 @@ static bool do_items(struct ds_store *s, struct session *by, unsigned slot, bool
         if (once_only((enum ds_op)s->scratch.header.op) && !wait) {
             (void)ds_failpoint("request.item");
             ds_store_release(&by->state->done[slot], DONE_WORD(by->known[slot], c.i));
-        }
-        if (rc == DS_UNCHANGED && s->scratch.header.op == DS_OP_SET_ABSENT) {
-            ds_store_grant_drop(s, by, item->id);
+            (void)ds_failpoint("request.marked");
         }
     }
     if (s->buried != buried) { /* copies on disk are void: not done before they are buried */
@@ -556,19 +567,48 @@ static void answer_all(struct session *by, unsigned slot, int status)
     }
 }
 
-/* The grants of sets that failed or changed nothing, behind the done mark: executed again after a
- * kill, the request must find them. */
-static void drop_unused(struct ds_store *s, struct session *by, const uint64_t unused[2])
+/* True if an earlier worker, too, may have found that the set needs no block. What it noted is
+ * lost, but a block that is lent still, from the same grant, was not used. A publish that was cut
+ * short has put its own origin there. */
+static bool left_lent(const struct ds_store *s, const struct session *by, unsigned slot, uint32_t i,
+                      const struct ds_request_item *item)
+{
+    uint64_t origin = s->record[item->id].origin;
+
+    return by->adopted && (origin == item->grant_origin ||
+                           origin == DS_ORIGIN(by->number, slot, by->known[slot], i));
+}
+
+/* The grants of sets that failed or changed nothing. Behind the done mark: executed again after a
+ * kill, the request must find them. Before the answer: nobody knows of them afterwards, since the
+ * client writes its next request over the items. */
+static void drop_unused(struct ds_store *s, struct session *by, unsigned slot)
 {
     struct ds_store_cursor c = {0, 0};
     const struct ds_request_item *item;
     const uint8_t *key;
 
     while ((item = ds_store_item(s, &c, &key)) != NULL) {
-        if (ds_store_bit(unused, c.i - 1) && ds_store_lent(s, by, item->id)) {
+        if (ds_store_lent(s, by, item->id) &&
+            (ds_store_bit(by->unused[slot], c.i - 1) || left_lent(s, by, slot, c.i - 1, item))) {
             ds_store_grant_drop(s, by, item->id);
         }
     }
+}
+
+static void finish(struct ds_store *s, struct session *by, unsigned slot)
+{
+    mark_finished(by, slot);
+    if (leaves_blocks((enum ds_op)s->scratch.header.op)) {
+        drop_unused(s, by, slot);
+    }
+    post_answer(s, by, slot);
+}
+
+/* By a worker that was killed before it answered. */
+static bool finished(const struct session *by, unsigned slot)
+{
+    return ds_load_relaxed(&by->state->done[slot]) == DONE_WORD(by->known[slot], DONE_ALL);
 }
 
 void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
@@ -581,6 +621,10 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
         s->bad_records++;
         answer_all(by, slot, DS_EINVAL);
         ds_store_complete(s, by, slot);
+        return;
+    }
+    if (finished(by, slot)) {
+        finish(s, by, slot);
         return;
     }
     switch (s->scratch.header.op) {
@@ -613,12 +657,7 @@ void ds_store_execute(struct ds_store *s, struct session *by, unsigned slot)
         return;
     }
     if (!wait) {
-        uint64_t unused[2] = {by->unused[slot][0], by->unused[slot][1]};
-
-        ds_store_complete(s, by, slot);
-        if (s->scratch.header.op == DS_OP_SET) {
-            drop_unused(s, by, unused);
-        }
+        finish(s, by, slot);
         return;
     }
     if (first) {

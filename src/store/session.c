@@ -140,9 +140,12 @@ int ds_store_session_adopt(struct ds_store *s, uint32_t number, struct ds_segmen
     for (unsigned i = 0; i < DS_REQUESTS; i++) {
         uint64_t done = ds_load_relaxed(&x->state->done[i]);
 
-        /* A request that was begun is seen again and goes on behind its last finished item. One
-         * that was finished may not have been answered yet. */
-        x->known[i] = (uint32_t)(done >> 32) - ((uint32_t)done != UINT32_MAX && done != 0);
+        uint32_t newest = (uint32_t)(done >> 32);
+        bool answered = (uint32_t)done == UINT32_MAX && ds_load_relaxed(&h->done[i]) == newest;
+
+        /* A request that was begun is seen again and goes on behind its last finished item. So is
+         * one that was finished, but not answered: its unused blocks go before the answer. */
+        x->known[i] = newest - (!answered && done != 0);
         ds_store_release(&x->header->done[i], x->known[i]);
     }
     ds_store_release(&x->header->applied, x->collected);

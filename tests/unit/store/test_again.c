@@ -9,16 +9,16 @@
 #include "base/failpoint.h"
 #include "driver.h"
 
-/* What was posted is executed by a worker that is killed before it marks it done; the next one
- * takes over and answers. */
-static void executed_by_a_killed_worker(struct world *w)
+/* What was posted is executed by a worker that is killed at a failpoint; the next one takes over.
+ */
+static void killed_at(struct world *w, const char *spec)
 {
     int status = 0;
     pid_t pid = fork();
 
     CHECK(pid >= 0);
     if (pid == 0) {
-        ds_failpoint_arm("request.before_done=kill;request.item=kill");
+        ds_failpoint_arm(spec);
         for (int i = 0; i < 10; i++) {
             (void)pass(w);
         }
@@ -27,6 +27,12 @@ static void executed_by_a_killed_worker(struct world *w)
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     world_restart(w);
+}
+
+/* Before it is marked done; the next worker answers. */
+static void executed_by_a_killed_worker(struct world *w)
+{
+    killed_at(w, "request.before_done=kill;request.item=kill");
 }
 
 static void count(void *arg)
@@ -301,6 +307,37 @@ DS_TEST(cancel__takes_back_blocks_that_a_killed_worker_gave)
     executed_by_a_killed_worker(&w);
     cancel_post(p, 1);
     req_wait(&w, p, 1);
+    CHECK_EQ(world_stats(&w).memory_granted, 0);
+    world_end(&w);
+}
+
+/* The publish that was cut short has left its own origin in the grant. */
+DS_TEST(again__an_insert_that_came_too_late_gives_its_block_back)
+{
+    struct world w;
+    struct peer *a;
+    struct peer *b;
+    struct lent g;
+
+    world_init(&w, 4 * MIB);
+    a = peer_open(&w, 0);
+    b = peer_open(&w, 1);
+    CHECK_OK(grant(&w, a, 600, &g));
+    value_fill(&w, g.offset, 600, 600);
+    req_begin(a, 1, DS_OP_SET_ABSENT, 0);
+    req_add(a, 1,
+            (struct ds_request_item){
+                .id = g.id, .value_size = 600, .grant_origin = w.s->record[g.id].origin},
+            "k");
+    req_post(a, 1);
+    killed_at(&w, "publish.filled=kill");
+    CHECK_EQ(world_stats(&w).memory_granted, 640);
+    (void)set_post(&w, b, (struct post){.key = "k", .size = 100});
+    killed_at(&w, "request.marked=kill");
+    req_wait(&w, a, 1);
+    CHECK_EQ(req_result(a, 1, 0)->status, DS_UNCHANGED);
+    settle(&w);
+    CHECK_EQ(hit(&w, b, "k"), 100);
     CHECK_EQ(world_stats(&w).memory_granted, 0);
     world_end(&w);
 }

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_second_end.c - keys of second-level storage whose time is over, sets that are given up. */
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "base/failpoint.h"
 #include "second_scene.h"
 
 /* L2 has an older value without an end, and is away while the newer one comes to its end. */
@@ -154,6 +158,33 @@ DS_TEST(second_end__an_answered_item_of_a_cancelled_batch_gives_its_block_back)
     settle_tiers(&c.w, &c.t);
     CHECK(req_done(c.p, 2));
     reclaim(&c.w);
+    CHECK_EQ(world_stats(&c.w).memory_granted, 0);
+    scene_end(&c);
+}
+
+/* Between the done mark and the answer. */
+DS_TEST(second_end__a_set_refused_by_a_killed_worker_gives_its_block_back)
+{
+    struct scene c;
+    int status = 0;
+    pid_t pid;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "there", 1000, DS_WRITE_THROUGH));
+    post_set(&c, 2, "there", 2000, DS_WRITE_THROUGH, DS_KIND_ABSENT, 0);
+    pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        ds_failpoint_arm("request.done=kill");
+        settle(&c.w);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    world_restart(&c.w);
+    CHECK_LE(2000, world_stats(&c.w).memory_granted);
+    work_until_done(&c, 2);
+    CHECK_EQ(req_result(c.p, 2, 0)->status, DS_UNCHANGED);
     CHECK_EQ(world_stats(&c.w).memory_granted, 0);
     scene_end(&c);
 }
