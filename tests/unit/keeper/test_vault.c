@@ -64,7 +64,7 @@ DS_TEST(drop__keeps_the_order_of_the_others)
 {
     static const char *const left[] = {"s0", "s1", "s3", "s4"};
     struct ds_vault v = {0};
-    char name[8];
+    char name[16];
 
     for (int i = 0; i < 5; i++) {
         (void)snprintf(name, sizeof(name), "s%d", i);
@@ -82,7 +82,7 @@ DS_TEST(drop__keeps_the_order_of_the_others)
 DS_TEST(put__holds_more_than_it_had_room_for)
 {
     struct ds_vault v = {0};
-    char name[8];
+    char name[16];
 
     for (int i = 0; i < 100; i++) {
         (void)snprintf(name, sizeof(name), "s%d", i);
