@@ -139,7 +139,7 @@ struct ds_store {
     struct ds_second_op *second[DS_STORE_SECOND_BUCKETS]; /* by key: see second.c */
     uint64_t second_n;
     bool second_done;            /* some are finished */
-    struct ds_list uploads;      /* dirty objects but for those being uploaded: see second.c */
+    struct ds_list uploads;      /* dirty objects but for those being uploaded: see upload.c */
     struct ds_link *upload_link; /* by record; NULL: no second-level storage */
     uint64_t uploading;
     uint64_t upload_counted; /* records with FLAG_COUNTED */
@@ -417,6 +417,12 @@ DS_MUST_USE int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t
                                        uint64_t origin);
 void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op);
 
+/* At the end of a pass. */
+void ds_store_second_sweep(struct ds_store *s);
+void ds_store_second_fini(struct ds_store *s);
+
+/* --- upload.c: dirty objects on their way there --- */
+
 /* A dirty object that this worker has found waits for its upload. Others: a no-op. */
 void ds_store_upload_found(struct ds_store *s, uint32_t id);
 
@@ -424,12 +430,10 @@ void ds_store_upload_found(struct ds_store *s, uint32_t id);
 void ds_store_upload_end(struct ds_store *s, uint32_t id);
 
 /* At the end of a pass. */
-void ds_store_second_sweep(struct ds_store *s);
 void ds_store_upload_some(struct ds_store *s);
 
 /* ds_store_publish() of a set of a plain mode. Over a key of an L2 mode it is one of that. */
 void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_store_set *set);
-void ds_store_second_fini(struct ds_store *s);
 
 /* U5 and its end. */
 void ds_store_mark_pinned(struct ds_store *s);
