@@ -129,6 +129,7 @@ struct ds_store {
     uint32_t fresh_n;
     uint64_t disk_slack;
     int64_t disk_bad_until_ns; /* its last write failed */
+    bool disk_away;            /* it cannot be used: see ds_store_without_disk() */
     bool disk_tight;           /* the disk had no room for the last object that was to go there */
     uint64_t looked;           /* victims that could not go, one after the other */
     int64_t stuck_until_ns;    /* nothing can go: not looked at again before */
@@ -325,6 +326,12 @@ void ds_store_renew_expiry(struct ds_store *s, uint32_t id);
 
 /* Where its copy on disk is; 0: there is none. */
 uint64_t ds_store_place(const struct ds_store *s, uint32_t id);
+
+/* It may leave memory for that copy. */
+static inline bool ds_store_copied(const struct ds_store *s, uint32_t id)
+{
+    return !s->disk_away && ds_store_place(s, id) != 0;
+}
 
 /* Spilled, and its copy was lost: no reader gets it back, and only a set ends that. */
 bool ds_store_unreadable(const struct ds_store *s, uint32_t id);

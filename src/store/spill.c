@@ -122,7 +122,7 @@ int ds_store_spill(struct ds_store *s, uint32_t id)
     struct ds_tier_op *op;
     int rc;
 
-    if (s->config.tier == NULL || !s->config.spill) {
+    if (s->config.tier == NULL || !s->config.spill || s->disk_away) {
         return DS_ENOTSUPPORTED;
     }
     if ((s->flags[id] & FLAG_BUSY) != 0) {
@@ -159,7 +159,7 @@ static bool hide(struct ds_store *s, uint32_t id)
     uint64_t gen = ds_load_relaxed(&s->record[id].gen);
 
     if (ds_store_state(s, id) != DS_RECORD_LIVE || ds_store_spilled(s, id) ||
-        ds_store_place(s, id) == 0 || (s->flags[id] & FLAG_BUSY) != 0) {
+        !ds_store_copied(s, id) || (s->flags[id] & FLAG_BUSY) != 0) {
         return false;
     }
     ds_store_unlist(s, id);
@@ -273,10 +273,10 @@ int ds_store_guest_leave(struct ds_store *s, uint32_t id)
         ds_store_second_busy(s, id) || ds_store_fresh(s, id)) {
         return 0;
     }
-    if (ds_store_place(s, id) == 0) {
-        rc = ds_store_spill(s, id);
-    } else {
+    if (ds_store_copied(s, id)) {
         ds_store_leave(s, id);
+    } else {
+        rc = ds_store_spill(s, id);
     }
     if (rc == 0) {
         ds_store_unlist(s, id);
@@ -711,14 +711,7 @@ void ds_store_places(struct ds_store *s,
 
 void ds_store_without_disk(struct ds_store *s)
 {
-    uint64_t used = ds_load_relaxed(&s->state->records_used);
-
-    for (uint32_t id = 0; id < used; id++) {
-        if (ds_store_state(s, id) == DS_RECORD_LIVE && !ds_store_spilled(s, id) &&
-            ds_store_place(s, id) != 0) {
-            set_place(s, id, 0);
-        }
-    }
+    s->disk_away = true;
 }
 
 int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)

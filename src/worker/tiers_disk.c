@@ -161,8 +161,11 @@ bool ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, u
 
 int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place)
 {
-    if (!t->spill || t->log == NULL) {
+    if (!t->spill) {
         return DS_UNCHANGED;
+    }
+    if (t->log == NULL) { /* as below; the copy is there when the disk is */
+        return 0;
     }
     /* Without the note it is uploaded once more after a restart: no harm. */
     (void)!ds_slog_note(t->log, place, op->key, op->key_size, 0, false, COOKIE_NOTE);
@@ -501,10 +504,13 @@ static int recover_all(struct ds_tiers *t)
 /* What is in memory matters more than what is on the disk, and is served without it. */
 static int go_without(struct ds_tiers *t, int rc)
 {
-    ds_log(DS_LOG_ERROR,
-           "spill_directory cannot be used (%s: %s): memory is served without it, what was spilled "
-           "cannot be read, and nothing is spilled. Mend the directory, then restart the worker",
-           ds_error_text(rc), t->w->trouble);
+    ds_log(
+        DS_LOG_ERROR,
+        "spill_directory cannot be used (%s: %s): memory is served without it, what was spilled "
+        "cannot be read, and nothing is spilled. Mend the directory, then restart the worker: if "
+        "the node ends before that, keys that were set or deleted meanwhile may come back from "
+        "the directory as they were",
+        ds_error_text(rc), t->w->trouble);
     t->log = ds_slog_close(t->log, false);
     t->failed = true;
     t->buried = t->bury_asked; /* whatever was asked has no answer any more */

@@ -153,6 +153,58 @@ def test_a_killed_worker_serves_its_memory_without_the_disk(start_worker, spill,
         assert readable(kv, rest) == rest
 
 
+def without_its_disk(worker, folder, eventually, meanwhile):
+    """A worker that is killed while its folder is away, and another one when that is back."""
+    folder.rename(folder.with_suffix(".away"))
+    folder.write_text("not a directory")
+    kill_worker(worker, eventually)
+    assert figures(worker)["disk_errors"] == 1
+    meanwhile()
+    folder.unlink()
+    folder.with_suffix(".away").rename(folder)
+    kill_worker(worker, eventually)
+    assert figures(worker)["disk_errors"] == 0
+
+
+def test_write_back_values_outlive_a_disk_that_was_away(start_worker, second, tmp_path, eventually):
+    """What was acknowledged because the journal has it, is in the journal when the disk is back."""
+    journal = tmp_path / "journal"
+    second |= {"write_back_directory": journal, "l2_cache_async_write_rate_limit_mb": 1}
+    worker = start_worker(**second)
+    keys = KEYS[:40]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key), BACK)
+        without_its_disk(worker, journal, eventually, lambda: None)
+    worker.kill()
+    worker = start_worker(**second)
+    with client(worker) as kv:
+        assert readable(kv, keys) == keys
+
+
+def test_what_may_come_back_from_a_disk_that_was_away_is_told(start_worker, spill, second, tmp_path, eventually):
+    worker = start_worker(**{**second, **spill}, log_dir=tmp_path)
+    log = tmp_path / "datasystem_worker.INFO.log"
+    with client(worker) as kv:
+        for key in KEYS:
+            kv.set(key, value(key))
+        old = readable(kv, KEYS[:8])  # back in memory, with copies
+
+        def meanwhile():
+            kv.delete(old[:4])
+            for key in old[4:]:
+                kv.set(key, b"new", WriteMode.WRITE_THROUGH_L2_CACHE)
+            eventually(lambda: "a tombstone was not written" in log.read_text())
+
+        without_its_disk(worker, spill["spill_directory"], eventually, meanwhile)
+        assert "may come back from the directory as they were" in log.read_text()
+    worker.kill()  # the disk was back in time
+    worker = start_worker(**{**second, **spill})
+    with client(worker) as kv:
+        assert kv.exist(old[:4]) == [False] * 4
+        assert kv.get(old[4:]) == [b"new"] * 4
+
+
 def test_a_new_node_without_its_disk_does_not_start(start_worker, spill):
     spill["spill_directory"].write_text("not a directory")
     with pytest.raises(AssertionError, match="spill"):
