@@ -107,6 +107,12 @@ static bool parse_aside(const char *name, uint64_t *ret_number, uint64_t *ret_ls
     return strcmp(name, again) == 0;
 }
 
+/* It may come back, while a segment is set aside for good. */
+bool ds_slog_disk_fails(uint32_t unread, uint32_t all)
+{
+    return unread > all / 2;
+}
+
 /* For good, under another name: under its own it might be read again one day, when keys have been
  * set and deleted of which nobody knew that it had them. It keeps its room in the limit. */
 int ds_slog_set_aside(struct ds_slog *s, uint32_t slot, int err)
@@ -381,11 +387,11 @@ static int set_aside_unread(struct opening *o, const int *errs)
     for (uint32_t i = 0; i < s->n_slots; i++) {
         unread += is_unread(&s->segments[i]);
     }
-    if (unread > 1 && unread == s->n_used - s->n_aside) { /* the disk may come back */
+    if (ds_slog_disk_fails(unread, s->n_used - s->n_aside)) {
         return fail(o, DS_EIO,
-                    "none of the %u segments of %s can be read: see the system log for errors of "
-                    "the disk, and whose files these are",
-                    unread, s->config.directory);
+                    "%u of %u segments of %s cannot be read: see the system log for errors of the "
+                    "disk, and whose files these are. If they are lost, move them away",
+                    unread, s->n_used - s->n_aside, s->config.directory);
     }
     for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
         rc = is_unread(&s->segments[i]) ? ds_slog_set_aside(s, i, errs[i]) : 0;

@@ -529,6 +529,10 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
     if (rc == 0) {
         rc = adopts ? adopt_all(t) : recover_all(t);
     }
+    if (rc != 0 && t->w->trouble[0] == '\0') {
+        (void)snprintf(t->w->trouble, sizeof(t->w->trouble), "%s cannot be read: see the log",
+                       t->disk_config.directory);
+    }
     if (adopts && rc != 0 && rc != DS_ENOMEM && rc != DS_EVERSION) {
         return go_without(t, rc);
     }
