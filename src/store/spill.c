@@ -336,6 +336,43 @@ static void install(struct ds_store *s, uint32_t id, uint64_t offset)
     }
 }
 
+bool ds_store_unreadable(const struct ds_store *s, uint32_t id)
+{
+    return ds_store_spilled(s, id) && ds_store_place(s, id) == 0;
+}
+
+/* The copy on disk cannot be read. What second-level storage has is a miss now; an object that is
+ * nowhere else stays, so that its readers are told, until the key is set again. It is counted as
+ * lost at once: its end does not count then. */
+static void lose(struct ds_store *s, uint32_t id)
+{
+    const struct ds_record *r = &s->record[id];
+
+    if (!ds_store_spilled(s, id)) {
+        ds_store_forget(s, id, true);
+    } else if (ds_store_in_l2(s, id)) {
+        ds_store_unpublish(s, id, DS_GONE_LOST);
+    } else if (!ds_store_unreadable(s, id)) {
+        ds_gone_add(&s->gone, ds_store_key_hash(s, ds_store_key(s, id), r->key_size), DS_GONE_LOST,
+                    s->now.boot_ns);
+        ds_store_forget(s, id, true);
+        s->stats.losses++;
+        s->unreadable++;
+    }
+}
+
+/* The tier knows without reading that its copy is not there. What second-level storage has is to be
+ * looked for once more. */
+static int lose_now(struct ds_store *s, uint32_t id)
+{
+    bool elsewhere = ds_store_in_l2(s, id);
+
+    s->stats.tier_errors++;
+    lose(s, id);
+    s->examine = true;
+    return elsewhere ? DS_EAGAIN : DS_ECORRUPT;
+}
+
 int ds_store_fetch(struct ds_store *s, uint32_t id)
 {
     struct ds_record *r = &s->record[id];
@@ -372,7 +409,7 @@ int ds_store_fetch(struct ds_store *s, uint32_t id)
     if (rc != 0) {
         ds_arena_free(s->data, offset, capacity);
         s->starved = s->starved || rc == DS_EAGAIN;
-        return rc;
+        return rc == DS_ECORRUPT ? lose_now(s, id) : rc;
     }
     s->fetching += capacity;
     s->stats.memory_granted += capacity;
@@ -473,31 +510,6 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
     set_place(s, op->id, op->place);
     (void)ds_failpoint("spill.placed");
     ds_store_leave(s, op->id);
-}
-
-bool ds_store_unreadable(const struct ds_store *s, uint32_t id)
-{
-    return ds_store_spilled(s, id) && ds_store_place(s, id) == 0;
-}
-
-/* The copy on disk cannot be read. What second-level storage has is a miss now; an object that is
- * nowhere else stays, so that its readers are told, until the key is set again. It is counted as
- * lost at once: its end does not count then. */
-static void lose(struct ds_store *s, uint32_t id)
-{
-    const struct ds_record *r = &s->record[id];
-
-    if (!ds_store_spilled(s, id)) {
-        ds_store_forget(s, id, true);
-    } else if (ds_store_in_l2(s, id)) {
-        ds_store_unpublish(s, id, DS_GONE_LOST);
-    } else if (!ds_store_unreadable(s, id)) {
-        ds_gone_add(&s->gone, ds_store_key_hash(s, ds_store_key(s, id), r->key_size), DS_GONE_LOST,
-                    s->now.boot_ns);
-        ds_store_forget(s, id, true);
-        s->stats.losses++;
-        s->unreadable++;
-    }
 }
 
 static void fetched(struct ds_store *s, const struct ds_tier_op *op)

@@ -29,6 +29,24 @@ DS_TEST(spill__a_copy_that_is_lost_on_disk_is_known)
     scene_end(&c);
 }
 
+DS_TEST(spill__a_copy_that_the_disk_does_not_have_is_lost_at_once)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_none(&c, "a", 1000));
+    scene_squeeze(&c);
+    c.t.gone = true;
+    CHECK_EQ(ask_disk(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
+    CHECK_EQ(world_stats(&c.w).losses, 1);
+    CHECK_EQ(c.t.bury_asked, 1);
+    CHECK_EQ(ask_disk(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
+    CHECK_EQ(world_stats(&c.w).losses, 1);
+    CHECK_OK(set_none(&c, "a", 1100));
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1100);
+    scene_end(&c);
+}
+
 static bool no_place(void *arg, uint64_t place, uint64_t size, size_t key_size)
 {
     (void)arg;
