@@ -433,6 +433,10 @@ void ds_store_second_fini(struct ds_store *s);
 /* A dirty object that this worker has found waits for its upload. Others: a no-op. */
 void ds_store_upload_found(struct ds_store *s, uint32_t id);
 
+/* Its time is over, but it stays: one that had no bytes to be uploaded is to be erased in L2 now.
+ */
+void ds_store_upload_over(struct ds_store *s, uint32_t id);
+
 /* The object ends: nothing of it is to be uploaded any more. */
 void ds_store_upload_end(struct ds_store *s, uint32_t id);
 

@@ -683,7 +683,9 @@ void ds_store_expire(struct ds_store *s)
 
     while (ds_heap_pop_due(&s->expiry, s->now.boot_ns, &due)) {
         if (expiry_holds(s, &due)) {
-            (void)ds_store_end_if_over(s, (uint32_t)due.id);
+            if (!ds_store_end_if_over(s, (uint32_t)due.id)) {
+                ds_store_upload_over(s, (uint32_t)due.id);
+            }
         }
     }
 }

@@ -47,6 +47,14 @@ void ds_store_upload_found(struct ds_store *s, uint32_t id)
     }
 }
 
+void ds_store_upload_over(struct ds_store *s, uint32_t id)
+{
+    if (ds_store_unreadable(s, id) && ds_store_hides_l2(s, id) &&
+        (s->flags[id] & (FLAG_QUEUED | FLAG_BUSY)) == 0) {
+        queue_upload(s, id, DS_ID_NONE, false);
+    }
+}
+
 void ds_store_publish_dirty(struct ds_store *s, struct session *by, const struct ds_store_set *set,
                             uint32_t old, bool counted)
 {
@@ -192,8 +200,8 @@ static void upload_first(struct ds_store *s)
     uint32_t id = s->uploads.first;
     int rc;
 
-    if (ds_store_unreadable(s, id) && !ds_store_over(s, id)) { /* nobody has its bytes */
-        ds_store_upload_end(s, id);
+    if (ds_store_unreadable(s, id) && !ds_store_over(s, id) && (s->flags[id] & FLAG_BUSY) == 0) {
+        ds_store_upload_end(s, id); /* nobody has its bytes or is about to */
         return;
     }
     ds_list_remove(&s->uploads, s->upload_link, id);

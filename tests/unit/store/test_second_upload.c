@@ -283,3 +283,36 @@ DS_TEST(second__a_dirty_copy_that_is_gone_waits_for_nothing)
     CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
     scene_end(&c);
 }
+
+/* L2 has an older value, which must not come up when the time of the lost one is over. */
+DS_TEST(second__a_lost_value_that_is_over_is_erased_in_l2)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    post_set(&c, 1, "a", 1100, DS_WRITE_BACK, 0, 60000);
+    work_until_done(&c, 1);
+    CHECK_OK(req_result(c.p, 1, 0)->status);
+    scene_squeeze(&c);
+    CHECK(ds_store_spilled(c.w.s, id_of(&c.w, "a")));
+    c.t.fail_l2 = 0;
+    c.t.gone = true;
+    for (unsigned i = 0; i < 3; i++) {
+        c.w.now.boot_ns += 2000 * MS;
+        settle_tiers(&c.w, &c.t);
+    }
+    CHECK_EQ(ds_store_uploads(c.w.s), 0);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
+    for (unsigned i = 0; i < 3; i++) {
+        c.w.now.boot_ns += 60000 * MS;
+        settle_tiers(&c.w, &c.t);
+    }
+    CHECK_EQ(world_stats(&c.w).objects, 0);
+    CHECK_EQ(in_l2(&c, "a"), 0);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    scene_end(&c);
+}
