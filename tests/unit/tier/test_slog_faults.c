@@ -8,6 +8,7 @@
 
 #include "base/failpoint.h"
 #include "slog_owner.h"
+#include "tier/slog_format.h"
 
 #define MIB (1u << 20)
 #define SEGMENT (128u << 10)
@@ -412,6 +413,37 @@ DS_TEST(slog__damage_to_the_newest_brings_no_older_one_back)
     owner_reopen(&o, false);
     CHECK_EQ(stats_of(&o).corrupt, 1u);
     CHECK_EQ(get(&o, 1), DS_ECORRUPT);
+    (void)close(fd);
+    owner_fini(&o, true);
+}
+
+/* Up to the end of the sector of its head, which was written whole, as that verifies. */
+DS_TEST(slog__a_value_that_begins_with_zeros_may_be_damaged)
+{
+    struct owner o;
+    struct ds_slog_item item = {.key = "key-1",
+                                .key_size = 5,
+                                .version = 100,
+                                .expiry_unix_ns = 77,
+                                .mode = 3,
+                                .kind = 5,
+                                .size = 3000,
+                                .cookie = 1};
+    int fd = unsealed(&o);
+    uint64_t value = offset_of(&o, 5) + slog_record_size(5, 3000) + sizeof(struct slog_head) + 5;
+
+    memset(o.data, 'x', item.size);
+    memset(o.data, 0, ds_align_up(value, 512) - value);
+    CHECK_EQ(o.data[0], 0);
+    o.recs[1].asked_version = item.version;
+    o.recs[1].asked_size = item.size;
+    CHECK_OK(ds_slog_put(o.s, &item, true));
+    owner_wait(&o, o.events + 1);
+    CHECK_EQ(offset_of(&o, 1) + sizeof(struct slog_head) + 5, value);
+    flip(fd, (off_t)offset_of(&o, 1) + 2000);
+    owner_reopen(&o, false);
+    CHECK_EQ(stats_of(&o).corrupt, 1u);
+    CHECK_EQ(o.recs[1].size, item.size); /* known, and lost: not the one before */
     (void)close(fd);
     owner_fini(&o, true);
 }
