@@ -427,7 +427,8 @@ static int list_segments(struct opening *o, bool fill, uint32_t *ret_slots, uint
 
     if (d == NULL) {
         ds_sys_close(fd);
-        return fail(o, DS_EIO, "cannot list %s", s->config.directory);
+        return fail(o, ds_slog_errno(fd < 0 ? fd : -ENOMEM), "cannot list %s: %s",
+                    s->config.directory, strerror(fd < 0 ? -fd : ENOMEM));
     }
     while ((e = readdir(d)) != NULL) {
         uint32_t slot;
@@ -595,7 +596,7 @@ int ds_slog_open(const struct ds_slog_config *config, char *err, size_t err_size
     s->open[STREAM_PUT] = s->open[STREAM_GC] = -1;
     s->streams[STREAM_PUT].fd = s->streams[STREAM_GC].fd = -1;
     s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    rc = s->event_fd < 0 ? fail(&o, DS_ENOMEM, "no descriptors left: raise the limit (ulimit -n)")
+    rc = s->event_fd < 0 ? fail(&o, DS_ENOSPACE, "no descriptors left: raise the limit (ulimit -n)")
                          : open_directory(&o);
     rc = rc < 0 ? rc : ds_slog_threads_init(s);
     if (rc < 0) {

@@ -20,6 +20,7 @@
 #define DIRTY 1u /* flag of a record: second-level storage does not have it */
 #define EVENTS 64u
 #define BURIAL_NS INT64_C(3000000000)
+#define OPEN_NS INT64_C(5000000000)
 
 /* What may be on its way to disk for room in memory. Enough to keep the writer busy; what comes
  * behind it, such as the tombstone that a set waits for, waits for all of it. */
@@ -518,6 +519,27 @@ static int go_without(struct ds_tiers *t, int rc)
     return 0;
 }
 
+/* `wait`: there is memory to be served, which must not lose its disk for what is over in a moment:
+ * a killed worker that still has the lock, a system without descriptors. */
+static int open_log(struct ds_tiers *t, bool wait)
+{
+    int64_t end = ds_monotonic_ns() + OPEN_NS;
+    int rc;
+
+    do {
+        rc = ds_slog_open(&t->disk_config, t->w->trouble, sizeof(t->w->trouble), &t->log);
+        wait = wait && (rc == DS_EAGAIN || rc == DS_ENOSPACE) && ds_monotonic_ns() < end;
+        if (wait) {
+            ds_worker_progress(t->w);
+            (void)poll(NULL, 0, 50);
+        }
+    } while (wait);
+    if (rc == 0) {
+        t->w->trouble[0] = '\0'; /* of an earlier try */
+    }
+    return rc;
+}
+
 int ds_disk_enter(struct ds_tiers *t, bool recovered)
 {
     bool adopts = recovered && !ds_store_unserved(t->w->store);
@@ -525,7 +547,7 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
 
     t->disk_config.data_fd = t->w->data_fd;
     t->disk_config.data_size = t->w->config.data_size;
-    rc = ds_slog_open(&t->disk_config, t->w->trouble, sizeof(t->w->trouble), &t->log);
+    rc = open_log(t, adopts);
     if (rc == 0) {
         rc = adopts ? adopt_all(t) : recover_all(t);
     }

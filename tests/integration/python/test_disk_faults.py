@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directory of the disk is damaged, or cannot be read: a worker serves what is left and says so."""
 
+import fcntl
 import functools
 import hashlib
 import json
@@ -9,6 +10,8 @@ import resource
 import shutil
 import signal
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -180,6 +183,30 @@ def test_write_back_values_outlive_a_disk_that_was_away(start_worker, second, tm
     worker = start_worker(**second)
     with client(worker) as kv:
         assert readable(kv, keys) == keys
+
+
+def test_a_lock_that_is_held_for_a_moment_costs_no_disk(start_worker, spill, eventually):
+    """A killed worker may end late; so may whoever looks at its files."""
+    worker = start_worker(**spill)
+    with client(worker) as kv:
+        for key in KEYS:
+            kv.set(key, value(key))
+        with open(spill["spill_directory"] / "lock", "rb") as lock:
+            held = threading.Event()
+
+            def hold():
+                fcntl.flock(lock, fcntl.LOCK_EX)  # when the worker is killed
+                held.set()
+                time.sleep(1)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+            thread = threading.Thread(target=hold)
+            thread.start()
+            kill_worker(worker, eventually)
+            assert held.is_set()
+            thread.join()
+        assert figures(worker)["disk_errors"] == 0
+        assert readable(kv) == KEYS
 
 
 def test_what_may_come_back_from_a_disk_that_was_away_is_told(start_worker, spill, second, tmp_path, eventually):
