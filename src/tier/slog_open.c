@@ -467,8 +467,9 @@ uint64_t ds_slog_disk_use(const char *directory)
         struct stat st;
         uint32_t slot;
         uint64_t number;
+        uint64_t lsn;
 
-        if (parse_name(e->d_name, &slot, &number) &&
+        if ((parse_name(e->d_name, &slot, &number) || parse_aside(e->d_name, &number, &lsn)) &&
             fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
             sum += (uint64_t)st.st_blocks * 512;
         }

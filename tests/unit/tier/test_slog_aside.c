@@ -84,6 +84,28 @@ DS_TEST(slog__goes_on_without_a_segment_that_cannot_be_read)
     owner_fini(&o, true);
 }
 
+/* It counts in the limit, which is computed from what the files here use and what is free. */
+DS_TEST(slog__a_segment_that_was_set_aside_is_in_use)
+{
+    struct owner o;
+    char name[128];
+    char aside[128];
+    uint64_t use;
+
+    filled(&o);
+    o.s = ds_slog_close(o.s, true);
+    use = ds_slog_disk_use(o.dir);
+    CHECK_GE(use, 3 * SEGMENT);
+    segment_name(&o, 1, name, sizeof(name));
+    (void)snprintf(aside, sizeof(aside), "%s/%016x-%016x.bad", o.dir, 2, 9);
+    CHECK_EQ(rename(name, aside), 0);
+    CHECK_EQ(ds_slog_disk_use(o.dir), use);
+    CHECK_EQ(unlink(aside), 0);
+    CHECK_LE(ds_slog_disk_use(o.dir), use - SEGMENT);
+    owner_reopen(&o, true);
+    owner_fini(&o, true);
+}
+
 static void orphan(void *arg, const void *key, size_t key_size)
 {
     struct owner *o = arg;
