@@ -515,18 +515,26 @@ static int check_config(struct opening *o)
     return 0;
 }
 
-/* Each segment keeps its descriptor. */
+/* Each segment keeps its descriptor. A directory that has more of them than there should be is no
+ * other than one above a lowered limit: it is used, and shrinks. */
 static int check_files(struct opening *o, uint32_t n)
 {
     const struct ds_slog_config *c = &o->s->config;
-    uint32_t need = n > DS_SLOG_SEGMENTS_MIN ? n : DS_SLOG_SEGMENTS_MIN;
 
-    return c->files_max == 0 || c->files_max >= need
-               ? 0
-               : fail(o, DS_EINVAL,
-                      "%s needs %u open files for its segments, and can have %u: raise the limit "
-                      "of open files (ulimit -Hn, LimitNOFILE=), or allow fewer clients",
-                      c->directory, need, c->files_max);
+    if (c->files_max != 0 && c->files_max < DS_SLOG_SEGMENTS_MIN) {
+        return fail(o, DS_EINVAL,
+                    "%s needs %u open files for its segments, and can have %u: raise the limit of "
+                    "open files (ulimit -Hn, LimitNOFILE=), or allow fewer clients",
+                    c->directory, DS_SLOG_SEGMENTS_MIN, c->files_max);
+    }
+    if (c->files_max != 0 && c->files_max < n) {
+        ds_slog_notice(o->s,
+                       "%s has %u segments, and there are open files for %u: clients may find none "
+                       "left until it has shrunk. Raise the limit of open files (ulimit -Hn, "
+                       "LimitNOFILE=), or allow fewer clients",
+                       c->directory, n, c->files_max);
+    }
+    return 0;
 }
 
 static int open_directory(struct opening *o)
