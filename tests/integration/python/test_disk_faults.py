@@ -302,3 +302,17 @@ def test_fewer_open_files_than_the_disk_has_room_for(start_worker, spill, open_f
             fill(kv, 400)
         assert figures(worker)["disk_errors"] == 0
         assert len(segments(spill["spill_directory"])) <= 128
+
+
+def test_a_directory_of_more_segments_than_open_files_is_used(start_worker, spill, open_files):
+    worker = start_worker(**spill, spill_file_max_size_mb=2)
+    keys = [f"k{i}" for i in range(160)]  # one in each segment, some in memory
+    with client(worker) as kv:
+        fill(kv, len(keys))
+        there = figures(worker)["spilled_objects"]
+    worker.kill()
+    assert len(segments(spill["spill_directory"])) > 88
+    open_files(256, 256)
+    worker = start_worker(**spill, spill_file_max_size_mb=2, max_client_num=10)
+    with client(worker) as kv:
+        assert len(readable(kv, keys)) >= there
