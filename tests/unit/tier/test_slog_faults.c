@@ -266,6 +266,37 @@ DS_TEST_TIMEOUT(slog__each_call_of_an_open_may_fail, 120)
     owner_fini(&o, true);
 }
 
+/* It may be worth another try: no error of the disk, and nothing is set aside for it. */
+DS_TEST(slog__an_open_without_descriptors_says_so)
+{
+    struct owner o;
+    char err[256];
+    unsigned failed = 0;
+
+    need_failpoints();
+    begin(&o);
+    for (unsigned i = 0; i < 60; i++) {
+        CHECK_OK(put(&o, i, 5000, true));
+    }
+    o.s = ds_slog_close(o.s, true);
+    for (int n = 1; n < 10; n++) {
+        char spec[64];
+        int rc;
+
+        (void)snprintf(spec, sizeof(spec), "sys.openat=errno:24@%d", n);
+        ds_failpoint_arm(spec);
+        rc = ds_slog_open(&o.config, err, sizeof(err), &o.s);
+        CHECK(rc == 0 || rc == DS_ENOSPACE);
+        failed += rc != 0;
+        o.s = rc == 0 ? ds_slog_close(o.s, true) : NULL;
+    }
+    ds_failpoint_arm(NULL);
+    CHECK_GE(failed, 6u);
+    owner_reopen(&o, true);
+    CHECK_EQ(o.recovered, 60u);
+    owner_fini(&o, true);
+}
+
 /* --- bytes that change on the disk --- */
 
 static void flip(int fd, off_t at)
