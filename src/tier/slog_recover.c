@@ -327,6 +327,14 @@ int ds_slog_adopt(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t si
     return rc;
 }
 
+bool ds_slog_has(const struct ds_slog *s, ds_slog_at at)
+{
+    uint32_t slot;
+    uint64_t offset;
+
+    return ds_slog_find(s, at, &slot, &offset) != NULL;
+}
+
 int ds_slog_adopted(struct ds_slog *s, void (*orphan)(void *arg, const void *key, size_t key_size),
                     void *arg)
 {

@@ -437,6 +437,15 @@ static bool adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
     return rc != DS_ENOTFOUND;
 }
 
+static bool still_there(void *arg, uint64_t place, uint64_t size, size_t key_size)
+{
+    const struct ds_tiers *t = arg;
+
+    (void)size;
+    (void)key_size;
+    return ds_slog_has(t->log, place);
+}
+
 static void bury_orphan(void *arg, const void *key, size_t key_size)
 {
     struct ds_tiers *t = arg;
@@ -470,6 +479,9 @@ static int adopt_all(struct ds_tiers *t)
         return t->adopt_rc;
     }
     rc = ds_slog_adopted(t->log, bury_orphan, t);
+    if (rc == 0) { /* or what memory has might leave it for a copy that was set aside */
+        ds_store_places(t->w->store, still_there, t);
+    }
     if (rc == 0 && t->orphans > 0) {
         ds_log(DS_LOG_INFO, "%llu copies on disk that no object names are buried",
                (unsigned long long)t->orphans);

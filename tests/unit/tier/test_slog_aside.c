@@ -241,6 +241,7 @@ DS_TEST(slog__a_segment_that_fails_after_the_start_is_set_aside)
         int rc = get(&o, i);
 
         CHECK(rc == 0 || rc == DS_ENOTFOUND);
+        CHECK(ds_slog_has(o.s, o.recs[i].at) == (rc == 0));
         lost -= rc != 0;
     }
     CHECK_EQ(lost, 0u);
