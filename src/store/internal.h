@@ -129,6 +129,7 @@ struct ds_store {
     uint32_t fresh_n;
     uint64_t disk_slack;
     int64_t disk_bad_until_ns; /* its last write failed */
+    bool disk_away;            /* it cannot be used: see ds_store_without_disk() */
     bool disk_tight;           /* the disk had no room for the last object that was to go there */
     uint64_t looked;           /* victims that could not go, one after the other */
     int64_t stuck_until_ns;    /* nothing can go: not looked at again before */
@@ -139,7 +140,7 @@ struct ds_store {
     struct ds_second_op *second[DS_STORE_SECOND_BUCKETS]; /* by key: see second.c */
     uint64_t second_n;
     bool second_done;            /* some are finished */
-    struct ds_list uploads;      /* dirty objects but for those being uploaded: see second.c */
+    struct ds_list uploads;      /* dirty objects but for those being uploaded: see upload.c */
     struct ds_link *upload_link; /* by record; NULL: no second-level storage */
     uint64_t uploading;
     uint64_t upload_counted; /* records with FLAG_COUNTED */
@@ -326,6 +327,12 @@ void ds_store_renew_expiry(struct ds_store *s, uint32_t id);
 /* Where its copy on disk is; 0: there is none. */
 uint64_t ds_store_place(const struct ds_store *s, uint32_t id);
 
+/* It may leave memory for that copy. */
+static inline bool ds_store_copied(const struct ds_store *s, uint32_t id)
+{
+    return !s->disk_away && ds_store_place(s, id) != 0;
+}
+
 /* Spilled, and its copy was lost: no reader gets it back, and only a set ends that. */
 bool ds_store_unreadable(const struct ds_store *s, uint32_t id);
 
@@ -417,19 +424,27 @@ DS_MUST_USE int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t
                                        uint64_t origin);
 void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op);
 
+/* At the end of a pass. */
+void ds_store_second_sweep(struct ds_store *s);
+void ds_store_second_fini(struct ds_store *s);
+
+/* --- upload.c: dirty objects on their way there --- */
+
 /* A dirty object that this worker has found waits for its upload. Others: a no-op. */
 void ds_store_upload_found(struct ds_store *s, uint32_t id);
+
+/* Its time is over, but it stays: one that had no bytes to be uploaded is to be erased in L2 now.
+ */
+void ds_store_upload_over(struct ds_store *s, uint32_t id);
 
 /* The object ends: nothing of it is to be uploaded any more. */
 void ds_store_upload_end(struct ds_store *s, uint32_t id);
 
 /* At the end of a pass. */
-void ds_store_second_sweep(struct ds_store *s);
 void ds_store_upload_some(struct ds_store *s);
 
 /* ds_store_publish() of a set of a plain mode. Over a key of an L2 mode it is one of that. */
 void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_store_set *set);
-void ds_store_second_fini(struct ds_store *s);
 
 /* U5 and its end. */
 void ds_store_mark_pinned(struct ds_store *s);

@@ -33,7 +33,7 @@ bool ds_store_found_droppable(const struct ds_store *s, const struct ds_store_fo
 
 bool ds_store_rankable(const struct ds_store *s, uint32_t id)
 {
-    return s->config.spill || ds_store_droppable(s, id) || ds_store_place(s, id) != 0;
+    return s->config.spill || ds_store_droppable(s, id) || ds_store_copied(s, id);
 }
 
 void ds_store_rank(struct ds_store *s, uint32_t id)
@@ -486,7 +486,7 @@ static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
         ds_policy_skip(s->policy, id);
         return 0;
     }
-    if (ds_store_place(s, id) != 0) {
+    if (ds_store_copied(s, id)) {
         leave_order(s, id);
         ds_store_leave(s, id);
         return block;
@@ -684,7 +684,9 @@ void ds_store_expire(struct ds_store *s)
 
     while (ds_heap_pop_due(&s->expiry, s->now.boot_ns, &due)) {
         if (expiry_holds(s, &due)) {
-            (void)ds_store_end_if_over(s, (uint32_t)due.id);
+            if (!ds_store_end_if_over(s, (uint32_t)due.id)) {
+                ds_store_upload_over(s, (uint32_t)due.id);
+            }
         }
     }
 }

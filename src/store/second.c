@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * second.c - keys that second-level storage (L2) holds: write modes, misses, deletes, uploads.
+ * second.c - keys that second-level storage (L2) holds: write modes, misses, deletes.
  *
  * Of one key at most one piece of work is under way (struct ds_second_op, in a table by key), so
  * that L2 and memory change in the same order. A request that needs another one waits, and is
@@ -20,11 +20,6 @@
  * but is never dropped. That holds for one whose time is over as well: it is absent for all, but
  * stays until it is erased in L2, or an older value there would be back.
  *
- * The queue of uploads is the list of dirty objects: one place for each key, however often it is
- * set; a newer value takes the place of the one before. upload_max limits those whose write-back
- * was acknowledged (FLAG_COUNTED), also while they are uploaded. A plain set cannot be refused, so
- * what it makes dirty is not counted.
- *
  * A plain set over a key of an L2 mode keeps that mode, as write-back: L2 must not keep the older
  * value for good. An object of the object API, whose bytes may change, has no such mode: the older
  * value is erased first.
@@ -32,28 +27,7 @@
 #include "base/alloc.h"
 #include "base/failpoint.h"
 #include "store/internal.h"
-
-#define RETRY_NS INT64_C(1000000000)
-
-struct ds_second_op {
-    struct ds_tier_op op; /* first: it is what the tier knows */
-    struct ds_second_op *next;
-    uint64_t hash;
-    uint64_t origin;       /* of the request item that it works for; 0: for any */
-    uint64_t grant_origin; /* JOURNAL, STORE: of the record that it is to be published in */
-    uint64_t record_version;
-    bool done;
-    bool consumed; /* the request that it was for has seen the answer */
-    bool voided;   /* JOURNAL: an older copy was buried behind it, and it with that */
-    bool upload;   /* UPLOAD, or the ERASE instead of it for an object that is over */
-    bool renews;   /* STORE: of an object that is published, for its new expiry */
-    uint8_t key[];
-};
-
-static bool has_l2(const struct ds_store *s)
-{
-    return s->config.tier != NULL && s->config.l2;
-}
+#include "store/second_op.h"
 
 static bool back_mode(uint8_t mode)
 {
@@ -78,7 +52,7 @@ bool ds_store_dirty(const struct ds_store *s, uint32_t id)
 
 bool ds_store_hides_l2(const struct ds_store *s, uint32_t id)
 {
-    return has_l2(s) && ds_store_dirty(s, id);
+    return ds_store_has_l2(s) && ds_store_dirty(s, id);
 }
 
 /* --- the table of work under way --- */
@@ -88,7 +62,7 @@ static struct ds_second_op **bucket(struct ds_store *s, uint64_t hash)
     return &s->second[hash % DS_STORE_SECOND_BUCKETS];
 }
 
-static struct ds_second_op *find_op(struct ds_store *s, const void *key, size_t key_size)
+struct ds_second_op *ds_store_op_find(struct ds_store *s, const void *key, size_t key_size)
 {
     uint64_t hash = ds_store_key_hash(s, key, key_size);
     struct ds_second_op *o = *bucket(s, hash);
@@ -102,7 +76,8 @@ static struct ds_second_op *find_op(struct ds_store *s, const void *key, size_t 
 
 bool ds_store_second_busy(struct ds_store *s, uint32_t id)
 {
-    return s->second_n > 0 && find_op(s, ds_store_key(s, id), s->record[id].key_size) != NULL;
+    return s->second_n > 0 &&
+           ds_store_op_find(s, ds_store_key(s, id), s->record[id].key_size) != NULL;
 }
 
 static void free_op(struct ds_store *s, struct ds_second_op *o)
@@ -117,8 +92,8 @@ static void free_op(struct ds_store *s, struct ds_second_op *o)
     ds_free(o);
 }
 
-static struct ds_second_op *new_op(struct ds_store *s, enum ds_tier_kind kind, const void *key,
-                                   uint32_t key_size, uint64_t origin)
+struct ds_second_op *ds_store_op_new(struct ds_store *s, enum ds_tier_kind kind, const void *key,
+                                     uint32_t key_size, uint64_t origin)
 {
     struct ds_second_op *o = ds_zalloc(sizeof(*o) + key_size, "second op");
 
@@ -137,8 +112,7 @@ static struct ds_second_op *new_op(struct ds_store *s, enum ds_tier_kind kind, c
     return o;
 }
 
-/* 0: it is under way. */
-static int start(struct ds_store *s, struct ds_second_op *o)
+int ds_store_op_start(struct ds_store *s, struct ds_second_op *o)
 {
     bool writes = o->op.kind != DS_TIER_LOOKUP && o->op.kind != DS_TIER_LOAD;
     int rc;
@@ -167,7 +141,7 @@ static int waits(int rc)
 
 static int begin(struct ds_store *s, struct ds_second_op *o)
 {
-    return o != NULL ? waits(start(s, o)) : DS_EAGAIN;
+    return o != NULL ? waits(ds_store_op_start(s, o)) : DS_EAGAIN;
 }
 
 /* Its answer is looked at, or nobody will any more. */
@@ -177,28 +151,10 @@ static void consume(struct ds_store *s, struct ds_second_op *o)
     o->consumed = true;
 }
 
-void ds_store_upload_end(struct ds_store *s, uint32_t id)
-{
-    if ((s->flags[id] & FLAG_QUEUED) != 0) {
-        ds_list_remove(&s->uploads, s->upload_link, id);
-        s->stats.l2_outdated++;
-    }
-    s->upload_counted -= (s->flags[id] & FLAG_COUNTED) != 0;
-    s->flags[id] &= (uint16_t) ~(FLAG_QUEUED | FLAG_COUNTED);
-}
-
-static void mark_uploaded(struct ds_store *s, uint32_t id)
-{
-    _Atomic uint64_t *word = &s->record[id].word;
-
-    ds_store_release(word, ds_load_relaxed(word) | DS_WORD_UPLOADED);
-    ds_store_upload_end(s, id);
-}
-
 void ds_store_second_void(struct ds_store *s, uint32_t id)
 {
     struct ds_second_op *o =
-        s->second_n > 0 ? find_op(s, ds_store_key(s, id), s->record[id].key_size) : NULL;
+        s->second_n > 0 ? ds_store_op_find(s, ds_store_key(s, id), s->record[id].key_size) : NULL;
 
     if (o != NULL && o->op.kind == DS_TIER_JOURNAL) {
         o->voided = true;
@@ -268,13 +224,14 @@ int ds_store_second_look(struct ds_store *s, struct session *by, unsigned slot, 
 {
     struct ds_second_op *o;
 
-    if (!has_l2(s) || key_size == 0 || ds_store_bit(by->asked[slot], i) ||
+    if (!ds_store_has_l2(s) || key_size == 0 || ds_store_bit(by->asked[slot], i) ||
         ds_store_find_any(s, key, key_size) != DS_ID_NONE) { /* over: L2 may have what was before */
         return DS_ENOTFOUND;
     }
-    o = find_op(s, key, key_size);
+    o = ds_store_op_find(s, key, key_size);
     if (o == NULL) {
-        return begin(s, new_op(s, value ? DS_TIER_LOAD : DS_TIER_LOOKUP, key, key_size, 0));
+        return begin(s,
+                     ds_store_op_new(s, value ? DS_TIER_LOAD : DS_TIER_LOOKUP, key, key_size, 0));
     }
     if (!o->done || (o->op.kind != DS_TIER_LOAD && o->op.kind != DS_TIER_LOOKUP)) {
         return DS_EAGAIN;
@@ -363,12 +320,6 @@ static void loaded(struct ds_store *s, struct ds_second_op *o)
 
 /* --- writing --- */
 
-static bool published(const struct ds_store *s, const struct ds_store_set *set)
-{
-    return set->id < ds_load_relaxed(&s->state->records_used) &&
-           ds_store_state(s, set->id) == DS_RECORD_LIVE && s->record[set->id].origin == set->origin;
-}
-
 static void describe(struct ds_store *s, struct ds_second_op *o, const struct ds_store_set *set)
 {
     o->op.id = set->id;
@@ -385,7 +336,7 @@ static void describe(struct ds_store *s, struct ds_second_op *o, const struct ds
 
 static int begin_set(struct ds_store *s, const struct ds_store_set *set, enum ds_tier_kind kind)
 {
-    struct ds_second_op *o = new_op(s, kind, set->key, set->key_size, set->origin);
+    struct ds_second_op *o = ds_store_op_new(s, kind, set->key, set->key_size, set->origin);
 
     if (o == NULL) {
         return DS_ENOMEM;
@@ -427,39 +378,6 @@ static int start_set(struct ds_store *s, const struct ds_store_set *set)
     return rc;
 }
 
-static void queue_upload(struct ds_store *s, uint32_t id, uint32_t before, bool counted)
-{
-    ds_list_insert(&s->uploads, s->upload_link, before, id);
-    s->upload_counted += counted && (s->flags[id] & FLAG_COUNTED) == 0;
-    s->flags[id] |= (uint16_t)(FLAG_QUEUED | (counted ? FLAG_COUNTED : 0));
-}
-
-/* All count: nothing tells those of plain sets from those of write-backs. */
-void ds_store_upload_found(struct ds_store *s, uint32_t id)
-{
-    if (has_l2(s) && ds_store_state(s, id) == DS_RECORD_LIVE && ds_store_dirty(s, id)) {
-        s->flags[id] |= FLAG_FOUND;
-        queue_upload(s, id, DS_ID_NONE, true);
-    }
-}
-
-/* ds_store_publish() of what is to be uploaded: it takes the place of the value that it replaces,
- * or a key that is set all the time would never come to the front. */
-static void publish_dirty(struct ds_store *s, struct session *by, const struct ds_store_set *set,
-                          uint32_t old, bool counted)
-{
-    bool queued = old != DS_ID_NONE && (s->flags[old] & FLAG_QUEUED) != 0;
-    uint32_t before = queued ? s->upload_link[old].next : DS_ID_NONE;
-
-    ds_store_publish(s, by, set);
-    if (before != DS_ID_NONE && (s->flags[before] & FLAG_QUEUED) == 0) {
-        before = DS_ID_NONE; /* ended with the old value, which it was nested in */
-    }
-    if (published(s, set)) {
-        queue_upload(s, set->id, before, counted);
-    }
-}
-
 /* L2 or the journal has it: readers may. */
 static int publish(struct ds_store *s, struct session *by, struct ds_store_set *set,
                    const struct ds_tier_op *op)
@@ -477,16 +395,16 @@ static int publish(struct ds_store *s, struct session *by, struct ds_store_set *
     if (op->kind == DS_TIER_STORE) {
         ds_store_publish(s, by, set);
     } else {
-        publish_dirty(s, by, set, old, true);
+        ds_store_publish_dirty(s, by, set, old, true);
     }
-    if (!published(s, set)) { /* no room for the key */
+    if (!ds_store_published(s, set)) { /* no room for the key */
         if (op->kind == DS_TIER_JOURNAL) {
             ds_store_forget(s, set->id, true);
         }
         return DS_ENOMEM;
     }
     if (op->kind == DS_TIER_STORE) {
-        mark_uploaded(s, set->id);
+        ds_store_uploaded(s, set->id);
     }
     return 0;
 }
@@ -498,13 +416,13 @@ int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, u
     uint64_t size;
     int rc;
 
-    if (!has_l2(s)) {
+    if (!ds_store_has_l2(s)) {
         return DS_ENOTSUPPORTED;
     }
-    if (published(s, set)) { /* in an earlier execution of this request */
+    if (ds_store_published(s, set)) { /* in an earlier execution of this request */
         return 0;
     }
-    o = set->key_size > 0 ? find_op(s, set->key, set->key_size) : NULL;
+    o = set->key_size > 0 ? ds_store_op_find(s, set->key, set->key_size) : NULL;
     if (o != NULL && o->origin == set->origin && !o->done) {
         return DS_EAGAIN;
     }
@@ -537,12 +455,12 @@ int ds_store_second_delete(struct ds_store *s, const uint8_t *key, uint32_t key_
 {
     struct ds_second_op *o;
 
-    if (!has_l2(s) || key_size == 0) {
+    if (!ds_store_has_l2(s) || key_size == 0) {
         return 0;
     }
-    o = find_op(s, key, key_size);
+    o = ds_store_op_find(s, key, key_size);
     if (o == NULL) {
-        return begin(s, new_op(s, DS_TIER_ERASE, key, key_size, origin));
+        return begin(s, ds_store_op_new(s, DS_TIER_ERASE, key, key_size, origin));
     }
     if (!o->done || o->origin != origin) {
         return DS_EAGAIN;
@@ -553,7 +471,7 @@ int ds_store_second_delete(struct ds_store *s, const uint8_t *key, uint32_t key_
 int ds_store_second_drop(struct ds_store *s, uint32_t id)
 {
     struct ds_second_op *o =
-        new_op(s, DS_TIER_ERASE, ds_store_key(s, id), s->record[id].key_size, 0);
+        ds_store_op_new(s, DS_TIER_ERASE, ds_store_key(s, id), s->record[id].key_size, 0);
 
     if (o == NULL) {
         return DS_EAGAIN;
@@ -562,7 +480,7 @@ int ds_store_second_drop(struct ds_store *s, uint32_t id)
     o->op.claim = DS_CLAIM_YIELDS; /* it is for what was there before this one was set */
     o->op.order = ds_store_order(s, id);
     o->record_version = s->record[id].version;
-    return start(s, o);
+    return ds_store_op_start(s, o);
 }
 
 int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uint64_t origin)
@@ -571,13 +489,13 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
     const uint8_t *key = ds_store_key(s, id);
     struct ds_second_op *o;
 
-    if (!has_l2(s) || !(ds_store_in_l2(s, id) || ds_store_dirty(s, id))) {
+    if (!ds_store_has_l2(s) || !(ds_store_in_l2(s, id) || ds_store_dirty(s, id))) {
         return 0;
     }
     if ((s->flags[id] & FLAG_BUSY) != 0) {
         return DS_EAGAIN;
     }
-    o = find_op(s, key, r->key_size);
+    o = ds_store_op_find(s, key, r->key_size);
     if (o == NULL) {
         struct ds_store_set set = {.key = key,
                                    .key_size = r->key_size,
@@ -587,7 +505,7 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
                                    .mode = r->mode,
                                    .kind = r->kind};
 
-        o = new_op(s, DS_TIER_STORE, key, r->key_size, origin);
+        o = ds_store_op_new(s, DS_TIER_STORE, key, r->key_size, origin);
         if (o == NULL) {
             return DS_EAGAIN;
         }
@@ -600,175 +518,9 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
         return DS_EAGAIN; /* also when it was set anew meanwhile: once more, with that */
     }
     if (o->op.status == 0) {
-        mark_uploaded(s, id);
+        ds_store_uploaded(s, id);
     }
     return o->op.status;
-}
-
-/* --- uploads --- */
-
-static bool is_live(const struct ds_store *s, uint32_t id, uint64_t version)
-{
-    return ds_store_state(s, id) == DS_RECORD_LIVE && s->record[id].version == version;
-}
-
-static bool is_current(const struct ds_store *s, uint32_t id, uint64_t version)
-{
-    return is_live(s, id, version) && ds_store_dirty(s, id);
-}
-
-bool ds_store_tier_current(const struct ds_store *s, const struct ds_tier_op *op)
-{
-    const struct ds_second_op *o = (const void *)op;
-
-    return o->upload ? is_current(s, op->id, o->record_version)
-                     : !o->renews || is_live(s, op->id, o->record_version);
-}
-
-/* Another worker has set or deleted the key since this value was acknowledged: L2 has that, and a
- * reader must find it. Until it ends the value stays dirty: a kill must not leave it as one of L2.
- */
-static void outrun(struct ds_store *s, const struct ds_second_op *o)
-{
-    uint32_t id = o->op.id;
-    bool over = ds_store_over(s, id);
-
-    s->stats.l2_outdated++;
-    (void)ds_failpoint("upload.outrun");
-    ds_store_unpublish(s, id, over ? DS_GONE_EXPIRED : DS_GONE_EVICTED);
-    if (!over) {
-        ds_gone_add(&s->gone, o->hash, DS_GONE_L2, s->now.boot_ns);
-    }
-}
-
-static void uploaded(struct ds_store *s, const struct ds_second_op *o)
-{
-    uint32_t id = o->op.id;
-
-    s->uploading--;
-    if (!is_current(s, id, o->record_version)) {
-        s->stats.l2_outdated++;
-        return;
-    }
-    if (o->op.status == DS_ESTALE) {
-        outrun(s, o);
-        return;
-    }
-    if (o->op.status != 0) {
-        s->stats.tier_errors++;
-        s->upload_next_ns = s->now.boot_ns + RETRY_NS;
-        queue_upload(s, id, DS_ID_NONE, false);
-        return;
-    }
-    s->stats.l2_uploads += o->op.kind == DS_TIER_UPLOAD;
-    mark_uploaded(s, id);
-    (void)ds_failpoint("upload.marked");
-    if (ds_store_end_if_over(s, id)) {
-        return;
-    }
-    if (ds_store_place(s, id) != 0) {
-        if (s->config.tier->clean(s->config.tier_arg, &o->op, ds_store_place(s, id)) ==
-                DS_UNCHANGED &&
-            !ds_store_spilled(s, id)) {
-            ds_store_forget(s, id, true); /* the journal is no spill: it keeps nothing for long */
-        }
-    }
-    if ((s->flags[id] & FLAG_RANKED) == 0 && !ds_store_spilled(s, id) &&
-        (s->flags[id] & (FLAG_EARLIER | FLAG_NEWER)) == 0) {
-        ds_store_rank(s, id);
-    }
-}
-
-void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_store_set *set)
-{
-    uint32_t old = has_l2(s) ? ds_store_find_any(s, set->key, set->key_size) : DS_ID_NONE;
-    bool upload = old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old));
-
-    set->mode = upload ? DS_WRITE_BACK : set->mode;
-    ds_store_number(s, set);
-    if (upload) {
-        publish_dirty(s, by, set, old, false);
-    } else {
-        ds_store_publish(s, by, set);
-    }
-}
-
-/* 0: it is under way. Otherwise not now; or the object has ended, with others of the queue. */
-static int start_upload(struct ds_store *s, uint32_t id)
-{
-    const struct ds_record *r = &s->record[id];
-    bool over = ds_store_over(s, id);
-    struct ds_second_op *o;
-    int rc;
-
-    if (ds_store_spilled(s, id) && !over) {
-        rc = ds_store_fetch(s, id);
-        return rc == 0 ? DS_EAGAIN : rc;
-    }
-    if ((s->flags[id] & FLAG_BUSY) != 0 || find_op(s, ds_store_key(s, id), r->key_size) != NULL) {
-        return DS_EAGAIN;
-    }
-    o = new_op(s, over ? DS_TIER_ERASE : DS_TIER_UPLOAD, ds_store_key(s, id), r->key_size, 0);
-    if (o == NULL) {
-        return DS_ENOMEM;
-    }
-    o->upload = true;
-    o->op.id = id;
-    o->op.offset = r->offset;
-    o->op.size = r->size;
-    o->op.mode = r->mode;
-    o->op.object_kind = r->kind;
-    o->op.expiry_ns = ds_load_relaxed(&r->expiry_ns);
-    o->op.order = ds_store_order(s, id);
-    o->op.claim = o->op.order == 0                   ? DS_CLAIM_LAST
-                  : (s->flags[id] & FLAG_FOUND) != 0 ? DS_CLAIM_YIELDS
-                                                     : DS_CLAIM_ACKNOWLEDGED;
-    o->record_version = r->version;
-    rc = start(s, o);
-    s->uploading += rc == 0;
-    return rc;
-}
-
-/* The first of the queue; if not now, it is the last. */
-static void upload_first(struct ds_store *s)
-{
-    uint32_t id = s->uploads.first;
-    int rc;
-
-    if (ds_store_unreadable(s, id) && !ds_store_over(s, id)) { /* nobody has its bytes */
-        ds_store_upload_end(s, id);
-        return;
-    }
-    ds_list_remove(&s->uploads, s->upload_link, id);
-    s->flags[id] &= (uint16_t)~FLAG_QUEUED;
-    rc = start_upload(s, id);
-    if (rc == 0) {
-        return;
-    }
-    if (ds_store_state(s, id) != DS_RECORD_LIVE) { /* room for it was made of what it hung on */
-        s->stats.l2_outdated++;
-        return;
-    }
-    queue_upload(s, id, DS_ID_NONE, false);
-    /* A disk that fails is asked less often than one that is busy. */
-    s->upload_next_ns = s->now.boot_ns + (rc == DS_EIO ? RETRY_NS : RETRY_NS / 100);
-}
-
-void ds_store_upload_some(struct ds_store *s)
-{
-    uint64_t left = s->uploads.n;
-
-    if (!has_l2(s) || s->upload_next_ns > s->now.boot_ns) {
-        return;
-    }
-    for (; left > 0 && s->uploads.n > 0 && s->uploading < DS_STORE_UPLOADS; left--) {
-        upload_first(s);
-    }
-}
-
-uint64_t ds_store_uploads(const struct ds_store *s)
-{
-    return s->uploads.n + s->uploading;
 }
 
 /* --- answers --- */
@@ -800,7 +552,7 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
     if (op->kind == DS_TIER_LOAD) {
         loaded(s, o);
     } else if (o->upload) {
-        uploaded(s, o);
+        ds_store_upload_done(s, o);
     } else if (op->kind == DS_TIER_ERASE && op->id != DS_ID_NONE) {
         erased(s, o);
     }

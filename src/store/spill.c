@@ -122,7 +122,7 @@ int ds_store_spill(struct ds_store *s, uint32_t id)
     struct ds_tier_op *op;
     int rc;
 
-    if (s->config.tier == NULL || !s->config.spill) {
+    if (s->config.tier == NULL || !s->config.spill || s->disk_away) {
         return DS_ENOTSUPPORTED;
     }
     if ((s->flags[id] & FLAG_BUSY) != 0) {
@@ -159,7 +159,7 @@ static bool hide(struct ds_store *s, uint32_t id)
     uint64_t gen = ds_load_relaxed(&s->record[id].gen);
 
     if (ds_store_state(s, id) != DS_RECORD_LIVE || ds_store_spilled(s, id) ||
-        ds_store_place(s, id) == 0 || (s->flags[id] & FLAG_BUSY) != 0) {
+        !ds_store_copied(s, id) || (s->flags[id] & FLAG_BUSY) != 0) {
         return false;
     }
     ds_store_unlist(s, id);
@@ -273,10 +273,10 @@ int ds_store_guest_leave(struct ds_store *s, uint32_t id)
         ds_store_second_busy(s, id) || ds_store_fresh(s, id)) {
         return 0;
     }
-    if (ds_store_place(s, id) == 0) {
-        rc = ds_store_spill(s, id);
-    } else {
+    if (ds_store_copied(s, id)) {
         ds_store_leave(s, id);
+    } else {
+        rc = ds_store_spill(s, id);
     }
     if (rc == 0) {
         ds_store_unlist(s, id);
@@ -336,6 +336,43 @@ static void install(struct ds_store *s, uint32_t id, uint64_t offset)
     }
 }
 
+bool ds_store_unreadable(const struct ds_store *s, uint32_t id)
+{
+    return ds_store_spilled(s, id) && ds_store_place(s, id) == 0;
+}
+
+/* The copy on disk cannot be read. What second-level storage has is a miss now; an object that is
+ * nowhere else stays, so that its readers are told, until the key is set again. It is counted as
+ * lost at once: its end does not count then. */
+static void lose(struct ds_store *s, uint32_t id)
+{
+    const struct ds_record *r = &s->record[id];
+
+    if (!ds_store_spilled(s, id)) {
+        ds_store_forget(s, id, true);
+    } else if (ds_store_in_l2(s, id)) {
+        ds_store_unpublish(s, id, DS_GONE_LOST);
+    } else if (!ds_store_unreadable(s, id)) {
+        ds_gone_add(&s->gone, ds_store_key_hash(s, ds_store_key(s, id), r->key_size), DS_GONE_LOST,
+                    s->now.boot_ns);
+        ds_store_forget(s, id, true);
+        s->stats.losses++;
+        s->unreadable++;
+    }
+}
+
+/* The tier knows without reading that its copy is not there. What second-level storage has is to be
+ * looked for once more. */
+static int lose_now(struct ds_store *s, uint32_t id)
+{
+    bool elsewhere = ds_store_in_l2(s, id);
+
+    s->stats.tier_errors++;
+    lose(s, id);
+    s->examine = true;
+    return elsewhere ? DS_EAGAIN : DS_ECORRUPT;
+}
+
 int ds_store_fetch(struct ds_store *s, uint32_t id)
 {
     struct ds_record *r = &s->record[id];
@@ -372,7 +409,7 @@ int ds_store_fetch(struct ds_store *s, uint32_t id)
     if (rc != 0) {
         ds_arena_free(s->data, offset, capacity);
         s->starved = s->starved || rc == DS_EAGAIN;
-        return rc;
+        return rc == DS_ECORRUPT ? lose_now(s, id) : rc;
     }
     s->fetching += capacity;
     s->stats.memory_granted += capacity;
@@ -473,31 +510,6 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
     set_place(s, op->id, op->place);
     (void)ds_failpoint("spill.placed");
     ds_store_leave(s, op->id);
-}
-
-bool ds_store_unreadable(const struct ds_store *s, uint32_t id)
-{
-    return ds_store_spilled(s, id) && ds_store_place(s, id) == 0;
-}
-
-/* The copy on disk cannot be read. What second-level storage has is a miss now; an object that is
- * nowhere else stays, so that its readers are told, until the key is set again. It is counted as
- * lost at once: its end does not count then. */
-static void lose(struct ds_store *s, uint32_t id)
-{
-    const struct ds_record *r = &s->record[id];
-
-    if (!ds_store_spilled(s, id)) {
-        ds_store_forget(s, id, true);
-    } else if (ds_store_in_l2(s, id)) {
-        ds_store_unpublish(s, id, DS_GONE_LOST);
-    } else if (!ds_store_unreadable(s, id)) {
-        ds_gone_add(&s->gone, ds_store_key_hash(s, ds_store_key(s, id), r->key_size), DS_GONE_LOST,
-                    s->now.boot_ns);
-        ds_store_forget(s, id, true);
-        s->stats.losses++;
-        s->unreadable++;
-    }
 }
 
 static void fetched(struct ds_store *s, const struct ds_tier_op *op)
@@ -711,14 +723,7 @@ void ds_store_places(struct ds_store *s,
 
 void ds_store_without_disk(struct ds_store *s)
 {
-    uint64_t used = ds_load_relaxed(&s->state->records_used);
-
-    for (uint32_t id = 0; id < used; id++) {
-        if (ds_store_state(s, id) == DS_RECORD_LIVE && !ds_store_spilled(s, id) &&
-            ds_store_place(s, id) != 0) {
-            set_place(s, id, 0);
-        }
-    }
+    s->disk_away = true;
 }
 
 int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)

@@ -168,8 +168,9 @@ void ds_store_places(struct ds_store *s,
                      bool (*there)(void *arg, uint64_t place, uint64_t size, size_t key_size),
                      void *arg);
 
-/* The disk cannot be used, after recovery: what memory has does not rely on copies there any more.
- * What was spilled keeps its place, for a worker that has the disk again. */
+/* The disk cannot be used, after recovery: nothing leaves memory for it. All objects keep their
+ * places, for a worker that has the disk again: a value that was acknowledged because the journal
+ * has it would be an orphan there, which is buried. */
 void ds_store_without_disk(struct ds_store *s);
 
 /* --- sessions --- */

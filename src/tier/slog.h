@@ -130,7 +130,8 @@ DS_MUST_USE int ds_slog_open(const struct ds_slog_config *config, char *err, siz
  * 1. ds_slog_recover(): calls `each` for the newest record of every key that no tombstone covers.
  *    The owner calls ds_slog_dead() for those it does not want, from `each` or later.
  * 2. ds_slog_adopt() for each place that the owner still knows, then ds_slog_adopted(): what is not
- *    adopted is dead. DS_ENOTFOUND: there is no such place (any more).
+ *    adopted is dead. DS_ENOTFOUND: there is no such place (any more). ds_slog_adopted() may find
+ *    that a segment cannot be read: ds_slog_has() tells whether an adopted place is still there.
  *    An owner that was killed may not have been told of a put, or may not have got to a tombstone:
  *    then a key's newest record is an orphan, which nobody adopted, and ds_slog_recover() would
  *    bring it back one day. `orphan` is called for the key of each, unless an older record of that
@@ -139,6 +140,7 @@ DS_MUST_USE int ds_slog_open(const struct ds_slog_config *config, char *err, siz
 DS_MUST_USE int ds_slog_recover(struct ds_slog *s,
                                 void (*each)(void *arg, const struct ds_slog_entry *e), void *arg);
 DS_MUST_USE int ds_slog_adopt(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t size);
+bool ds_slog_has(const struct ds_slog *s, ds_slog_at at);
 DS_MUST_USE int ds_slog_adopted(struct ds_slog *s,
                                 void (*orphan)(void *arg, const void *key, size_t key_size),
                                 void *arg);

@@ -302,6 +302,8 @@ int ds_slog_scan(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
 
 /* slog_open.c */
 void ds_slog_segment_name(char *ret, uint32_t slot, uint64_t number);
+/* Whether it is the disk that fails, not `unread` of `all` segments. */
+bool ds_slog_disk_fails(uint32_t unread, uint32_t all);
 int ds_slog_set_aside(struct ds_slog *s, uint32_t slot, int err); /* it cannot be read */
 void ds_slog_tell_damage(struct ds_slog *s, uint32_t slot, const struct slog_contents *c);
 __attribute__((format(printf, 2, 3))) void ds_slog_notice(const struct ds_slog *s,

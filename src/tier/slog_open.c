@@ -107,6 +107,12 @@ static bool parse_aside(const char *name, uint64_t *ret_number, uint64_t *ret_ls
     return strcmp(name, again) == 0;
 }
 
+/* It may come back, while a segment is set aside for good. */
+bool ds_slog_disk_fails(uint32_t unread, uint32_t all)
+{
+    return unread > all / 2;
+}
+
 /* For good, under another name: under its own it might be read again one day, when keys have been
  * set and deleted of which nobody knew that it had them. It keeps its room in the limit. */
 int ds_slog_set_aside(struct ds_slog *s, uint32_t slot, int err)
@@ -381,11 +387,11 @@ static int set_aside_unread(struct opening *o, const int *errs)
     for (uint32_t i = 0; i < s->n_slots; i++) {
         unread += is_unread(&s->segments[i]);
     }
-    if (unread > 1 && unread == s->n_used - s->n_aside) { /* the disk may come back */
+    if (ds_slog_disk_fails(unread, s->n_used - s->n_aside)) {
         return fail(o, DS_EIO,
-                    "none of the %u segments of %s can be read: see the system log for errors of "
-                    "the disk, and whose files these are",
-                    unread, s->config.directory);
+                    "%u of %u segments of %s cannot be read: see the system log for errors of the "
+                    "disk, and whose files these are. If they are lost, move them away",
+                    unread, s->n_used - s->n_aside, s->config.directory);
     }
     for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
         rc = is_unread(&s->segments[i]) ? ds_slog_set_aside(s, i, errs[i]) : 0;
@@ -421,7 +427,8 @@ static int list_segments(struct opening *o, bool fill, uint32_t *ret_slots, uint
 
     if (d == NULL) {
         ds_sys_close(fd);
-        return fail(o, DS_EIO, "cannot list %s", s->config.directory);
+        return fail(o, ds_slog_errno(fd < 0 ? fd : -ENOMEM), "cannot list %s: %s",
+                    s->config.directory, strerror(fd < 0 ? -fd : ENOMEM));
     }
     while ((e = readdir(d)) != NULL) {
         uint32_t slot;
@@ -460,8 +467,9 @@ uint64_t ds_slog_disk_use(const char *directory)
         struct stat st;
         uint32_t slot;
         uint64_t number;
+        uint64_t lsn;
 
-        if (parse_name(e->d_name, &slot, &number) &&
+        if ((parse_name(e->d_name, &slot, &number) || parse_aside(e->d_name, &number, &lsn)) &&
             fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
             sum += (uint64_t)st.st_blocks * 512;
         }
@@ -507,18 +515,26 @@ static int check_config(struct opening *o)
     return 0;
 }
 
-/* Each segment keeps its descriptor. */
+/* Each segment keeps its descriptor. A directory that has more of them than there should be is no
+ * other than one above a lowered limit: it is used, and shrinks. */
 static int check_files(struct opening *o, uint32_t n)
 {
     const struct ds_slog_config *c = &o->s->config;
-    uint32_t need = n > DS_SLOG_SEGMENTS_MIN ? n : DS_SLOG_SEGMENTS_MIN;
 
-    return c->files_max == 0 || c->files_max >= need
-               ? 0
-               : fail(o, DS_EINVAL,
-                      "%s needs %u open files for its segments, and can have %u: raise the limit "
-                      "of open files (ulimit -Hn, LimitNOFILE=), or allow fewer clients",
-                      c->directory, need, c->files_max);
+    if (c->files_max != 0 && c->files_max < DS_SLOG_SEGMENTS_MIN) {
+        return fail(o, DS_EINVAL,
+                    "%s needs %u open files for its segments, and can have %u: raise the limit of "
+                    "open files (ulimit -Hn, LimitNOFILE=), or allow fewer clients",
+                    c->directory, DS_SLOG_SEGMENTS_MIN, c->files_max);
+    }
+    if (c->files_max != 0 && c->files_max < n) {
+        ds_slog_notice(o->s,
+                       "%s has %u segments, and there are open files for %u: clients may find none "
+                       "left until it has shrunk. Raise the limit of open files (ulimit -Hn, "
+                       "LimitNOFILE=), or allow fewer clients",
+                       c->directory, n, c->files_max);
+    }
+    return 0;
 }
 
 static int open_directory(struct opening *o)
@@ -589,7 +605,7 @@ int ds_slog_open(const struct ds_slog_config *config, char *err, size_t err_size
     s->open[STREAM_PUT] = s->open[STREAM_GC] = -1;
     s->streams[STREAM_PUT].fd = s->streams[STREAM_GC].fd = -1;
     s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    rc = s->event_fd < 0 ? fail(&o, DS_ENOMEM, "no descriptors left: raise the limit (ulimit -n)")
+    rc = s->event_fd < 0 ? fail(&o, DS_ENOSPACE, "no descriptors left: raise the limit (ulimit -n)")
                          : open_directory(&o);
     rc = rc < 0 ? rc : ds_slog_threads_init(s);
     if (rc < 0) {

@@ -33,6 +33,7 @@ struct known {
 struct recovery {
     struct ds_slog *s;
     struct slog_bytes *summaries; /* one a slot */
+    bool *unread;                 /* by slot: it cannot be read */
     struct known *known;
     size_t n, room;
     uint32_t *table; /* index + 1; 0: empty */
@@ -201,22 +202,48 @@ static void tell(struct recovery *r, void (*each)(void *arg, const struct ds_slo
     }
 }
 
+/* When all others are read: nothing is renamed for a disk that fails. */
+static int set_aside_unread(struct recovery *r, uint32_t n, uint32_t all)
+{
+    struct ds_slog *s = r->s;
+    int rc = 0;
+
+    if (ds_slog_disk_fails(n, all)) {
+        ds_slog_notice(s,
+                       "%u of %u segments of %s cannot be read any more: see the system log for "
+                       "errors of the disk. All stay as they are",
+                       n, all, s->config.directory);
+        return DS_EIO;
+    }
+    for (uint32_t i = 0; rc == 0 && n > 0 && i < s->n_slots; i++) {
+        rc = r->unread[i] ? ds_slog_set_aside(s, i, EIO) : 0;
+    }
+    return rc;
+}
+
 static int load_all(struct recovery *r)
 {
     struct ds_slog *s = r->s;
     uint8_t *buf = ds_sys_map_private(SLOG_BUFFER);
+    uint32_t n = 0;
+    uint32_t all = 0;
     int rc;
 
     r->summaries = ds_zalloc(s->n_slots * sizeof(*r->summaries), "slog recovery");
-    rc = buf == NULL || r->summaries == NULL ? DS_ENOMEM : 0;
+    r->unread = ds_zalloc(s->n_slots * sizeof(*r->unread), "slog recovery");
+    rc = buf == NULL || r->summaries == NULL || r->unread == NULL ? DS_ENOMEM : 0;
     for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
         ds_slog_progress(s);
         if (s->segments[i].state == SEG_SEALED) {
             rc = load(r, i, buf);
             rc = rc == DS_EIO ? load(r, i, buf) : rc;
-            rc = rc == DS_EIO ? ds_slog_set_aside(s, i, EIO) : rc;
+            r->unread[i] = rc == DS_EIO;
+            n += rc == DS_EIO;
+            all++;
+            rc = rc == DS_EIO ? 0 : rc;
         }
     }
+    rc = rc == 0 ? set_aside_unread(r, n, all) : rc;
     ds_sys_unmap(buf, SLOG_BUFFER);
     return rc;
 }
@@ -227,6 +254,7 @@ static void forget_all(struct recovery *r)
         ds_free(r->summaries[i].data);
     }
     ds_free(r->summaries);
+    ds_free(r->unread);
     ds_free(r->known);
     ds_free(r->table);
     ds_slog_kept_forget_found(r->s);
@@ -297,6 +325,14 @@ int ds_slog_adopt(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t si
         g->live += bytes;
     }
     return rc;
+}
+
+bool ds_slog_has(const struct ds_slog *s, ds_slog_at at)
+{
+    uint32_t slot;
+    uint64_t offset;
+
+    return ds_slog_find(s, at, &slot, &offset) != NULL;
 }
 
 int ds_slog_adopted(struct ds_slog *s, void (*orphan)(void *arg, const void *key, size_t key_size),

@@ -34,9 +34,11 @@ static bool is_zero(const uint8_t *p, size_t n)
     return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
-/* Whether value and checksums, [from, to) of the file, were written; *ret_ended: the last bytes. */
+/* Whether value and checksums, [from, to) of the file, were written; *ret_ended: the last bytes.
+ * What the first sector has of them was, together with the head. */
 static int was_whole(const struct scan *c, uint64_t from, uint64_t to, bool *ret_ended, bool *ret)
 {
+    uint64_t sectors = ds_align_up(from, SECTOR);
     bool whole = true;
 
     *ret_ended = false;
@@ -55,7 +57,7 @@ static int was_whole(const struct scan *c, uint64_t from, uint64_t to, bool *ret
         for (uint64_t i = 0; i < size;) {
             uint64_t n = ds_min_u64(size - i, SECTOR - (at + i) % SECTOR);
 
-            whole = whole && !is_zero(p + i, n);
+            whole = whole && (at + i < sectors || !is_zero(p + i, n));
             i += n;
         }
         at += size;

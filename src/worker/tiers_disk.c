@@ -20,6 +20,7 @@
 #define DIRTY 1u /* flag of a record: second-level storage does not have it */
 #define EVENTS 64u
 #define BURIAL_NS INT64_C(3000000000)
+#define OPEN_NS INT64_C(5000000000)
 
 /* What may be on its way to disk for room in memory. Enough to keep the writer busy; what comes
  * behind it, such as the tombstone that a set waits for, waits for all of it. */
@@ -161,8 +162,11 @@ bool ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, u
 
 int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place)
 {
-    if (!t->spill || t->log == NULL) {
+    if (!t->spill) {
         return DS_UNCHANGED;
+    }
+    if (t->log == NULL) { /* as below; the copy is there when the disk is */
+        return 0;
     }
     /* Without the note it is uploaded once more after a restart: no harm. */
     (void)!ds_slog_note(t->log, place, op->key, op->key_size, 0, false, COOKIE_NOTE);
@@ -433,6 +437,15 @@ static bool adopt(void *arg, uint64_t place, uint64_t size, size_t key_size)
     return rc != DS_ENOTFOUND;
 }
 
+static bool still_there(void *arg, uint64_t place, uint64_t size, size_t key_size)
+{
+    const struct ds_tiers *t = arg;
+
+    (void)size;
+    (void)key_size;
+    return ds_slog_has(t->log, place);
+}
+
 static void bury_orphan(void *arg, const void *key, size_t key_size)
 {
     struct ds_tiers *t = arg;
@@ -466,6 +479,9 @@ static int adopt_all(struct ds_tiers *t)
         return t->adopt_rc;
     }
     rc = ds_slog_adopted(t->log, bury_orphan, t);
+    if (rc == 0) { /* or what memory has might leave it for a copy that was set aside */
+        ds_store_places(t->w->store, still_there, t);
+    }
     if (rc == 0 && t->orphans > 0) {
         ds_log(DS_LOG_INFO, "%llu copies on disk that no object names are buried",
                (unsigned long long)t->orphans);
@@ -501,15 +517,39 @@ static int recover_all(struct ds_tiers *t)
 /* What is in memory matters more than what is on the disk, and is served without it. */
 static int go_without(struct ds_tiers *t, int rc)
 {
-    ds_log(DS_LOG_ERROR,
-           "spill_directory cannot be used (%s: %s): memory is served without it, what was spilled "
-           "cannot be read, and nothing is spilled. Mend the directory, then restart the worker",
-           ds_error_text(rc), t->w->trouble);
+    ds_log(
+        DS_LOG_ERROR,
+        "spill_directory cannot be used (%s: %s): memory is served without it, what was spilled "
+        "cannot be read, and nothing is spilled. Mend the directory, then restart the worker: if "
+        "the node ends before that, keys that were set or deleted meanwhile may come back from "
+        "the directory as they were",
+        ds_error_text(rc), t->w->trouble);
     t->log = ds_slog_close(t->log, false);
     t->failed = true;
     t->buried = t->bury_asked; /* whatever was asked has no answer any more */
     ds_store_without_disk(t->w->store);
     return 0;
+}
+
+/* `wait`: there is memory to be served, which must not lose its disk for what is over in a moment:
+ * a killed worker that still has the lock, a system without descriptors. */
+static int open_log(struct ds_tiers *t, bool wait)
+{
+    int64_t end = ds_monotonic_ns() + OPEN_NS;
+    int rc;
+
+    do {
+        rc = ds_slog_open(&t->disk_config, t->w->trouble, sizeof(t->w->trouble), &t->log);
+        wait = wait && (rc == DS_EAGAIN || rc == DS_ENOSPACE) && ds_monotonic_ns() < end;
+        if (wait) {
+            ds_worker_progress(t->w);
+            (void)poll(NULL, 0, 50);
+        }
+    } while (wait);
+    if (rc == 0) {
+        t->w->trouble[0] = '\0'; /* of an earlier try */
+    }
+    return rc;
 }
 
 int ds_disk_enter(struct ds_tiers *t, bool recovered)
@@ -519,9 +559,13 @@ int ds_disk_enter(struct ds_tiers *t, bool recovered)
 
     t->disk_config.data_fd = t->w->data_fd;
     t->disk_config.data_size = t->w->config.data_size;
-    rc = ds_slog_open(&t->disk_config, t->w->trouble, sizeof(t->w->trouble), &t->log);
+    rc = open_log(t, adopts);
     if (rc == 0) {
         rc = adopts ? adopt_all(t) : recover_all(t);
+    }
+    if (rc != 0 && t->w->trouble[0] == '\0') {
+        (void)snprintf(t->w->trouble, sizeof(t->w->trouble), "%s cannot be read: see the log",
+                       t->disk_config.directory);
     }
     if (adopts && rc != 0 && rc != DS_ENOMEM && rc != DS_EVERSION) {
         return go_without(t, rc);

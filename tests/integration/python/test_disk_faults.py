@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directory of the disk is damaged, or cannot be read: a worker serves what is left and says so."""
 
+import fcntl
 import functools
 import hashlib
 import json
@@ -9,6 +10,8 @@ import resource
 import shutil
 import signal
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -153,6 +156,82 @@ def test_a_killed_worker_serves_its_memory_without_the_disk(start_worker, spill,
         assert readable(kv, rest) == rest
 
 
+def without_its_disk(worker, folder, eventually, meanwhile):
+    """A worker that is killed while its folder is away, and another one when that is back."""
+    folder.rename(folder.with_suffix(".away"))
+    folder.write_text("not a directory")
+    kill_worker(worker, eventually)
+    assert figures(worker)["disk_errors"] == 1
+    meanwhile()
+    folder.unlink()
+    folder.with_suffix(".away").rename(folder)
+    kill_worker(worker, eventually)
+    assert figures(worker)["disk_errors"] == 0
+
+
+def test_write_back_values_outlive_a_disk_that_was_away(start_worker, second, tmp_path, eventually):
+    """What was acknowledged because the journal has it, is in the journal when the disk is back."""
+    journal = tmp_path / "journal"
+    second |= {"write_back_directory": journal, "l2_cache_async_write_rate_limit_mb": 1}
+    worker = start_worker(**second)
+    keys = KEYS[:40]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key), BACK)
+        without_its_disk(worker, journal, eventually, lambda: None)
+    worker.kill()
+    worker = start_worker(**second)
+    with client(worker) as kv:
+        assert readable(kv, keys) == keys
+
+
+def test_a_lock_that_is_held_for_a_moment_costs_no_disk(start_worker, spill, eventually):
+    """A killed worker may end late; so may whoever looks at its files."""
+    worker = start_worker(**spill)
+    with client(worker) as kv:
+        for key in KEYS:
+            kv.set(key, value(key))
+        with open(spill["spill_directory"] / "lock", "rb") as lock:
+            held = threading.Event()
+
+            def hold():
+                fcntl.flock(lock, fcntl.LOCK_EX)  # when the worker is killed
+                held.set()
+                time.sleep(1)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+            thread = threading.Thread(target=hold)
+            thread.start()
+            kill_worker(worker, eventually)
+            assert held.is_set()
+            thread.join()
+        assert figures(worker)["disk_errors"] == 0
+        assert readable(kv) == KEYS
+
+
+def test_what_may_come_back_from_a_disk_that_was_away_is_told(start_worker, spill, second, tmp_path, eventually):
+    worker = start_worker(**{**second, **spill}, log_dir=tmp_path)
+    log = tmp_path / "datasystem_worker.INFO.log"
+    with client(worker) as kv:
+        for key in KEYS:
+            kv.set(key, value(key))
+        old = readable(kv, KEYS[:8])  # back in memory, with copies
+
+        def meanwhile():
+            kv.delete(old[:4])
+            for key in old[4:]:
+                kv.set(key, b"new", WriteMode.WRITE_THROUGH_L2_CACHE)
+            eventually(lambda: "a tombstone was not written" in log.read_text())
+
+        without_its_disk(worker, spill["spill_directory"], eventually, meanwhile)
+        assert "may come back from the directory as they were" in log.read_text()
+    worker.kill()  # the disk was back in time
+    worker = start_worker(**{**second, **spill})
+    with client(worker) as kv:
+        assert kv.exist(old[:4]) == [False] * 4
+        assert kv.get(old[4:]) == [b"new"] * 4
+
+
 def test_a_new_node_without_its_disk_does_not_start(start_worker, spill):
     spill["spill_directory"].write_text("not a directory")
     with pytest.raises(AssertionError, match="spill"):
@@ -223,3 +302,17 @@ def test_fewer_open_files_than_the_disk_has_room_for(start_worker, spill, open_f
             fill(kv, 400)
         assert figures(worker)["disk_errors"] == 0
         assert len(segments(spill["spill_directory"])) <= 128
+
+
+def test_a_directory_of_more_segments_than_open_files_is_used(start_worker, spill, open_files):
+    worker = start_worker(**spill, spill_file_max_size_mb=2)
+    keys = [f"k{i}" for i in range(160)]  # one in each segment, some in memory
+    with client(worker) as kv:
+        fill(kv, len(keys))
+        there = figures(worker)["spilled_objects"]
+    worker.kill()
+    assert len(segments(spill["spill_directory"])) > 88
+    open_files(256, 256)
+    worker = start_worker(**spill, spill_file_max_size_mb=2, max_client_num=10)
+    with client(worker) as kv:
+        assert len(readable(kv, keys)) >= there

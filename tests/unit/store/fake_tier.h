@@ -58,6 +58,7 @@ struct fake_tier {
     bool journal_limited;
     bool hold_burials; /* tombstones stay unwritten */
     bool keeps;        /* those of plain modes are safe at once */
+    bool gone;         /* the disk knows that it has no copy of what is to be read */
     bool ahead;        /* the clocks of others are, in L2 */
     int fail;          /* status of what is done next */
     int fail_l2;
@@ -101,6 +102,9 @@ static inline int fake_start(void *arg, struct ds_tier_op *op)
 
     CHECK_LE(op->size, FAKE_VALUE_MAX);
     CHECK(op->key_size < 80);
+    if (op->kind == DS_TIER_FETCH && t->gone) {
+        return DS_ECORRUPT;
+    }
     if (t->n == t->limit) {
         return DS_EAGAIN;
     }

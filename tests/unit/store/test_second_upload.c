@@ -240,3 +240,79 @@ DS_TEST(second__dropping_a_value_leaves_what_another_worker_wrote_since)
     CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
     scene_end(&c);
 }
+
+/* The disk knows at once that it has no copy. */
+DS_TEST(second__a_copy_that_is_gone_is_looked_for_in_l2)
+{
+    struct scene c;
+    uint32_t id;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    id = id_of(&c.w, "a");
+    ds_store_leave(c.w.s, id);
+    ds_store_demote(c.w.s);
+    CHECK(ds_store_spilled(c.w.s, id));
+    c.t.gone = true;
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    CHECK_EQ(c.t.loads, 1);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_dirty_copy_that_is_gone_waits_for_nothing)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    scene_squeeze(&c);
+    CHECK(ds_store_spilled(c.w.s, id_of(&c.w, "a")));
+    CHECK_EQ(ds_store_uploads(c.w.s), 1);
+    c.t.fail_l2 = 0;
+    c.t.gone = true;
+    for (unsigned i = 0; i < 3; i++) {
+        c.w.now.boot_ns += 2000 * MS;
+        settle_tiers(&c.w, &c.t);
+    }
+    CHECK_EQ(world_stats(&c.w).losses, 1);
+    CHECK_EQ(ds_store_uploads(c.w.s), 0);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
+    scene_end(&c);
+}
+
+/* L2 has an older value, which must not come up when the time of the lost one is over. */
+DS_TEST(second__a_lost_value_that_is_over_is_erased_in_l2)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    post_set(&c, 1, "a", 1100, DS_WRITE_BACK, 0, 60000);
+    work_until_done(&c, 1);
+    CHECK_OK(req_result(c.p, 1, 0)->status);
+    scene_squeeze(&c);
+    CHECK(ds_store_spilled(c.w.s, id_of(&c.w, "a")));
+    c.t.fail_l2 = 0;
+    c.t.gone = true;
+    for (unsigned i = 0; i < 3; i++) {
+        c.w.now.boot_ns += 2000 * MS;
+        settle_tiers(&c.w, &c.t);
+    }
+    CHECK_EQ(ds_store_uploads(c.w.s), 0);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ECORRUPT);
+    for (unsigned i = 0; i < 3; i++) {
+        c.w.now.boot_ns += 60000 * MS;
+        settle_tiers(&c.w, &c.t);
+    }
+    CHECK_EQ(world_stats(&c.w).objects, 0);
+    CHECK_EQ(in_l2(&c, "a"), 0);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    scene_end(&c);
+}

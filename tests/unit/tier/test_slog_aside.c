@@ -84,6 +84,28 @@ DS_TEST(slog__goes_on_without_a_segment_that_cannot_be_read)
     owner_fini(&o, true);
 }
 
+/* It counts in the limit, which is computed from what the files here use and what is free. */
+DS_TEST(slog__a_segment_that_was_set_aside_is_in_use)
+{
+    struct owner o;
+    char name[128];
+    char aside[128];
+    uint64_t use;
+
+    filled(&o);
+    o.s = ds_slog_close(o.s, true);
+    use = ds_slog_disk_use(o.dir);
+    CHECK_GE(use, 3 * SEGMENT);
+    segment_name(&o, 1, name, sizeof(name));
+    (void)snprintf(aside, sizeof(aside), "%s/%016x-%016x.bad", o.dir, 2, 9);
+    CHECK_EQ(rename(name, aside), 0);
+    CHECK_EQ(ds_slog_disk_use(o.dir), use);
+    CHECK_EQ(unlink(aside), 0);
+    CHECK_LE(ds_slog_disk_use(o.dir), use - SEGMENT);
+    owner_reopen(&o, true);
+    owner_fini(&o, true);
+}
+
 static void orphan(void *arg, const void *key, size_t key_size)
 {
     struct owner *o = arg;
@@ -123,32 +145,46 @@ DS_TEST(slog__an_owner_is_told_of_places_in_a_segment_that_cannot_be_read)
     owner_fini(&o, true);
 }
 
-DS_TEST(slog__does_not_go_on_without_any_segment)
+/* The last `n` of `all` segments are away for a while. */
+static void most_are_away(unsigned records, unsigned all, unsigned n)
 {
     struct owner o;
     char err[256];
+    char expected[64];
     char name[3][128];
     char away[136];
 
-    filled(&o);
+    owner_init(&o, 4 * MIB, SEGMENT, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    for (unsigned i = 0; i < records; i++) {
+        CHECK_OK(put(&o, i, 5000, true));
+    }
     o.s = ds_slog_close(o.s, true);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = all - n; i < all; i++) {
         segment_name(&o, i, name[i], sizeof(name[i]));
         (void)snprintf(away, sizeof(away), "%s.away", name[i]);
         CHECK_EQ(rename(name[i], away), 0);
         CHECK_EQ(mkdir(name[i], 0700), 0);
     }
     CHECK_EQ(ds_slog_open(&o.config, err, sizeof(err), &o.s), DS_EIO);
-    CHECK(strstr(err, "none of the 3 segments ") != NULL);
+    (void)snprintf(expected, sizeof(expected), "%u of %u segments of ", n, all);
+    CHECK(strstr(err, expected) == err);
     CHECK_EQ(n_bad(&o), 0u);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = all - n; i < all; i++) {
         CHECK_EQ(rmdir(name[i]), 0);
         (void)snprintf(away, sizeof(away), "%s.away", name[i]);
         CHECK_EQ(rename(away, name[i]), 0);
     }
     owner_reopen(&o, true);
-    CHECK_EQ(o.recovered, N);
+    CHECK_EQ(o.recovered, records);
     owner_fini(&o, true);
+}
+
+DS_TEST(slog__does_not_go_on_without_most_of_its_segments)
+{
+    most_are_away(N, 3, 3);
+    most_are_away(N, 3, 2);
+    most_are_away(1, 1, 1);
 }
 
 DS_TEST(slog__errors_of_the_disk_at_the_start_are_told)
@@ -166,15 +202,49 @@ DS_TEST(slog__errors_of_the_disk_at_the_start_are_told)
     memset(o.recs, 0, sizeof(o.recs));
     owner_open(&o);
     ds_failpoint_arm("sys.pread=errno:5");
-    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
-    CHECK_EQ(o.recovered, 0u);
-    CHECK_EQ(stats_of(&o).io_errors, 3u);
+    CHECK_EQ(ds_slog_recover(o.s, recovered, &o), DS_EIO);
     ds_failpoint_arm(NULL);
-    CHECK_EQ(n_bad(&o), 3u);
-    CHECK_OK(put(&o, 1, 5000, true));
-    owner_reopen(&o, false);
-    CHECK_EQ(o.recovered, 1u);
+    CHECK(strstr(o.notice, "3 of 3 segments ") == o.notice);
+    CHECK_EQ(n_bad(&o), 0u);
+    owner_reopen(&o, false); /* the disk is back */
+    CHECK_EQ(o.recovered, N);
     CHECK_EQ(o.doubtful, 0u);
+    owner_fini(&o, true);
+#else
+    DS_SKIP("built without failpoints");
+#endif
+}
+
+/* Its end could be read when the log was opened, its summary cannot. */
+DS_TEST(slog__a_segment_that_fails_after_the_start_is_set_aside)
+{
+#ifdef DS_FAILPOINTS
+    struct owner o;
+    struct rec before[KEYS];
+    char key[32];
+    unsigned lost;
+
+    filled(&o);
+    lost = in_slot(&o, 1);
+    memcpy(before, o.recs, sizeof(before));
+    o.s = ds_slog_close(o.s, true);
+    owner_open(&o);
+    for (unsigned i = 0; i < N; i++) {
+        CHECK_OK(ds_slog_adopt(o.s, before[i].at, key_of(i, key), before[i].size));
+    }
+    ds_failpoint_arm("sys.pread=errno:5@3;sys.pread=errno:5@3"); /* twice, of the second segment */
+    CHECK_OK(ds_slog_adopted(o.s, orphan, &o));
+    ds_failpoint_arm(NULL);
+    CHECK_EQ(n_bad(&o), 1u);
+    CHECK_EQ(stats_of(&o).io_errors, 1u);
+    for (unsigned i = 0; i < N; i++) {
+        int rc = get(&o, i);
+
+        CHECK(rc == 0 || rc == DS_ENOTFOUND);
+        CHECK(ds_slog_has(o.s, o.recs[i].at) == (rc == 0));
+        lost -= rc != 0;
+    }
+    CHECK_EQ(lost, 0u);
     owner_fini(&o, true);
 #else
     DS_SKIP("built without failpoints");

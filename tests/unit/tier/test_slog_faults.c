@@ -8,6 +8,7 @@
 
 #include "base/failpoint.h"
 #include "slog_owner.h"
+#include "tier/slog_format.h"
 
 #define MIB (1u << 20)
 #define SEGMENT (128u << 10)
@@ -265,6 +266,37 @@ DS_TEST_TIMEOUT(slog__each_call_of_an_open_may_fail, 120)
     owner_fini(&o, true);
 }
 
+/* It may be worth another try: no error of the disk, and nothing is set aside for it. */
+DS_TEST(slog__an_open_without_descriptors_says_so)
+{
+    struct owner o;
+    char err[256];
+    unsigned failed = 0;
+
+    need_failpoints();
+    begin(&o);
+    for (unsigned i = 0; i < 60; i++) {
+        CHECK_OK(put(&o, i, 5000, true));
+    }
+    o.s = ds_slog_close(o.s, true);
+    for (int n = 1; n < 10; n++) {
+        char spec[64];
+        int rc;
+
+        (void)snprintf(spec, sizeof(spec), "sys.openat=errno:24@%d", n);
+        ds_failpoint_arm(spec);
+        rc = ds_slog_open(&o.config, err, sizeof(err), &o.s);
+        CHECK(rc == 0 || rc == DS_ENOSPACE);
+        failed += rc != 0;
+        o.s = rc == 0 ? ds_slog_close(o.s, true) : NULL;
+    }
+    ds_failpoint_arm(NULL);
+    CHECK_GE(failed, 6u);
+    owner_reopen(&o, true);
+    CHECK_EQ(o.recovered, 60u);
+    owner_fini(&o, true);
+}
+
 /* --- bytes that change on the disk --- */
 
 static void flip(int fd, off_t at)
@@ -412,6 +444,37 @@ DS_TEST(slog__damage_to_the_newest_brings_no_older_one_back)
     owner_reopen(&o, false);
     CHECK_EQ(stats_of(&o).corrupt, 1u);
     CHECK_EQ(get(&o, 1), DS_ECORRUPT);
+    (void)close(fd);
+    owner_fini(&o, true);
+}
+
+/* Up to the end of the sector of its head, which was written whole, as that verifies. */
+DS_TEST(slog__a_value_that_begins_with_zeros_may_be_damaged)
+{
+    struct owner o;
+    struct ds_slog_item item = {.key = "key-1",
+                                .key_size = 5,
+                                .version = 100,
+                                .expiry_unix_ns = 77,
+                                .mode = 3,
+                                .kind = 5,
+                                .size = 3000,
+                                .cookie = 1};
+    int fd = unsealed(&o);
+    uint64_t value = offset_of(&o, 5) + slog_record_size(5, 3000) + sizeof(struct slog_head) + 5;
+
+    memset(o.data, 'x', item.size);
+    memset(o.data, 0, ds_align_up(value, 512) - value);
+    CHECK_EQ(o.data[0], 0);
+    o.recs[1].asked_version = item.version;
+    o.recs[1].asked_size = item.size;
+    CHECK_OK(ds_slog_put(o.s, &item, true));
+    owner_wait(&o, o.events + 1);
+    CHECK_EQ(offset_of(&o, 1) + sizeof(struct slog_head) + 5, value);
+    flip(fd, (off_t)offset_of(&o, 1) + 2000);
+    owner_reopen(&o, false);
+    CHECK_EQ(stats_of(&o).corrupt, 1u);
+    CHECK_EQ(o.recs[1].size, item.size); /* known, and lost: not the one before */
     (void)close(fd);
     owner_fini(&o, true);
 }

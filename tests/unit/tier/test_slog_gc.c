@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_slog_gc.c - what cleaning may take of the disk's bandwidth. */
+/* test_slog_gc.c - what cleaning may take of the disk's bandwidth, and what it must give back. */
 #include "base/clock.h"
 #include "slog_owner.h"
 
@@ -79,5 +79,38 @@ DS_TEST(slog_gc__copies_as_fast_as_it_can_when_puts_wait)
     }
     CHECK_GT(waits, 0u);
     CHECK_GT(stats_of(&o).gc_bytes, 512 * KIB);
+    owner_fini(&o, true);
+}
+
+/* As above a lowered limit: all is there, and what dies shrinks it. */
+DS_TEST(slog_gc__more_segments_than_descriptors_are_used)
+{
+    struct owner o;
+
+    owner_init(&o, 4 * MIB, 128 * KIB, false);
+    for (unsigned i = 0; i < 50; i++) {
+        CHECK_OK(put(&o, i, 30000, false));
+    }
+    CHECK_GT(stats_of(&o).segments, 10u);
+    o.s = ds_slog_close(o.s, true);
+    o.config.files_max = 8;
+    owner_reopen(&o, true);
+    CHECK_EQ(o.recovered, 50u);
+    CHECK_EQ(o.notices, 1u);
+    CHECK(strstr(o.notice, " segments, and there are open files for 8: ") != NULL);
+    CHECK_EQ(stats_of(&o).segments_max, 8u);
+    for (unsigned i = 0; i < 45; i++) {
+        CHECK_OK(get(&o, i));
+        CHECK_OK(del(&o, i, false));
+    }
+    while (stats_of(&o).segments > 8) { /* or the test ends by its timeout */
+        struct ds_slog_event e[16];
+        struct pollfd p = {.fd = ds_slog_fd(o.s), .events = POLLIN};
+
+        (void)ds_slog_poll(o.s, e, 16);
+        ds_slog_flush(o.s);
+        (void)poll(&p, 1, 100);
+    }
+    CHECK_OK(put(&o, 1, 30000, true));
     owner_fini(&o, true);
 }
