@@ -4,7 +4,8 @@
  *
  * Each process opens its own client, sets its own 128 keys of 4 KiB, waits for the others, then
  * works for the time of a round: half sets over its keys and half zero-copy reads of a byte per
- * page, or reads alone. A round's figure is the sum over the processes.
+ * page, or reads alone. A round's figure is the sum over the processes. How far the machine itself
+ * lets processes run side by side shows a loop over memory of its own.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@
 #define PROCS_MAX 64u
 #define START_SECONDS 30u
 
-enum role { ROLE_MIXED, ROLE_READS };
+enum role { ROLE_MIXED, ROLE_READS, ROLE_LOOP };
 
 /* In memory shared by all processes of a round. */
 struct shared {
@@ -61,6 +62,17 @@ static int one_op(struct ds_client *client, const struct ds_bytes *key, const ui
     return rc;
 }
 
+/* About as long as a read, in the caches of its processor. */
+static int loop_once(void)
+{
+    static _Alignas(64) unsigned own[16]; /* a process each */
+
+    for (unsigned i = 0; i < 8; i++) {
+        (void)__atomic_exchange_n(&own[0], i, __ATOMIC_SEQ_CST);
+    }
+    return 0;
+}
+
 static int wait_for_go(struct shared *shared)
 {
     uint64_t begin = bench_clock_ns();
@@ -99,7 +111,8 @@ static int client_work(struct mixed *m, enum role role, unsigned id, struct ds_c
         bool write = role == ROLE_MIXED && i % 2 == 0;
 
         t = bench_ticks();
-        rc = one_op(client, &keys->key[i / 2 % KEYS], value, write);
+        rc = role == ROLE_LOOP ? loop_once()
+                               : one_op(client, &keys->key[i / 2 % KEYS], value, write);
         bench_hist_add(h, bench_ticks() - t);
     }
     if (rc != 0) {
@@ -199,12 +212,20 @@ static struct bench_row row_of(const struct mixed_case *c)
 static void report(struct bench_run *run, struct mixed_case *c, unsigned cores)
 {
     double one_reader = bench_series_median(&c[0].ops), two = bench_series_median(&c[2].ops);
+    double loops = bench_series_median(&c[5].ops);
     struct bench_row row = row_of(&c[0]);
 
     bench_report_row(run, &row);
     row = row_of(&c[1]);
     bench_row_floor(&row, "1 reader x cores", one_reader * cores);
     bench_row_at_least(&row, ">= 0.9 per core", row.ratio, 0.9);
+    bench_report_row(run, &row);
+    row = row_of(&c[1]);
+    bench_row_floor(&row, "as the loop", one_reader * loops / bench_series_median(&c[4].ops));
+    bench_report_row(run, &row);
+    row = row_of(&c[5]);
+    row.size = 0;
+    bench_row_floor(&row, "1 process x cores", bench_series_median(&c[4].ops) * cores);
     bench_report_row(run, &row);
     row = row_of(&c[2]);
     bench_report_row(run, &row);
@@ -230,6 +251,8 @@ static int measure(struct mixed *m)
         {.what = "reads alone", .role = ROLE_READS, .procs = cores},
         {.what = "50 % sets, 50 % reads", .role = ROLE_MIXED, .procs = 2},
         {.what = "50 % sets, 50 % reads", .role = ROLE_MIXED, .procs = 4},
+        {.what = "loop that shares nothing", .role = ROLE_LOOP, .procs = 1},
+        {.what = "loop that shares nothing", .role = ROLE_LOOP, .procs = cores},
     };
 
     for (uint64_t r = 0; r < m->run->rounds; r++) {
