@@ -135,9 +135,9 @@ def test_a_killed_worker_serves_its_memory_without_the_disk(start_worker, spill,
         kill_worker(worker, eventually)
         status = figures(worker)
         assert status["disk_errors"] == 1 and status["disk_capacity_bytes"] > 0
-        assert status["objects"] == 128 and status["spilled_objects"] == spilled
+        assert status["objects"] == 128 and status["spilled_objects"] >= spilled > 0
         found = readable(kv)
-        assert len(found) == 128 - spilled
+        assert len(found) == 128 - status["spilled_objects"]
         kv.set("new", b"value", BACK)  # as write-through
         assert kv.get(["new"]) == [b"value"]
         kv.set(found[0], b"newer")
