@@ -18,9 +18,11 @@
 #define SPIN_NS 100000                                 /* about one wake-up of a sleeping worker */
 #define SLOTS_FOR_WAITING UINT64_C(0x00ffffffffffffff) /* eight stay free of long waits */
 
-static void take_back_late(struct ds_link *l)
+/* Whether one came back. */
+static bool take_back_late(struct ds_link *l)
 {
     uint64_t late = ds_load_acquire(&l->request_late);
+    bool any = false;
 
     for (; late != 0; late &= late - 1) {
         unsigned i = (unsigned)__builtin_ctzll(late);
@@ -29,8 +31,10 @@ static void take_back_late(struct ds_link *l)
         if (ds_load_acquire(&l->session->done[i]) == l->request_number[i] &&
             (atomic_fetch_and(&l->request_late, ~bit) & bit) != 0) {
             (void)atomic_fetch_or(&l->request_free, bit);
+            any = true;
         }
     }
+    return any;
 }
 
 static bool try_slot(struct ds_link *l, uint64_t allowed, uint32_t *ret)
@@ -55,13 +59,15 @@ static int take_slot(struct ds_link *l, uint64_t allowed, int64_t deadline_ns, u
         uint32_t bell = atomic_load(&l->request_bell);
         int64_t left = deadline_ns - ds_monotonic_ns();
 
+        if (take_back_late(l)) {
+            continue;
+        }
         if (left <= 0) {
             return DS_ETIMEOUT;
         }
         if (ds_load_relaxed(&l->client->closing)) {
             return DS_ESHUTDOWN;
         }
-        take_back_late(l);
         (void)atomic_fetch_add(&l->request_waiters, 1);
         if ((atomic_load(&l->request_free) & allowed) == 0) {
             (void)ds_sys_futex_wait(&l->request_bell, bell, left < 10000000 ? left : 10000000);
