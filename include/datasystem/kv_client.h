@@ -390,9 +390,9 @@ public:
             return status;
         }
         const size_t n = readParams.size();
-        std::vector<struct ds_bytes> keys(n);
-        std::vector<struct ds_view> views(n);
-        std::vector<int> results(n);
+        detail::Array<struct ds_bytes> keys(n);
+        detail::Array<struct ds_view> views(n);
+        detail::Array<int> results(n);
         for (size_t i = 0; i < n; i++) {
             keys[i] = {readParams[i].key.data(), readParams[i].key.size()};
         }
