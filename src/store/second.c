@@ -274,6 +274,7 @@ static int enter_loaded(struct ds_store *s, const struct ds_tier_op *op)
     const struct ds_store_found f = {.key = op->key,
                                      .key_size = op->key_size,
                                      .size = op->size,
+                                     .version = op->order,
                                      .expiry_ns = op->expiry_ns,
                                      .mode = op->mode,
                                      .kind = op->object_kind,
@@ -290,6 +291,12 @@ static int enter_loaded(struct ds_store *s, const struct ds_tier_op *op)
     if (rc != 0) {
         return rc;
     }
+    rc = ds_store_need_place(s, id);
+    if (rc != 0) {
+        ds_store_record_free(s, id);
+        return rc;
+    }
+    ds_store_set_order(s, id, f.version);
     r = &s->record[id];
     ds_store_relaxed(&r->gen, ds_load_relaxed(&r->gen) + 1);
     ds_store_release(&r->word, ds_store_found_word(&f));
@@ -483,10 +490,37 @@ int ds_store_second_drop(struct ds_store *s, uint32_t id)
     return ds_store_op_start(s, o);
 }
 
-int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uint64_t origin)
+/* The value with another expiry. It is no later write: it has the number behind the value's own, so
+ * that it never replaces what was written since. */
+static struct ds_second_op *renewal(struct ds_store *s, uint32_t id, uint64_t ttl_ms,
+                                    uint64_t origin)
 {
     const struct ds_record *r = &s->record[id];
-    const uint8_t *key = ds_store_key(s, id);
+    struct ds_store_set set = {.key = ds_store_key(s, id),
+                               .key_size = r->key_size,
+                               .id = id,
+                               .value_size = r->size,
+                               .ttl_ms = ttl_ms,
+                               .mode = r->mode,
+                               .kind = r->kind};
+    struct ds_second_op *o = ds_store_op_new(s, DS_TIER_STORE, set.key, r->key_size, origin);
+
+    if (o == NULL) {
+        return NULL;
+    }
+    describe(s, o, &set);
+    o->renews = true;
+    o->record_version = r->version;
+    o->op.renews = ds_store_in_l2(s, id);
+    o->op.claim = o->op.renews ? DS_CLAIM_YIELDS : ds_store_upload_claim(s, id);
+    if (o->op.claim != DS_CLAIM_LAST) {
+        o->op.order = ds_store_order(s, id) + 1;
+    }
+    return o;
+}
+
+int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uint64_t origin)
+{
     struct ds_second_op *o;
 
     if (!ds_store_has_l2(s) || !(ds_store_in_l2(s, id) || ds_store_dirty(s, id))) {
@@ -495,30 +529,21 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
     if ((s->flags[id] & FLAG_BUSY) != 0) {
         return DS_EAGAIN;
     }
-    o = ds_store_op_find(s, key, r->key_size);
-    if (o == NULL) {
-        struct ds_store_set set = {.key = key,
-                                   .key_size = r->key_size,
-                                   .id = id,
-                                   .value_size = r->size,
-                                   .ttl_ms = ttl_ms,
-                                   .mode = r->mode,
-                                   .kind = r->kind};
-
-        o = ds_store_op_new(s, DS_TIER_STORE, key, r->key_size, origin);
-        if (o == NULL) {
-            return DS_EAGAIN;
-        }
-        describe(s, o, &set);
-        o->renews = true;
-        o->record_version = r->version;
-        return begin(s, o);
+    if (ds_store_order(s, id) == UINT64_MAX) { /* damaged: no number is behind it */
+        return DS_EUNAVAILABLE;
     }
-    if (!o->done || o->origin != origin || o->op.id != id || o->record_version != r->version) {
+    o = ds_store_op_find(s, ds_store_key(s, id), s->record[id].key_size);
+    if (o == NULL) {
+        return begin(s, renewal(s, id, ttl_ms, origin));
+    }
+    if (!o->done || o->origin != origin || o->op.id != id ||
+        o->record_version != s->record[id].version) {
         return DS_EAGAIN; /* also when it was set anew meanwhile: once more, with that */
     }
     if (o->op.status == 0) {
         ds_store_uploaded(s, id);
+        ds_store_changed(s, id); /* a copy on disk has the number that it had */
+        ds_store_set_order(s, id, o->op.order);
     }
     return o->op.status;
 }
@@ -555,6 +580,8 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
         ds_store_upload_done(s, o);
     } else if (op->kind == DS_TIER_ERASE && op->id != DS_ID_NONE) {
         erased(s, o);
+    } else if (o->renews && op->status == DS_ESTALE && ds_store_tier_current(s, op)) {
+        ds_store_outrun(s, o); /* whoever waits for it looks in L2 */
     }
     s->stats.tier_errors += op->status != 0 && op->status != DS_ENOTFOUND &&
                             op->status != DS_EAGAIN && op->status != DS_ESTALE && !o->upload;

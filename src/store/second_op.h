@@ -46,6 +46,9 @@ DS_MUST_USE int ds_store_op_start(struct ds_store *s, struct ds_second_op *o);
 
 /* --- upload.c --- */
 
+/* Of a dirty object. */
+enum ds_tier_claim ds_store_upload_claim(const struct ds_store *s, uint32_t id);
+
 /* L2 has the object. */
 void ds_store_uploaded(struct ds_store *s, uint32_t id);
 
@@ -54,6 +57,10 @@ void ds_store_uploaded(struct ds_store *s, uint32_t id);
  * acknowledged. */
 void ds_store_publish_dirty(struct ds_store *s, struct session *by, const struct ds_store_set *set,
                             uint32_t old, bool counted);
+
+/* Another worker has set or deleted the key since the value of `o` was acknowledged: L2 has that,
+ * and a reader must find it. The value ends. */
+void ds_store_outrun(struct ds_store *s, const struct ds_second_op *o);
 
 /* An op that has `upload` is done. */
 void ds_store_upload_done(struct ds_store *s, const struct ds_second_op *o);

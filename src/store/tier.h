@@ -30,7 +30,8 @@ enum ds_tier_kind {
     DS_TIER_ERASE,  /* remove; a key that is not there counts as removed */
     DS_TIER_LOOKUP, /* answer: size, or DS_ENOTFOUND */
     DS_TIER_LOAD, /* get: when the size is known, ds_store_tier_room() says where to. Answer: size,
-                     expiry_ns, mode, object_kind; DS_ENOTFOUND; DS_EAGAIN or DS_ENOMEM from room */
+                     expiry_ns, mode, object_kind, order; DS_ENOTFOUND; DS_EAGAIN or DS_ENOMEM from
+                     room */
     DS_TIER_KINDS_
 };
 
@@ -56,12 +57,13 @@ struct ds_tier_op {
     uint64_t offset;     /* of the block in the data segment */
     uint64_t size;       /* of the value */
     uint64_t order;      /* number of the write in L2, also kept in a copy on disk; answer: the one
-                            that it was stored under */
+                            that it was stored under, or that was loaded */
     int64_t expiry_ns;   /* CLOCK_BOOTTIME; 0 = never */
     uint8_t mode;        /* enum ds_write_mode */
     uint8_t object_kind; /* DS_KIND_* */
     uint64_t place;
     unsigned raised; /* the tier's: how often `order` was */
+    bool renews;     /* STORE: only over the value with the number before `order`, else DS_ESTALE */
     bool room;       /* LOAD: offset and size are set */
     int status;      /* answer: 0, or DS_EIO, DS_ECORRUPT (fetch), DS_ENOSPACE (spill), DS_ESTALE */
 };

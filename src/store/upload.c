@@ -88,15 +88,12 @@ bool ds_store_tier_current(const struct ds_store *s, const struct ds_tier_op *op
                      : !o->renews || is_live(s, op->id, o->record_version);
 }
 
-/* Another worker has set or deleted the key since this value was acknowledged: L2 has that, and a
- * reader must find it. Until it ends the value stays dirty: a kill must not leave it as one of L2.
- */
-static void outrun(struct ds_store *s, const struct ds_second_op *o)
+/* A dirty value stays dirty until it ends: a kill must not leave it as one of L2. */
+void ds_store_outrun(struct ds_store *s, const struct ds_second_op *o)
 {
     uint32_t id = o->op.id;
     bool over = ds_store_over(s, id);
 
-    s->stats.l2_outdated++;
     (void)ds_failpoint("upload.outrun");
     ds_store_unpublish(s, id, over ? DS_GONE_EXPIRED : DS_GONE_EVICTED);
     if (!over) {
@@ -114,7 +111,8 @@ void ds_store_upload_done(struct ds_store *s, const struct ds_second_op *o)
         return;
     }
     if (o->op.status == DS_ESTALE) {
-        outrun(s, o);
+        s->stats.l2_outdated++;
+        ds_store_outrun(s, o);
         return;
     }
     if (o->op.status != 0) {
@@ -156,6 +154,14 @@ void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_st
     }
 }
 
+enum ds_tier_claim ds_store_upload_claim(const struct ds_store *s, uint32_t id)
+{
+    if (ds_store_order(s, id) == 0) {
+        return DS_CLAIM_LAST;
+    }
+    return (s->flags[id] & FLAG_FOUND) != 0 ? DS_CLAIM_YIELDS : DS_CLAIM_ACKNOWLEDGED;
+}
+
 /* 0: it is under way. Otherwise not now; or the object has ended, with others of the queue. */
 static int start_upload(struct ds_store *s, uint32_t id)
 {
@@ -185,9 +191,7 @@ static int start_upload(struct ds_store *s, uint32_t id)
     o->op.object_kind = r->kind;
     o->op.expiry_ns = ds_load_relaxed(&r->expiry_ns);
     o->op.order = ds_store_order(s, id);
-    o->op.claim = o->op.order == 0                   ? DS_CLAIM_LAST
-                  : (s->flags[id] & FLAG_FOUND) != 0 ? DS_CLAIM_YIELDS
-                                                     : DS_CLAIM_ACKNOWLEDGED;
+    o->op.claim = ds_store_upload_claim(s, id);
     o->record_version = r->version;
     rc = ds_store_op_start(s, o);
     s->uploading += rc == 0;

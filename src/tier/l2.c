@@ -132,12 +132,20 @@ int ds_l2_fail(struct ds_l2_call *call, int rc, const char *fmt, ...)
     return rc;
 }
 
-int ds_l2_stale(struct ds_l2_call *call, const struct ds_l2_item *item, uint64_t newer)
+int ds_l2_check_order(struct ds_l2_call *call, const struct ds_l2_item *item,
+                      const struct ds_l2_meta *there)
 {
-    if (item->newer != NULL) {
-        *item->newer = newer;
+    uint64_t version = there != NULL ? there->version : 0;
+    bool stale = item->renews ? there == NULL || version != item->meta.version - 1
+                              : version > item->meta.version;
+
+    if (!stale) {
+        return 0;
     }
-    return ds_l2_fail(call, DS_ESTALE, "version %" PRIu64 " is there already", newer);
+    if (item->newer != NULL) {
+        *item->newer = version;
+    }
+    return ds_l2_fail(call, DS_ESTALE, "version %" PRIu64 " is there already", version);
 }
 
 int ds_l2_go_on(struct ds_l2_call *call)

@@ -67,7 +67,9 @@ struct ds_l2_item {
     uint32_t key_size; /* 1 to DS_L2_KEY_MAX */
     struct ds_l2_meta meta;
     struct ds_l2_span value;
-    uint64_t *newer; /* NULL, or out: with DS_ESTALE, the version that is there */
+    bool renews;     /* put only over the version before this one: DS_ESTALE where any other is, or
+                        none */
+    uint64_t *newer; /* NULL, or out: with DS_ESTALE, the version that is there; 0: none */
 };
 
 /* One call: its limits, and what it tells besides its result. Zeroed is fine. */
@@ -201,8 +203,9 @@ DS_MUST_USE int ds_l2_gc(struct ds_l2 *l2, struct ds_l2_call *call, struct ds_l2
 __attribute__((format(printf, 3, 4))) int ds_l2_fail(struct ds_l2_call *call, int rc,
                                                      const char *fmt, ...);
 
-/* DS_ESTALE: a newer version than the item's is there. */
-int ds_l2_stale(struct ds_l2_call *call, const struct ds_l2_item *item, uint64_t newer);
+/* 0, or DS_ESTALE: the item may not be put over what is there (NULL: nothing). */
+DS_MUST_USE int ds_l2_check_order(struct ds_l2_call *call, const struct ds_l2_item *item,
+                                  const struct ds_l2_meta *there);
 
 /* 0, DS_ETIMEOUT or DS_ESHUTDOWN: whether the call may go on. */
 DS_MUST_USE int ds_l2_go_on(struct ds_l2_call *call);

@@ -357,12 +357,15 @@ static int publish(struct ds_l2_call *call, const struct ds_l2_item *item, struc
         return rc;
     }
     rc = ds_l2_dir_head(call, p->shard, p->name, item->key, item->key_size, &there);
-    if (rc == 0 && there.meta.version > item->meta.version) {
-        rc = ds_l2_stale(call, item, there.meta.version);
+    if (rc == 0 || rc == DS_ENOTFOUND) {
+        rc = ds_l2_check_order(call, item, rc == 0 ? &there.meta : NULL);
     } else if (rc == DS_EVERSION) {
         rc = ds_l2_fail(call, rc, "%s was written by a newer version: it is left alone", p->name);
-    } else if (rc == DS_ENOTFOUND || rc == DS_ECORRUPT || rc == 0) {
-        rc = ds_failpoint("l2.dir.before_rename"); /* a put repairs what is corrupt */
+    } else if (rc == DS_ECORRUPT) {
+        rc = 0; /* a put repairs it */
+    }
+    if (rc == 0) {
+        rc = ds_failpoint("l2.dir.before_rename");
         rc = rc < 0 ? rc : ds_sys_renameat(p->shard, p->temp, p->name);
         rc = rc < 0 ? ds_l2_dir_fail(call, -rc, "rename to", p->name) : 0;
     }

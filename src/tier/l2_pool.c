@@ -278,6 +278,7 @@ static void run_puts(struct ds_l2_pool *p, struct task *const *tasks, size_t n, 
                                        .key_size = q->key_size,
                                        .meta = q->meta,
                                        .value = q->value,
+                                       .renews = q->renews,
                                        .newer = &tasks[i]->event.newer};
         if (q->op == DS_L2_POOL_REMOVE) {
             items[i].meta =

@@ -55,6 +55,7 @@ struct ds_l2_request {
     struct ds_l2_span value;
     int64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
     bool background;
+    bool renews;        /* PUT: see struct ds_l2_item */
     struct ds_l2_gc gc; /* GC */
     uint64_t cookie;    /* comes back in the event */
 };
@@ -64,7 +65,7 @@ struct ds_l2_event {
     enum ds_l2_pool_op op;
     int rc;                 /* as the call of l2.h; DS_ETIMEOUT, DS_ESHUTDOWN also unstarted */
     struct ds_l2_meta meta; /* GET, HEAD: rc 0 or DS_ERANGE */
-    uint64_t newer;         /* PUT, REMOVE, DS_ESTALE: the version that is there */
+    uint64_t newer;         /* PUT, REMOVE, DS_ESTALE: the version that is there; 0: none */
     void *data;             /* GET into the pool's memory: meta.size bytes; ds_free() it */
     struct ds_l2_gc gc;     /* GC */
     char err[DS_L2_ERROR_SIZE];

@@ -260,8 +260,8 @@ int ds_l2_s3_before_put(struct ds_l2_s3 *s3, struct ds_l2_call *call, const stru
     }
     ds_l2_s3_key(s3, item->key, item->key_size, NULL, folder);
     rc = ds_l2_s3_page_read(s3, call, folder, page);
-    if (rc == 0 && page->n > 0 && page->items[0].meta.version > item->meta.version) {
-        rc = ds_l2_stale(call, item, page->items[0].meta.version);
+    if (rc == 0) {
+        rc = ds_l2_check_order(call, item, page->n > 0 ? &page->items[0].meta : NULL);
     }
     if (rc < 0) {
         ds_free(page);

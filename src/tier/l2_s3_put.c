@@ -199,12 +199,13 @@ static int put_parts(struct upload *u)
         struct ds_l2_s3_listed newest;
         int looked = ds_l2_s3_newest(u->s3, u->call, u->item->key, u->item->key_size, &newest);
 
-        if (looked == 0 && newest.meta.version > u->item->meta.version) {
-            return ds_l2_stale(u->call, u->item, newest.meta.version);
-        }
         if (looked == 0 && strcmp(newest.key, u->key) == 0 &&
             newest.size == ds_l2_object_size(u->item->key_size, u->item->meta.size)) {
             return 0;
+        }
+        rc = looked == 0 ? ds_l2_check_order(u->call, u->item, &newest.meta) : 0;
+        if (rc < 0) {
+            return rc;
         }
         rc = ds_l2_fail(u->call, DS_EUNAVAILABLE, "the store has forgotten the upload");
     }

@@ -23,11 +23,14 @@
 #define AHEAD_NS UINT64_C(1000000000)
 #define AHEAD_MAX_NS UINT64_C(86400000000000)
 #define RAISES_MAX 8u /* others write the key all the time */
+/* 4 million numbers a second before they leave the time behind */
+#define RENEWALS_MAX UINT64_C(256)
 
-/* Ordinarily the time. Workers need not agree on that: docs/concurrency.md, 10. */
+/* Ordinarily the time. Workers need not agree on that: docs/concurrency.md, 10. Also where the
+ * clock is behind it is none of the numbers that new expiries of the value before take. */
 uint64_t ds_second_order(struct ds_tiers *t)
 {
-    t->order = ds_max_u64(t->order + 1, (uint64_t)ds_now_ns(CLOCK_REALTIME));
+    t->order = ds_max_u64(t->order + RENEWALS_MAX, (uint64_t)ds_now_ns(CLOCK_REALTIME));
     return t->order;
 }
 
@@ -47,6 +50,7 @@ static void fill_put(struct ds_tiers *t, const struct ds_tier_op *op, struct ds_
 {
     r->op = DS_L2_POOL_PUT;
     r->background = op->kind == DS_TIER_UPLOAD;
+    r->renews = op->renews;
     r->meta = (struct ds_l2_meta){
         .version = op->order,
         .expiry_unix_ns = ds_tiers_real(t, op->expiry_ns),
@@ -92,7 +96,13 @@ static int submit(struct ds_tiers *t, const struct ds_tier_op *op)
 
 int ds_second_start(struct ds_tiers *t, struct ds_tier_op *op)
 {
-    return t->pool == NULL ? DS_ENOTSUPPORTED : submit(t, op);
+    if (t->pool == NULL) {
+        return DS_ENOTSUPPORTED;
+    }
+    if (op->renews) {
+        ds_second_seen(t, op->order); /* it is none of ds_second_order() */
+    }
+    return submit(t, op);
 }
 
 /* A GET whose size the pool did not know: small values come along, for others there is room to be
@@ -223,6 +233,7 @@ static void done(struct ds_tiers *t, struct ds_l2_event *e)
         op->mode = e->meta.mode;
         op->object_kind = e->meta.kind;
         op->object_kind |= (e->meta.flags & DS_L2_SEALED) != 0 ? DS_KIND_SEALED : 0;
+        op->order = e->meta.version;
         op->size = op->room ? op->size : e->meta.size;
         if (rc == DS_ERANGE) { /* it was replaced by one of another size meanwhile */
             rc = DS_EAGAIN;

@@ -6,6 +6,7 @@
  *     dir endpoint bucket prefix region access secret token credentials ca part parallel attempts
  *     timeout_ms deadline_ms style=virtual unfinished_s
  *     put KEY VERSION SIZE SEED   putfile KEY VERSION FILE   expire KEY VERSION UNIX_NS
+ *     renew KEY VERSION SIZE SEED: put over the version before it only
  *     get KEY FILE|-   head KEY   remove KEY VERSION   list   gc AGE_S   bench N SIZE BATCH
  * Prints one line of JSON per command; exit status 0 if all went well, else 1.
  */
@@ -110,11 +111,12 @@ static int put(struct tool *t, struct ds_l2_call *call, char **arg, const char *
 {
     struct ds_l2_item item = {.key = arg[0],
                               .key_size = (uint32_t)strlen(arg[0]),
-                              .meta = {.version = strtoull(arg[1], NULL, 10)}};
+                              .meta = {.version = strtoull(arg[1], NULL, 10)},
+                              .renews = strcmp(command, "renew") == 0};
     int fd = memfd_create("value", MFD_CLOEXEC);
     int rc;
 
-    if (strcmp(command, "put") == 0) {
+    if (strcmp(command, "put") == 0 || item.renews) {
         uint8_t *p;
 
         item.meta.size = strtoull(arg[2], NULL, 10);
@@ -253,7 +255,8 @@ static int run(struct tool *t, char **arg)
     if (t->deadline_ms > 0) {
         call.deadline_ns = ds_monotonic_ns() + t->deadline_ms * 1000000;
     }
-    if (strcmp(c, "put") == 0 || strcmp(c, "putfile") == 0 || strcmp(c, "expire") == 0) {
+    if (strcmp(c, "put") == 0 || strcmp(c, "putfile") == 0 || strcmp(c, "expire") == 0 ||
+        strcmp(c, "renew") == 0) {
         return put(t, &call, arg + 1, c);
     } else if (strcmp(c, "get") == 0 || strcmp(c, "head") == 0) {
         return get(t, &call, arg + 1, c[0] == 'g');

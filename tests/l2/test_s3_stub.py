@@ -93,6 +93,16 @@ def test_the_greatest_version_wins(stub, tmp_path):
     assert len(stub.objects) == 1
 
 
+def test_a_renewal_goes_over_the_version_before_it_only(stub):
+    answers = run(
+        stub,
+        ("renew", "k", 6, 10, 6), ("put", "k", 5, 10, 5), ("renew", "k", 5, 10, 5), ("renew", "k", 7, 10, 7),
+        ("renew", "k", 6, 10, 6), ("head", "k"), ("remove", "k", 8), ("renew", "k", 7, 10, 7), ("head", "k"),
+    )  # fmt: skip
+    assert codes(answers) == [STALE, 0, STALE, STALE, 0, 0, 0, STALE, NOTFOUND]
+    assert answers[5]["version"] == 6
+
+
 def test_versions_left_behind_never_surface(stub):
     """A worker that dies between its put and the clean-up leaves older versions."""
     run(stub, ("put", "k", 1, 10, 1))

@@ -546,6 +546,38 @@ def test_an_upload_gives_way_to_a_later_write_of_another_worker(
         assert theirs.get(["own"]) == [b"ours"]
 
 
+def test_an_expiry_applies_to_what_another_worker_has_written_since(start_worker, second, tmp_path):
+    other = start_worker(**second)
+    second["write_back_directory"] = tmp_path / "journal"
+    with client(start_worker(**second)) as kv, client(other) as theirs:
+        kv.set("back", b"ours", BACK)
+        for key in ("set", "deleted", "own", "brief"):
+            kv.set(key, b"ours", THROUGH)
+        kv.get(["set", "own"])
+        theirs.set("set", b"theirs", THROUGH)
+        theirs.set("back", b"theirs", THROUGH)
+        theirs.delete(["deleted"])
+        assert kv.expire(["set", "back", "own"], 3600) == []
+        with pytest.raises(DsError, match="not found"):
+            kv.expire(["deleted"], 3600)
+        assert kv.get(["set", "back", "own"]) == [b"theirs", b"theirs", b"ours"]
+        for ttl_s in (1000, 2000, 3000):  # both keep them alive, and the last word counts
+            assert theirs.expire(["own", "brief"], ttl_s) == []
+            assert kv.expire(["own", "brief"], ttl_s - 500) == []
+        assert theirs.expire(["brief"], 0, ttl_ms=1) == []
+        beside(second, ("put", "clock", time.time_ns() + 3600 * 10**9, 100, 1))
+        theirs.get(["clock"])  # both follow that one from the same number on
+        theirs.set("ahead", b"older", THROUGH)
+        assert kv.expire(["ahead"], 3600) == []
+        theirs.set("ahead", b"theirs", THROUGH)
+        assert kv.expire(["ahead"], 3600) == []
+        assert kv.get(["ahead"]) == [b"theirs"]
+        assert kv.exist(["deleted"]) == [False]
+    with client(start_worker(**second | {"write_back_directory": tmp_path / "journal2"})) as kv:
+        assert kv.get(["set", "back", "own"]) == [b"theirs", b"theirs", b"ours"]
+        assert kv.exist(["deleted", "brief"]) == [False, False]
+
+
 def test_what_a_start_finds_gives_way_to_a_later_write_of_another_worker(
     start_worker, second, tmp_path, eventually
 ):

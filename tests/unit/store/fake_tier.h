@@ -265,6 +265,10 @@ static inline int fake_second(struct fake_tier *t, struct ds_tier_op *op)
     t->loads += op->kind == DS_TIER_LOAD;
     t->lookups += op->kind == DS_TIER_LOOKUP;
     CHECK(op->order != 0 || op->kind == DS_TIER_LOOKUP || op->kind == DS_TIER_LOAD);
+    if (op->renews && (o == NULL || o->order != op->order - 1)) {
+        return DS_ESTALE;
+    }
+    t->disk->orders = ds_max_u64(t->disk->orders, op->order);
     if ((put || op->kind == DS_TIER_ERASE) && o != NULL && o->order > op->order) {
         if ((op->claim != DS_CLAIM_LAST && !(op->claim == DS_CLAIM_ACKNOWLEDGED && t->ahead)) ||
             !ds_store_tier_current(t->w->s, op)) {
@@ -296,6 +300,7 @@ static inline int fake_second(struct fake_tier *t, struct ds_tier_op *op)
     op->expiry_ns = o->expiry_ns;
     op->mode = o->mode;
     op->object_kind = o->kind;
+    op->order = o->order;
     if (op->kind == DS_TIER_LOOKUP) {
         op->size = o->size;
         return 0;

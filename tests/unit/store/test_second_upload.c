@@ -221,6 +221,88 @@ DS_TEST(second__an_expiry_of_a_value_that_was_replaced_is_not_numbered_anew)
     scene_end(&c);
 }
 
+/* A new expiry is no later write than the value that it is for: what another worker wrote since
+ * stays, and gets it. */
+DS_TEST(second__an_expiry_never_brings_an_older_value_back)
+{
+    struct scene c;
+    uint64_t order;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_THROUGH));
+    stored_by_another(&c, "a", 700, ++c.t.disk->orders);
+    order = c.t.disk->orders;
+    CHECK_OK(ask_l2(&c, DS_OP_EXPIRE, "a", 60000));
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    CHECK_EQ(fake_l2(&c.t, "a", 1, false)->order, order + 1);
+    CHECK(fake_l2(&c.t, "a", 1, false)->expiry_ns != 0);
+    CHECK_EQ(c.t.loads, 1);
+    settle(&c.w);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 700);
+    CHECK_OK(ask_l2(&c, DS_OP_EXPIRE, "a", 1000)); /* over the one before, without a look */
+    CHECK_EQ(c.t.loads, 1);
+    CHECK_EQ(fake_l2(&c.t, "a", 1, false)->order, order + 2);
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    scene_end(&c);
+}
+
+DS_TEST(second__an_expiry_of_a_loaded_value_never_brings_it_back)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    only_in_l2(&c, "a", 1000);
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    CHECK_OK(ask_l2(&c, DS_OP_EXPIRE, "a", 60000));
+    CHECK_EQ(c.t.loads, 1);
+    scene_squeeze(&c); /* a copy on disk, where there is one, has another number */
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    stored_by_another(&c, "a", 700, ++c.t.disk->orders);
+    CHECK_OK(ask_l2(&c, DS_OP_EXPIRE, "a", 60000));
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    scene_end(&c);
+}
+
+/* Also when nothing is left that says so. */
+DS_TEST(second__an_expiry_does_not_bring_a_deleted_value_back)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_THROUGH));
+    memset(fake_l2(&c.t, "a", 1, false), 0, sizeof(struct fake_object));
+    CHECK_EQ(ask_l2(&c, DS_OP_EXPIRE, "a", 60000), DS_ENOTFOUND);
+    CHECK_EQ(in_l2(&c, "a"), 0);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    scene_end(&c);
+}
+
+DS_TEST(second__an_expiry_of_a_value_that_waits_for_its_upload_gives_way)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    CHECK_OK(set_l2(&c, "b", 1000, DS_WRITE_BACK));
+    settle_tiers(&c.w, &c.t);
+    c.t.fail_l2 = 0;
+    CHECK_OK(ask_l2(&c, DS_OP_EXPIRE, "b", 60000));
+    CHECK_EQ(in_l2(&c, "b"), 1000);
+    stored_by_another(&c, "a", 700, ++c.t.disk->orders);
+    CHECK_OK(ask_l2(&c, DS_OP_EXPIRE, "a", 60000));
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    CHECK_EQ(world_stats(&c.w).tier_errors, 1); /* the upload of before */
+    c.w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 700);
+    world_check(&c.w);
+    scene_end(&c);
+}
+
 /* The erase that comes before it is for what was there when the value was set. */
 DS_TEST(second__dropping_a_value_leaves_what_another_worker_wrote_since)
 {

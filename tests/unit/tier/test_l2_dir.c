@@ -142,6 +142,33 @@ DS_TEST(dir__the_greatest_version_wins)
     end(l2);
 }
 
+DS_TEST(dir__a_renewal_goes_over_the_version_before_it_only)
+{
+    struct ds_l2 *l2 = begin();
+    struct ds_l2_item item = item_of("k", "again", 6);
+    uint64_t newer = 1;
+
+    item.renews = true;
+    item.newer = &newer;
+    CHECK_EQ(ds_l2_put(l2, &call, &item), DS_ESTALE);
+    CHECK_EQ(newer, 0);
+    CHECK_OK(put(l2, "k", "other", 6)); /* of the same number, too */
+    CHECK_EQ(ds_l2_put(l2, &call, &item), DS_ESTALE);
+    CHECK_EQ(newer, 6);
+    CHECK_STR(get(l2, "k"), "other");
+    item.meta.version = 7;
+    CHECK_OK(ds_l2_put(l2, &call, &item));
+    CHECK_STR(get(l2, "k"), "again");
+    item.meta.version = 9; /* what was before it is unknown */
+    CHECK_EQ(ds_l2_put(l2, &call, &item), DS_ESTALE);
+    CHECK_OK(del(l2, "k", 8));
+    item.meta.version = 8;
+    CHECK_EQ(ds_l2_put(l2, &call, &item), DS_ESTALE);
+    CHECK_STR(get(l2, "k"), "error 3");
+    CHECK_EQ(temps(), 0);
+    end(l2);
+}
+
 DS_TEST(dir__expired_objects_are_absent)
 {
     struct ds_l2 *l2 = begin();
