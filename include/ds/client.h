@@ -131,7 +131,10 @@ struct ds_worker_stats {
     uint64_t spill_written;   /* bytes of values written by spills */
     uint64_t spill_refusals;  /* objects that were not worth a spill, by spill_admission */
     uint64_t spill_refused;   /* bytes of their values: not written */
-    uint64_t reserved[16];
+    uint64_t l2_breaker_open; /* 1: second-level storage does not answer, and is not asked */
+    uint64_t l2_trips;        /* times that this began */
+    uint64_t l2_rejected;     /* requests that failed at once for it */
+    uint64_t reserved[13];
 };
 
 DS_API DS_MUST_USE int ds_client_stats(struct ds_client *client, struct ds_worker_stats *ret);

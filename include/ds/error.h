@@ -42,7 +42,8 @@ extern "C" {
     X(TIMEOUT, 1001, "K_RPC_DEADLINE_EXCEEDED", "Deadline exceeded",                               \
       "retry; a write may or may not have happened")                                               \
     X(UNAVAILABLE, 1002, "K_RPC_UNAVAILABLE", "RPC unavailable",                                   \
-      "check that a worker listens on that address")                                               \
+      "check that a worker listens on that address, and its second-level storage if it has one "   \
+      "(dscli status)")                                                                            \
     X(SEALED, 2000, "K_OC_ALREADY_SEALED", "Object already sealed", "create a new object")         \
     X(NOTINUSE, 2001, "K_OC_OBJECT_NOT_IN_USED", "Object not in use", "increase the reference")    \
     X(QUEUEFULL, 2003, "K_WRITE_BACK_QUEUE_FULL", "Write back queue is full",                      \

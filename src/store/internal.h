@@ -146,7 +146,8 @@ struct ds_store {
     uint64_t upload_counted; /* records with FLAG_COUNTED */
     uint64_t journalling;    /* sets that will be counted, if the journal takes them */
     int64_t upload_next_ns;
-    uint64_t buried; /* copies ever to be buried that were not at once */
+    bool uploads_paused; /* L2 does not answer */
+    uint64_t buried;     /* copies ever to be buried that were not at once */
     uint64_t buried_done;
     struct ds_list doomed;
     struct ds_list earlier;

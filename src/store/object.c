@@ -466,6 +466,8 @@ static uint64_t drop(struct ds_store *s, uint32_t id, uint64_t block, struct roo
         leave_order(s, id);
         s->leaving += block;
         room->coming += block;
+    } else if (rc == DS_EUNAVAILABLE) { /* nothing will come of waiting */
+        ds_policy_skip(s->policy, id);
     } else {
         room->tier_busy = true;
     }

@@ -138,6 +138,9 @@ bool ds_store_has_place(struct ds_store *s, const void *key, size_t key_size, ui
 /* The tier can take more work: whoever was told to come again may. */
 void ds_store_tier_news(struct ds_store *s);
 
+/* L2 does not answer: one upload at a time is tried, now and then. When it does again, all go. */
+void ds_store_pause_uploads(struct ds_store *s, bool paused);
+
 /* An object that a directory held when this store was made anew: before the first pass. */
 struct ds_store_found {
     const void *key;

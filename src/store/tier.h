@@ -79,7 +79,7 @@ enum ds_bury {
 struct ds_store_tier {
     /* 0: ds_store_tier_done() will follow, but not from inside this call. DS_EAGAIN: too much is
      * under way, come again when something is done. DS_ENOSPACE: no room on disk. DS_EQUEUEFULL:
-     * L2's queue is full. */
+     * L2's queue is full. DS_EUNAVAILABLE: L2 does not answer, and is not asked now. */
     int (*start)(void *arg, struct ds_tier_op *op);
 
     /* The copy at `place` (0: one that is still being written) is void. true: it is buried, as far

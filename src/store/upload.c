@@ -219,13 +219,14 @@ static void upload_first(struct ds_store *s)
         return;
     }
     queue_upload(s, id, DS_ID_NONE, false);
-    /* A disk that fails is asked less often than one that is busy. */
-    s->upload_next_ns = s->now.boot_ns + (rc == DS_EIO ? RETRY_NS : RETRY_NS / 100);
+    /* What fails is asked less often than what is busy. */
+    s->upload_next_ns =
+        s->now.boot_ns + (rc == DS_EIO || rc == DS_EUNAVAILABLE ? RETRY_NS : RETRY_NS / 100);
 }
 
 void ds_store_upload_some(struct ds_store *s)
 {
-    uint64_t left = s->uploads.n;
+    uint64_t left = s->uploads_paused ? ds_min_u64(s->uploads.n, 1) : s->uploads.n;
 
     if (!ds_store_has_l2(s) || s->upload_next_ns > s->now.boot_ns) {
         return;
@@ -233,6 +234,12 @@ void ds_store_upload_some(struct ds_store *s)
     for (; left > 0 && s->uploads.n > 0 && s->uploading < DS_STORE_UPLOADS; left--) {
         upload_first(s);
     }
+}
+
+void ds_store_pause_uploads(struct ds_store *s, bool paused)
+{
+    s->uploads_paused = paused;
+    s->upload_next_ns = paused ? s->upload_next_ns : 0;
 }
 
 uint64_t ds_store_uploads(const struct ds_store *s)

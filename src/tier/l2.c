@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/atomics.h"
 #include "base/clock.h"
 
 int ds_l2_open(const struct ds_l2_config *config, char *err, size_t err_size, struct ds_l2 **ret)
@@ -157,6 +158,11 @@ int ds_l2_go_on(struct ds_l2_call *call)
         return ds_l2_fail(call, DS_ETIMEOUT, "the deadline has passed");
     }
     return 0;
+}
+
+void ds_l2_moved(struct ds_l2_call *call)
+{
+    ds_store_relaxed(&call->moved_ns, ds_monotonic_ns());
 }
 
 int ds_l2_errno(int error)

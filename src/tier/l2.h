@@ -76,7 +76,9 @@ struct ds_l2_item {
 struct ds_l2_call {
     int64_t deadline_ns;        /* CLOCK_MONOTONIC; 0: none */
     const atomic_bool *stop;    /* NULL, or: give up as soon as this is true */
+    _Atomic int64_t moved_ns;   /* out: when it last got on, CLOCK_MONOTONIC; any thread may look */
     uint32_t retries;           /* out: requests that were made again */
+    bool answered;              /* out: after an error that the store has sent, for this object */
     char err[DS_L2_ERROR_SIZE]; /* out: one sentence after an error */
 };
 
@@ -209,6 +211,9 @@ DS_MUST_USE int ds_l2_check_order(struct ds_l2_call *call, const struct ds_l2_it
 
 /* 0, DS_ETIMEOUT or DS_ESHUTDOWN: whether the call may go on. */
 DS_MUST_USE int ds_l2_go_on(struct ds_l2_call *call);
+
+/* The call gets on: bytes moved, or the store has answered. */
+void ds_l2_moved(struct ds_l2_call *call);
 
 /* DS_E* for an errno value. */
 int ds_l2_errno(int error);

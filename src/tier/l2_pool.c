@@ -28,28 +28,20 @@
 #include "base/clock.h"
 #include "base/sys.h"
 #include "tier/l2_format.h"
+#include "tier/l2_pool_task.h"
 
-#define BATCH_MAX 32
 #define BATCH_BYTES ((uint64_t)64 << 20)
 #define THREADS 8
 #define QUEUE_MAX 10000
 #define INLINE_MAX ((size_t)64 << 10)
+#define STALL_NS INT64_C(10000000000)
 
 enum { URGENT, BACKGROUND, LISTS };
-
-struct task {
-    struct task *next; /* in its lane, or in the done list */
-    struct ds_l2_request request;
-    struct ds_l2_event event;
-    uint32_t retries;
-    int64_t since_ns;
-    uint8_t key[DS_L2_KEY_MAX]; /* allocated to its size: the last member */
-};
 
 struct lane {
     struct lane *chain;       /* in the hash table */
     struct lane *prev, *next; /* in a ready list */
-    struct task *first, *last;
+    struct ds_l2_task *first, *last;
     uint64_t hash;
     size_t urgent; /* tasks that are not background */
     int list;      /* the ready list it is in; -1: running */
@@ -64,6 +56,10 @@ struct thread {
     pthread_t id;
     enum { NONE, ALIVE, ENDED } state;
     struct ds_l2_pool *pool;
+    struct ds_l2_call *call; /* that it is in; NULL: none */
+    enum ds_l2_admission admission;
+    bool patient; /* the call is a collection, which may take hours */
+    bool stalled; /* the call was reported: it has not moved */
 };
 
 struct ds_l2_pool {
@@ -76,15 +72,18 @@ struct ds_l2_pool {
     pthread_cond_t idle;  /* `open_tasks` became 0 */
     struct thread threads[DS_L2_POOL_THREADS_MAX];
     unsigned n_threads, n_idle, n_background; /* alive; waiting; at a background task */
+    unsigned n_stalled;
     bool stopping;
     struct lane **table;
     size_t mask;
     struct list ready[LISTS];
-    size_t open_tasks;                 /* queued or running */
-    _Atomic(struct task *) done_first; /* written with the lock held */
-    struct task *done_last;
+    size_t open_tasks;                       /* queued or running */
+    _Atomic(struct ds_l2_task *) done_first; /* written with the lock held */
+    struct ds_l2_task *done_last;
     int64_t paced_ns;
     struct ds_l2_pool_stats stats;
+    struct ds_l2_breaker breaker;
+    struct ds_l2_pool_breaker tells; /* `refused` and `why` */
 };
 
 /* --- lanes; all under the lock --- */
@@ -120,7 +119,7 @@ static bool is_key_of(const struct lane *l, uint64_t hash, const void *key, uint
 }
 
 /* NULL: none and no memory. */
-static struct lane *lane_of(struct ds_l2_pool *p, const struct task *t)
+static struct lane *lane_of(struct ds_l2_pool *p, const struct ds_l2_task *t)
 {
     uint64_t hash = ds_l2_key_hash(t->key, t->request.key_size);
     struct lane **at = &p->table[hash & p->mask];
@@ -167,24 +166,30 @@ static unsigned bucket_of(int64_t ns)
     return i;
 }
 
-static void finish(struct ds_l2_pool *p, struct task *t, int rc)
+static void count(struct ds_l2_pool *p, const struct ds_l2_task *t, int rc)
 {
     struct ds_l2_pool_stats *s = &p->stats;
     enum ds_l2_pool_op op = t->request.op;
 
-    DS_ASSERT(p->open_tasks > 0);
-    t->event.cookie = t->request.cookie;
-    t->event.op = op;
-    t->event.rc = rc;
     s->ops[op].done++;
     s->ops[op].errors += rc < 0 && rc != DS_ENOTFOUND && rc != DS_ERANGE && rc != DS_ESTALE;
     s->ops[op].retries += t->retries;
     s->ops[op].latency[bucket_of(ds_monotonic_ns() - t->since_ns)]++;
     if (op == DS_L2_POOL_PUT) {
-        s->queued_bytes -= t->request.meta.size;
         s->ops[op].bytes += rc == 0 ? t->request.meta.size : 0;
     } else if (op == DS_L2_POOL_GET && rc == 0) {
         s->ops[op].bytes += t->event.meta.size;
+    }
+}
+
+static void finish(struct ds_l2_pool *p, struct ds_l2_task *t, int rc)
+{
+    DS_ASSERT(p->open_tasks > 0);
+    t->event.cookie = t->request.cookie;
+    t->event.op = t->request.op;
+    t->event.rc = rc;
+    if (t->request.op == DS_L2_POOL_PUT) {
+        p->stats.queued_bytes -= t->request.meta.size;
     }
     t->next = NULL;
     if (p->done_first == NULL) {
@@ -199,110 +204,6 @@ static void finish(struct ds_l2_pool *p, struct task *t, int rc)
     if (--p->open_tasks == 0) {
         (void)pthread_cond_broadcast(&p->idle);
     }
-}
-
-static void finish_unrun(struct ds_l2_pool *p, struct task *t, int rc, const char *why)
-{
-    (void)snprintf(t->event.err, sizeof(t->event.err), "%s", why);
-    finish(p, t, rc);
-}
-
-/* --- running; without the lock --- */
-
-struct room {
-    const struct ds_l2_request *request;
-    struct ds_l2_event *event;
-    size_t inline_max;
-};
-
-static int make_room(void *arg, const struct ds_l2_meta *meta, struct ds_l2_span *ret)
-{
-    struct room *r = arg;
-    bool own = r->request->value.fd < 0 && r->request->value.memory == NULL;
-
-    r->event->meta = *meta;
-    if (!own) {
-        *ret = r->request->value;
-        return meta->size == r->request->meta.size ? 0 : DS_ERANGE;
-    }
-    if (meta->size > r->inline_max) {
-        return DS_ERANGE;
-    }
-    r->event->data = ds_zalloc(meta->size + 1, "l2 value"); /* + 1: also of nothing */
-    if (r->event->data == NULL) {
-        return DS_ENOMEM;
-    }
-    *ret = (struct ds_l2_span){.fd = -1, .memory = r->event->data};
-    return 0;
-}
-
-/* Anything but PUT and REMOVE. */
-static int run_one(struct ds_l2_pool *p, struct task *t)
-{
-    const struct ds_l2_request *q = &t->request;
-    struct ds_l2_call call = {.deadline_ns = q->deadline_ns, .stop = &p->stop};
-    struct room room = {q, &t->event, p->config.inline_max};
-    int rc;
-
-    switch (q->op) {
-    case DS_L2_POOL_GET:
-        rc = ds_l2_get(p->config.l2, &call, t->key, q->key_size, make_room, &room, &t->event.meta);
-        if (rc < 0) {
-            ds_free(t->event.data);
-            t->event.data = NULL;
-        }
-        break;
-    case DS_L2_POOL_HEAD:
-        rc = ds_l2_head(p->config.l2, &call, t->key, q->key_size, false, &t->event.meta);
-        break;
-    default:
-        t->event.gc = q->gc;
-        rc = ds_l2_gc(p->config.l2, &call, &t->event.gc);
-        break;
-    }
-    t->retries = call.retries;
-    memcpy(t->event.err, call.err, sizeof(call.err));
-    return rc;
-}
-
-/* The latest deadline of a batch: nobody's work is lost because of a neighbour. */
-static void run_puts(struct ds_l2_pool *p, struct task *const *tasks, size_t n, int *rcs)
-{
-    struct ds_l2_item items[BATCH_MAX];
-    struct ds_l2_call call = {.deadline_ns = tasks[0]->request.deadline_ns, .stop = &p->stop};
-
-    for (size_t i = 0; i < n; i++) {
-        const struct ds_l2_request *q = &tasks[i]->request;
-
-        items[i] = (struct ds_l2_item){.key = tasks[i]->key,
-                                       .key_size = q->key_size,
-                                       .meta = q->meta,
-                                       .value = q->value,
-                                       .renews = q->renews,
-                                       .newer = &tasks[i]->event.newer};
-        if (q->op == DS_L2_POOL_REMOVE) {
-            items[i].meta =
-                (struct ds_l2_meta){.version = q->meta.version, .flags = DS_L2_TOMBSTONE};
-            items[i].value = (struct ds_l2_span){.fd = -1};
-        }
-        if (q->deadline_ns == 0 || call.deadline_ns == 0) {
-            call.deadline_ns = 0;
-        } else if (q->deadline_ns > call.deadline_ns) {
-            call.deadline_ns = q->deadline_ns;
-        }
-    }
-    ds_l2_put_many(p->config.l2, &call, items, n, rcs);
-    tasks[0]->retries = call.retries;
-    for (size_t i = 0; i < n; i++) {
-        if (rcs[i] < 0) {
-            memcpy(tasks[i]->event.err, call.err, sizeof(call.err));
-        }
-    }
-}
-
-static bool is_write(const struct task *t)
-{
-    return t->request.op == DS_L2_POOL_PUT || t->request.op == DS_L2_POOL_REMOVE;
 }
 
 /* --- threads --- */
@@ -336,9 +237,10 @@ static void pace(struct ds_l2_pool *p, uint64_t bytes, int64_t now)
 }
 
 /* Takes lanes of one list: one, or where batches pay several whose first tasks write. */
-static size_t take(struct ds_l2_pool *p, int list, struct lane **lanes, int64_t now)
+static size_t take(struct ds_l2_pool *p, int list, enum ds_l2_admission admission,
+                   struct lane **lanes, int64_t now)
 {
-    size_t max = p->config.l2->ops->batches ? BATCH_MAX : 1;
+    size_t max = p->config.l2->ops->batches && admission == DS_L2_ADMITTED ? DS_L2_BATCH_MAX : 1;
     uint64_t bytes = 0;
     size_t n = 0;
 
@@ -346,13 +248,13 @@ static size_t take(struct ds_l2_pool *p, int list, struct lane **lanes, int64_t 
         struct lane *l = p->ready[list].first;
         uint64_t size = l->first->request.meta.size;
 
-        if (n > 0 && (!is_write(l->first) || bytes + size > BATCH_BYTES ||
+        if (n > 0 && (!ds_l2_task_writes(l->first) || bytes + size > BATCH_BYTES ||
                       (list == BACKGROUND && p->paced_ns > now))) {
             break;
         }
         unlink_ready(p, l);
         lanes[n++] = l;
-        if (!is_write(l->first)) {
+        if (!ds_l2_task_writes(l->first)) {
             break;
         }
         bytes += size;
@@ -363,54 +265,120 @@ static size_t take(struct ds_l2_pool *p, int list, struct lane **lanes, int64_t 
     return n;
 }
 
-/* Runs the first tasks of lanes that this thread has taken. Called and returns with the lock. */
-static void run(struct ds_l2_pool *p, struct lane **lanes, size_t n)
+/* Ends the first task of a ready lane, which was not begun. */
+static void expire(struct ds_l2_pool *p, struct lane *l, int rc, const char *why)
 {
-    struct task *tasks[BATCH_MAX];
-    int rcs[BATCH_MAX];
+    struct ds_l2_task *t = l->first;
 
-    DS_ASSERT(n >= 1 && n <= BATCH_MAX);
+    unlink_ready(p, l);
+    l->first = t->next;
+    l->last = l->first != NULL ? l->last : NULL;
+    l->urgent -= !t->request.background;
+    (void)snprintf(t->event.err, sizeof(t->event.err), "%s", why);
+    if (rc == DS_EUNAVAILABLE) {
+        p->tells.refused++;
+    } else {
+        count(p, t, rc);
+    }
+    finish(p, t, rc);
+    if (l->first == NULL) {
+        lane_free(p, l);
+    } else {
+        link_ready(p, l);
+    }
+}
+
+static void expire_ready(struct ds_l2_pool *p, int rc, const char *why)
+{
+    for (int i = 0; i < LISTS; i++) {
+        while (p->ready[i].first != NULL) {
+            expire(p, p->ready[i].first, rc, why);
+        }
+    }
+}
+
+static void tell_breaker(struct ds_l2_pool *p, enum ds_l2_admission admission,
+                         enum ds_l2_outcome outcome, const char *why)
+{
+    if (outcome == DS_L2_SILENT) {
+        (void)snprintf(p->tells.why, sizeof(p->tells.why), "%s", why);
+    }
+    if (ds_l2_breaker_report(&p->breaker, admission, outcome, ds_monotonic_ns())) {
+        expire_ready(p, DS_EUNAVAILABLE, p->tells.why); /* nobody waits for a thread for that */
+    }
+}
+
+/* Of a batch one answer says that the store is well. */
+static void report(struct ds_l2_pool *p, struct thread *self, struct ds_l2_task *const *tasks,
+                   const int *rcs, size_t n)
+{
+    enum ds_l2_outcome best = DS_L2_UNTOLD;
+
+    for (size_t i = 0; i < n; i++) {
+        enum ds_l2_outcome outcome = ds_l2_outcome_of(rcs[i], self->call->answered);
+
+        best = outcome < best ? outcome : best;
+    }
+    if (self->stalled) { /* then it counts already */
+        p->n_stalled--;
+        best = best == DS_L2_SILENT ? DS_L2_UNTOLD : best;
+    }
+    tell_breaker(p, self->admission, best, tasks[0]->event.err);
+}
+
+/* A call that does not get on for long has failed, whenever that may be found. Looked at when more
+ * is asked for. */
+static void find_stalled(struct ds_l2_pool *p, int64_t now)
+{
+    for (unsigned i = 0; i < p->config.threads; i++) {
+        struct thread *t = &p->threads[i];
+
+        if (t->state == ALIVE && t->call != NULL && !t->stalled && !t->patient &&
+            now - atomic_load(&t->call->moved_ns) > p->config.stall_ns) {
+            t->stalled = true;
+            p->n_stalled++;
+            tell_breaker(p, t->admission, DS_L2_SILENT, "a request stands still");
+            t->admission = DS_L2_ADMITTED;
+        }
+    }
+}
+
+/* Runs the first tasks of lanes that this thread has taken. Called and returns with the lock. */
+static void run(struct thread *self, struct lane **lanes, size_t n, enum ds_l2_admission admission)
+{
+    struct ds_l2_pool *p = self->pool;
+    struct ds_l2_task *tasks[DS_L2_BATCH_MAX];
+    int rcs[DS_L2_BATCH_MAX];
+    struct ds_l2_call call = {.stop = &p->stop, .moved_ns = ds_monotonic_ns()};
+
+    DS_ASSERT(n >= 1 && n <= DS_L2_BATCH_MAX);
     for (size_t i = 0; i < n; i++) {
         tasks[i] = lanes[i]->first;
     }
     p->stats.running += n;
+    self->call = &call;
+    self->admission = admission;
+    self->patient = tasks[0]->request.op == DS_L2_POOL_GC;
+    self->stalled = false;
     (void)pthread_mutex_unlock(&p->lock);
-    if (is_write(tasks[0])) {
-        run_puts(p, tasks, n, rcs);
-    } else {
-        rcs[0] = run_one(p, tasks[0]);
-    }
+    ds_l2_task_run(&p->config, &call, tasks, n, rcs);
     (void)pthread_mutex_lock(&p->lock);
     p->stats.running -= n;
+    report(p, self, tasks, rcs, n);
+    self->call = NULL;
     for (size_t i = 0; i < n; i++) {
         struct lane *l = lanes[i];
 
         l->first = tasks[i]->next;
         l->last = l->first != NULL ? l->last : NULL;
         l->urgent -= !tasks[i]->request.background;
+        count(p, tasks[i], rcs[i]);
         finish(p, tasks[i], rcs[i]);
         if (l->first == NULL) {
             lane_free(p, l);
         } else {
             link_ready(p, l);
         }
-    }
-}
-
-/* Ends the first task of a ready lane, whose turn has come too late. */
-static void expire(struct ds_l2_pool *p, struct lane *l, int rc, const char *why)
-{
-    struct task *t = l->first;
-
-    unlink_ready(p, l);
-    l->first = t->next;
-    l->last = l->first != NULL ? l->last : NULL;
-    l->urgent -= !t->request.background;
-    finish_unrun(p, t, rc, why);
-    if (l->first == NULL) {
-        lane_free(p, l);
-    } else {
-        link_ready(p, l);
     }
 }
 
@@ -427,6 +395,15 @@ static bool expire_late(struct ds_l2_pool *p, struct lane *l, int64_t now)
         return true;
     }
     return false;
+}
+
+/* A collection is no probe: it may take hours. */
+static enum ds_l2_admission admit(struct ds_l2_pool *p, const struct ds_l2_task *t, int64_t now)
+{
+    if (t->request.op == DS_L2_POOL_GC && p->breaker.state != DS_L2_CLOSED) {
+        return DS_L2_REFUSED;
+    }
+    return ds_l2_breaker_admit(&p->breaker, now);
 }
 
 /* Sleeps until something changes or until that time (0: for the idle time). False: idle for too
@@ -447,13 +424,14 @@ static void *thread_main(void *arg)
 {
     struct thread *self = arg;
     struct ds_l2_pool *p = self->pool;
-    struct lane *lanes[BATCH_MAX];
+    struct lane *lanes[DS_L2_BATCH_MAX];
 
     (void)pthread_mutex_lock(&p->lock);
     for (;;) {
         int64_t now = ds_monotonic_ns();
         int64_t until;
         int list = choose(p, now, &until);
+        enum ds_l2_admission admission;
         size_t n;
 
         if (list < 0) {
@@ -468,9 +446,14 @@ static void *thread_main(void *arg)
         if (expire_late(p, p->ready[list].first, now)) {
             continue;
         }
-        n = take(p, list, lanes, now);
+        admission = admit(p, p->ready[list].first->first, now);
+        if (admission == DS_L2_REFUSED) {
+            expire(p, p->ready[list].first, DS_EUNAVAILABLE, p->tells.why);
+            continue;
+        }
+        n = take(p, list, admission, lanes, now);
         p->n_background += list == BACKGROUND;
-        run(p, lanes, n);
+        run(self, lanes, n, admission);
         p->n_background -= list == BACKGROUND;
         (void)pthread_cond_signal(&p->work); /* a lane may be ready again, or its turn has come */
     }
@@ -540,6 +523,8 @@ int ds_l2_pool_create(const struct ds_l2_pool_config *config, struct ds_l2_pool 
     p->config.threads = config->threads != 0 ? config->threads : THREADS;
     p->config.queue_max = config->queue_max != 0 ? config->queue_max : QUEUE_MAX;
     p->config.inline_max = config->inline_max != 0 ? config->inline_max : INLINE_MAX;
+    p->config.stall_ns = config->stall_ns != 0 ? config->stall_ns : STALL_NS;
+    ds_l2_breaker_init(&p->breaker, &config->breaker);
     while (buckets < p->config.queue_max && buckets < (1u << 20)) {
         buckets *= 2;
     }
@@ -558,10 +543,10 @@ int ds_l2_pool_create(const struct ds_l2_pool_config *config, struct ds_l2_pool 
     return 0;
 }
 
-static struct task *task_create(const struct ds_l2_request *q)
+static struct ds_l2_task *task_create(const struct ds_l2_request *q)
 {
     uint32_t key_size = q->op == DS_L2_POOL_GC ? 0 : q->key_size;
-    struct task *t = ds_zalloc(offsetof(struct task, key) + key_size, "l2 task");
+    struct ds_l2_task *t = ds_zalloc(offsetof(struct ds_l2_task, key) + key_size, "l2 task");
 
     if (t != NULL) {
         t->request = *q;
@@ -575,7 +560,7 @@ static struct task *task_create(const struct ds_l2_request *q)
     return t;
 }
 
-static void append(struct ds_l2_pool *p, struct lane *l, struct task *t)
+static void append(struct ds_l2_pool *p, struct lane *l, struct ds_l2_task *t)
 {
     bool running = l->first != NULL && l->list < 0;
 
@@ -599,7 +584,7 @@ static void append(struct ds_l2_pool *p, struct lane *l, struct task *t)
 
 int ds_l2_pool_submit(struct ds_l2_pool *p, const struct ds_l2_request *q)
 {
-    struct task *t;
+    struct ds_l2_task *t;
     struct lane *l;
     int rc = 0;
 
@@ -612,11 +597,16 @@ int ds_l2_pool_submit(struct ds_l2_pool *p, const struct ds_l2_request *q)
         return DS_ENOMEM;
     }
     (void)pthread_mutex_lock(&p->lock);
+    find_stalled(p, t->since_ns);
     if (p->stopping) {
         rc = DS_ESHUTDOWN;
     } else if (p->open_tasks >= p->config.queue_max) {
         p->stats.refused++;
         rc = DS_EQUEUEFULL;
+    } else if (ds_l2_breaker_refuses(&p->breaker, t->since_ns) ||
+               p->n_stalled == p->config.threads) { /* nobody is left to ask */
+        p->tells.refused++;
+        rc = DS_EUNAVAILABLE;
     }
     l = rc == 0 ? lane_of(p, t) : NULL;
     if (rc == 0 && l == NULL) {
@@ -651,7 +641,7 @@ size_t ds_l2_pool_poll(struct ds_l2_pool *p, struct ds_l2_event *ret, size_t max
 
     (void)pthread_mutex_lock(&p->lock);
     while (n < max && p->done_first != NULL) {
-        struct task *t = p->done_first;
+        struct ds_l2_task *t = p->done_first;
 
         p->done_first = t->next;
         ret[n++] = t->event;
@@ -678,11 +668,7 @@ void ds_l2_pool_stop(struct ds_l2_pool *p, int64_t deadline_ns)
         (void)pthread_cond_timedwait(&p->idle, &p->lock, &t);
     }
     atomic_store(&p->stop, true);
-    for (int i = 0; i < LISTS; i++) {
-        while (p->ready[i].first != NULL) {
-            expire(p, p->ready[i].first, DS_ESHUTDOWN, "the worker stopped before its turn");
-        }
-    }
+    expire_ready(p, DS_ESHUTDOWN, "the worker stopped before its turn");
     (void)pthread_cond_broadcast(&p->work);
     (void)pthread_mutex_unlock(&p->lock);
     for (unsigned i = 0; i < p->config.threads; i++) {
@@ -726,5 +712,15 @@ void ds_l2_pool_stats(struct ds_l2_pool *p, struct ds_l2_pool_stats *ret)
     ret->queued = p->open_tasks - p->stats.running;
     ret->threads = p->n_threads;
     ret->idle = p->n_idle;
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+void ds_l2_pool_breaker(struct ds_l2_pool *p, struct ds_l2_pool_breaker *ret)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    *ret = p->tells;
+    ret->state = p->breaker.state;
+    ret->opens = p->breaker.opens;
+    ret->opened_ns = p->breaker.opened_ns;
     (void)pthread_mutex_unlock(&p->lock);
 }

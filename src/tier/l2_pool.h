@@ -14,12 +14,15 @@
  *            until the event.
  * Threads:   one owner for all functions; the pool's threads start when there is work for them and
  *            end after DS_L2_POOL_IDLE_MS without.
+ * Breaker:   storage that does not answer is not asked all the time (l2_breaker.h): submit and what
+ *            waits in the queue give DS_EUNAVAILABLE at once then, but for a probe now and then.
  * Errors:    submit says what it refuses; all else is in the event.
  */
 #ifndef DS_TIER_L2_POOL_H
 #define DS_TIER_L2_POOL_H
 
 #include "tier/l2.h"
+#include "tier/l2_breaker.h"
 
 #define DS_L2_POOL_IDLE_MS 10000
 #define DS_L2_POOL_THREADS_MAX 64
@@ -42,6 +45,8 @@ struct ds_l2_pool_config {
     size_t queue_max;         /* requests that have no result yet; 0: 10000 */
     uint64_t background_rate; /* bytes/s of background puts; 0: no limit */
     size_t inline_max;        /* 0: 64 KiB; see DS_L2_POOL_GET below */
+    struct ds_l2_breaker_config breaker;
+    int64_t stall_ns; /* a call that moves nothing for longer counts as failed; 0: 10 s */
 };
 
 struct ds_l2_request {
@@ -63,7 +68,7 @@ struct ds_l2_request {
 struct ds_l2_event {
     uint64_t cookie;
     enum ds_l2_pool_op op;
-    int rc;                 /* as the call of l2.h; DS_ETIMEOUT, DS_ESHUTDOWN also unstarted */
+    int rc; /* as the call of l2.h; DS_ETIMEOUT, DS_ESHUTDOWN, DS_EUNAVAILABLE also unstarted */
     struct ds_l2_meta meta; /* GET, HEAD: rc 0 or DS_ERANGE */
     uint64_t newer;         /* PUT, REMOVE, DS_ESTALE: the version that is there; 0: none */
     void *data;             /* GET into the pool's memory: meta.size bytes; ds_free() it */
@@ -76,11 +81,20 @@ struct ds_l2_pool_stats {
         uint64_t done, errors, bytes, retries;
         uint64_t latency[DS_L2_POOL_BUCKETS]; /* from submit to result */
     } ops[DS_L2_POOL_OPS];
-    uint64_t refused;
+    uint64_t refused;       /* the queue was full */
     size_t queued, running; /* now */
     uint64_t queued_bytes;  /* of puts, now */
     size_t queued_most;
     unsigned threads, idle; /* now */
+};
+
+/* What became of the breaker. */
+struct ds_l2_pool_breaker {
+    enum ds_l2_breaker_state state;
+    uint64_t opens;             /* times that it left CLOSED */
+    int64_t opened_ns;          /* the last one, CLOCK_MONOTONIC */
+    uint64_t refused;           /* requests that failed at once: no part of the other figures */
+    char why[DS_L2_ERROR_SIZE]; /* OPEN, HALF_OPEN: the last error */
 };
 
 struct ds_l2_pool;
@@ -88,8 +102,8 @@ struct ds_l2_pool;
 /* DS_EINVAL, DS_ENOMEM, DS_EIO (no eventfd). */
 DS_MUST_USE int ds_l2_pool_create(const struct ds_l2_pool_config *config, struct ds_l2_pool **ret);
 
-/* DS_EQUEUEFULL: nothing is queued; try again after some events. DS_EINVAL: bad key or size.
- * DS_ENOMEM. DS_ESHUTDOWN: after stop. */
+/* DS_EQUEUEFULL: nothing is queued; try again after some events. DS_EUNAVAILABLE: the breaker is
+ * open. DS_EINVAL: bad key or size. DS_ENOMEM. DS_ESHUTDOWN: after stop. */
 DS_MUST_USE int ds_l2_pool_submit(struct ds_l2_pool *pool, const struct ds_l2_request *request);
 
 /* Readable while poll() has something to give. Owned by the pool. */
@@ -110,5 +124,6 @@ void ds_l2_pool_stop(struct ds_l2_pool *pool, int64_t deadline_ns);
 struct ds_l2_pool *ds_l2_pool_close(struct ds_l2_pool *pool);
 
 void ds_l2_pool_stats(struct ds_l2_pool *pool, struct ds_l2_pool_stats *ret);
+void ds_l2_pool_breaker(struct ds_l2_pool *pool, struct ds_l2_pool_breaker *ret);
 
 #endif

@@ -34,6 +34,7 @@
 
 struct transfer {
     struct ds_l2_s3_http *http;
+    struct ds_l2_call *call; /* while it is not FREE */
     struct ds_l2_s3_request request;
     CURL *easy; /* kept for its connection and buffers */
     struct curl_slist *headers;
@@ -80,6 +81,7 @@ static size_t on_body(char *data, size_t one, size_t n, void *arg)
     long status = 0;
 
     (void)one;
+    ds_l2_moved(t->call);
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status < 200 || status > 299) {
         size_t take = ds_min_u64(n, sizeof(t->bad) - t->bad_size);
@@ -118,6 +120,7 @@ static size_t on_header(char *line, size_t one, size_t n, void *arg)
     struct transfer *t = arg;
 
     (void)one;
+    ds_l2_moved(t->call);
     take_header(line, n, "etag", t->request.etag, sizeof(t->request.etag));
     take_header(line, n, "content-range", t->content_range, sizeof(t->content_range));
     take_header(line, n, "x-amz-request-id", t->request_id, sizeof(t->request_id));
@@ -129,6 +132,7 @@ static size_t on_send(char *buf, size_t one, size_t n, void *arg)
     struct transfer *t = arg;
     size_t take = ds_min_u64(one * n, t->request.body_size - t->sent);
 
+    ds_l2_moved(t->call);
     memcpy(buf, t->request.body + t->sent, take);
     t->sent += take;
     return take;
@@ -249,7 +253,7 @@ static long timeout_of(const struct transfer *t, const struct ds_l2_call *call)
 }
 
 /* Hands the request to libcurl. */
-static int start(struct lane *lane, struct transfer *t, const struct ds_l2_call *call)
+static int start(struct lane *lane, struct transfer *t, struct ds_l2_call *call)
 {
     struct ds_l2_s3_http *http = t->http;
     struct ds_l2_s3_auth auth;
@@ -268,6 +272,7 @@ static int start(struct lane *lane, struct transfer *t, const struct ds_l2_call 
         return DS_ENOMEM;
     }
     curl_easy_reset(t->easy); /* keeps connections */
+    t->call = call;
     t->sent = t->bad_size = 0;
     t->overflow = false;
     t->curl_err[0] = t->request_id[0] = t->content_range[0] = t->request.etag[0] = '\0';
@@ -352,6 +357,7 @@ static void judge(CURLcode code, struct transfer *t, struct ds_l2_s3_verdict *v)
         size = q->answer_size;
     }
     ds_l2_s3_judge(status, q->range_size > 0, size > 0 ? body : NULL, size, v);
+    v->answered = !v->retry; /* or it is overloaded, or a proxy says that it is not there */
     if (v->rc == 0 && q->range_from > 0 && !is_range(t)) {
         v->rc = DS_EIO;
         (void)snprintf(v->text, sizeof(v->text), "the store ignores ranges");
@@ -470,6 +476,7 @@ static int finish(struct lane *lane, struct ds_l2_call *call, struct ds_l2_s3_ru
     } else {
         (void)ds_l2_fail(call, v.rc, "%s %.100s: %s%s%s", t->request.method, t->request.key, v.text,
                          t->request_id[0] != '\0' ? "; request " : "", t->request_id);
+        call->answered = v.answered;
     }
     t->request.rc = v.rc;
     rc = run->done(run, slot, &t->request);

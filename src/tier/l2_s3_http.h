@@ -78,6 +78,7 @@ struct ds_l2_s3_verdict {
     int rc;         /* 0, or what it ends with if it is not made again */
     bool retry;     /* may help */
     bool reload;    /* so may other credentials */
+    bool answered;  /* the store is well: it is about this request */
     char text[200]; /* of an error: what and what to do */
 };
 

@@ -12,6 +12,7 @@ int ds_l2_chunk_make(struct ds_l2_call *call, const struct ds_l2_span *span, uin
     uint64_t at = i * DS_L2_CHUNK;
 
     DS_ASSERT(i < ds_l2_chunks(value_size));
+    ds_l2_moved(call);
     if (span->fd < 0) {
         memcpy(buf, (const uint8_t *)span->memory + at, size);
     } else {
@@ -32,6 +33,7 @@ int ds_l2_chunk_take(struct ds_l2_call *call, const struct ds_l2_span *span, uin
     uint64_t at = i * DS_L2_CHUNK;
 
     DS_ASSERT(i < ds_l2_chunks(value_size));
+    ds_l2_moved(call);
     if (ds_l2_load_crc(buf + size) != ds_l2_chunk_crc(head_crc, i, buf, size)) {
         return ds_l2_fail(call, DS_ECORRUPT, "bytes %llu to %llu of the value do not verify",
                           (unsigned long long)at, (unsigned long long)(at + size));

@@ -44,6 +44,9 @@ struct ds_tiers {
     int64_t real_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME, looked at now and then */
     int64_t real_look_ns;
     int64_t complained_ns;
+    bool breaker_open;  /* the breaker of the pool is not closed */
+    bool breaker_told;  /* the log says so */
+    int64_t told_ns;    /* when that was */
     int64_t collect_ns; /* when second-level storage is to be cleaned up */
     uint64_t entered;   /* objects that the directory held */
     uint64_t refused;

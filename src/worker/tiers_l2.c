@@ -94,20 +94,64 @@ static int submit(struct ds_tiers *t, const struct ds_tier_op *op)
     return ds_l2_pool_submit(t->pool, &r);
 }
 
+/* Storage that comes and goes all the time is told of now and then. */
+static void watch_breaker(struct ds_tiers *t)
+{
+    int64_t now = ds_monotonic_ns();
+    struct ds_l2_pool_breaker b;
+
+    ds_l2_pool_breaker(t->pool, &b);
+    if ((b.state != DS_L2_CLOSED) == t->breaker_open) {
+        return;
+    }
+    t->breaker_open = !t->breaker_open;
+    ds_store_pause_uploads(t->w->store, t->breaker_open);
+    if (!t->breaker_open && t->breaker_told) {
+        ds_log(DS_LOG_INFO, "second-level storage answers again after %lld s; uploads go on",
+               (long long)((now - b.opened_ns) / 1000000000));
+    } else if (t->breaker_open) {
+        t->breaker_told = t->told_ns == 0 || now - t->told_ns > COMPLAIN_NS;
+    }
+    if (t->breaker_open && t->breaker_told) {
+        t->told_ns = now;
+        ds_log(DS_LOG_WARNING,
+               "second-level storage does not answer: what needs it fails at once, one request "
+               "is let through from time to time, uploads wait. The last error: %s",
+               b.why);
+    }
+}
+
 int ds_second_start(struct ds_tiers *t, struct ds_tier_op *op)
 {
+    int rc;
+
     if (t->pool == NULL) {
         return DS_ENOTSUPPORTED;
     }
     if (op->renews) {
         ds_second_seen(t, op->order); /* it is none of ds_second_order() */
     }
-    return submit(t, op);
+    rc = submit(t, op);
+    if (rc == DS_EUNAVAILABLE) {
+        watch_breaker(t); /* it may be open since just now */
+    }
+    return rc;
+}
+
+/* After an event; rc as of a start that whoever waits asks again for. */
+static int submit_again(struct ds_tiers *t, const struct ds_tier_op *op, struct ds_l2_event *e)
+{
+    int rc = submit(t, op);
+
+    if (rc == DS_EUNAVAILABLE) {
+        (void)snprintf(e->err, sizeof(e->err), "it does not answer any more");
+    }
+    return rc == DS_EQUEUEFULL ? DS_EAGAIN : rc;
 }
 
 /* A GET whose size the pool did not know: small values come along, for others there is room to be
  * made first. True: it goes on. */
-static bool place(struct ds_tiers *t, struct ds_tier_op *op, const struct ds_l2_event *e, int *rc)
+static bool place(struct ds_tiers *t, struct ds_tier_op *op, struct ds_l2_event *e, int *rc)
 {
     if (op->room || (e->rc != 0 && e->rc != DS_ERANGE)) {
         return false;
@@ -117,8 +161,7 @@ static bool place(struct ds_tiers *t, struct ds_tier_op *op, const struct ds_l2_
         return false;
     }
     if (e->rc == DS_ERANGE) {
-        *rc = submit(t, op);
-        *rc = *rc == DS_EQUEUEFULL ? DS_EAGAIN : *rc; /* whoever waits asks again */
+        *rc = submit_again(t, op, e);
         return *rc == 0;
     }
     if (e->meta.size > 0) {
@@ -169,8 +212,7 @@ static bool raise_order(struct ds_tiers *t, struct ds_tier_op *op, struct ds_l2_
     ds_second_seen(t, e->newer);
     op->raised++;
     op->order = ds_second_order(t);
-    *rc = submit(t, op);
-    *rc = *rc == DS_EQUEUEFULL ? DS_EAGAIN : *rc;
+    *rc = submit_again(t, op, e);
     return *rc == 0;
 }
 
@@ -257,14 +299,20 @@ void ds_second_poll(struct ds_tiers *t)
             done(t, &events[i]);
         }
     } while (n == EVENTS);
+    watch_breaker(t);
     collect(t);
 }
 
 void ds_second_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
 {
     struct ds_l2_pool_stats st;
+    struct ds_l2_pool_breaker breaker;
 
     ds_l2_pool_stats(t->pool, &st);
+    ds_l2_pool_breaker(t->pool, &breaker);
+    ret->l2_breaker_open = breaker.state != DS_L2_CLOSED;
+    ret->l2_trips = breaker.opens;
+    ret->l2_rejected = breaker.refused;
     ret->l2_waiting_max = t->w->config.upload_max;
     ret->l2_queued = st.queued;
     ret->l2_requests = 0;

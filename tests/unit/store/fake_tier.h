@@ -60,6 +60,7 @@ struct fake_tier {
     bool keeps;        /* those of plain modes are safe at once */
     bool gone;         /* the disk knows that it has no copy of what is to be read */
     bool ahead;        /* the clocks of others are, in L2 */
+    bool silent;       /* L2 is not asked */
     int fail;          /* status of what is done next */
     int fail_l2;
     unsigned writes;
@@ -67,6 +68,7 @@ struct fake_tier {
     unsigned stores;
     unsigned loads;
     unsigned lookups;
+    unsigned rejected;
     struct {
         char key[80];
         uint64_t number;
@@ -104,6 +106,10 @@ static inline int fake_start(void *arg, struct ds_tier_op *op)
     CHECK(op->key_size < 80);
     if (op->kind == DS_TIER_FETCH && t->gone) {
         return DS_ECORRUPT;
+    }
+    if (t->silent && op->kind > DS_TIER_JOURNAL) {
+        t->rejected++;
+        return DS_EUNAVAILABLE;
     }
     if (t->n == t->limit) {
         return DS_EAGAIN;

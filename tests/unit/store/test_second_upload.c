@@ -398,3 +398,85 @@ DS_TEST(second__a_lost_value_that_is_over_is_erased_in_l2)
     CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
     scene_end(&c);
 }
+
+/* What must ask L2 says that it cannot; nothing else changes, and uploads wait for its return. */
+DS_TEST(second__storage_that_is_not_asked_fails_what_needs_it_at_once)
+{
+    struct scene c;
+    const enum ds_op ops[] = {DS_OP_GET, DS_OP_EXIST, DS_OP_DELETE, DS_OP_EXPIRE};
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_THROUGH));
+    c.t.silent = true;
+    ds_store_pause_uploads(c.w.s, true);
+    for (size_t i = 0; i < DS_ARRAY_SIZE(ops); i++) {
+        post(&c, 2, ops[i], "b");
+        settle(&c.w);
+        CHECK(req_done(c.p, 2));
+        CHECK_EQ(req_result(c.p, 2, 0)->status, DS_EUNAVAILABLE);
+    }
+    CHECK_EQ(ask_l2(&c, DS_OP_DELETE, "a", 0), DS_EUNAVAILABLE);
+    CHECK_EQ(ask_l2(&c, DS_OP_EXPIRE, "a", 1000), DS_EUNAVAILABLE);
+    post_set(&c, 1, "a", 1200, DS_WRITE_THROUGH, 0, 0);
+    settle(&c.w);
+    CHECK(req_done(c.p, 1));
+    CHECK_EQ(req_result(c.p, 1, 0)->status, DS_EUNAVAILABLE);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    reclaim(&c.w);
+    CHECK_EQ(world_stats(&c.w).memory_granted, 0); /* its block is not lent any more */
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    scene_end(&c);
+}
+
+DS_TEST(second__uploads_wait_for_storage_that_is_not_asked)
+{
+    struct scene c;
+    unsigned rejected;
+
+    scene_init(&c, MIB);
+    c.t.silent = true;
+    ds_store_pause_uploads(c.w.s, true);
+    for (int i = 0; i < 20; i++) {
+        char key[16];
+
+        (void)snprintf(key, sizeof(key), "k%d", i);
+        CHECK_OK(set_l2(&c, key, (uint64_t)(1000 + i), DS_WRITE_BACK));
+    }
+    c.w.now.boot_ns += 1000 * MS;
+    settle_tiers(&c.w, &c.t);
+    rejected = c.t.rejected;
+    for (int ms = 0; ms < 10000; ms += 10) { /* one now and then, so that its return is noticed */
+        c.w.now.boot_ns += 10 * MS;
+        settle_tiers(&c.w, &c.t);
+    }
+    CHECK(c.t.rejected >= rejected + 9 && c.t.rejected <= rejected + 10);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 20);
+    CHECK_EQ(world_stats(&c.w).tier_errors, 0);
+    c.t.silent = false;
+    ds_store_pause_uploads(c.w.s, false);
+    settle_tiers(&c.w, &c.t); /* at once */
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    CHECK_EQ(in_l2(&c, "k0"), 1000);
+    CHECK_EQ(in_l2(&c, "k19"), 1019);
+    scene_end(&c);
+}
+
+/* A value may hide an older one in L2: it stays, and nobody waits for it to go. */
+DS_TEST(second__nothing_is_dropped_over_storage_that_is_not_asked)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.w.s->config.spill = false;
+    (void)set(&c.w, c.p, "a", 600);
+    settle_tiers(&c.w, &c.t);
+    c.w.now.boot_ns += 30 * MS;
+    settle_tiers(&c.w, &c.t);
+    c.t.silent = true;
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_NONE);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 600);
+    c.t.silent = false;
+    scene_squeeze(&c);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    scene_end(&c);
+}

@@ -25,11 +25,18 @@ struct fake {
     int heads;                 /* that came to it */
     char log[LOG_MAX];         /* "p:key:version ..." in the order of execution */
     int rc;
+    bool lively;                 /* calls at the gate seem to get on */
+    struct ds_l2_call *calls[4]; /* that came to it while `lively` */
+    int n_calls;
 };
 
 static void enter(struct fake *f, struct ds_l2_call *call)
 {
     (void)pthread_mutex_lock(&f->lock);
+    if (f->lively) {
+        atomic_store(&call->moved_ns, INT64_MAX / 2);
+        f->calls[f->n_calls++] = call;
+    }
     f->waiting++;
     f->most_waiting = f->waiting > f->most_waiting ? f->waiting : f->most_waiting;
     (void)pthread_cond_broadcast(&f->changed);
@@ -460,4 +467,176 @@ DS_TEST(pool__close_alone_is_enough)
     end(pool);
     CHECK_EQ(ds_alloc_live(), 0);
     CHECK(ds_l2_pool_close(NULL) == NULL);
+}
+
+static enum ds_l2_breaker_state breaker_of(struct ds_l2_pool *pool, uint64_t *ret_rejected)
+{
+    struct ds_l2_pool_breaker b;
+
+    ds_l2_pool_breaker(pool, &b);
+    *ret_rejected = b.refused;
+    return b.state;
+}
+
+#define HOUR_NS INT64_C(3600000000000)
+
+/* Also those that wait for a thread, at once: the only one stands at the gate. */
+DS_TEST(pool__storage_that_does_not_answer_is_not_asked)
+{
+    struct ds_l2_pool *pool = begin(
+        (struct ds_l2_pool_config){.threads = 1, .breaker = {.failures = 2, .first_ns = HOUR_NS}},
+        false, true);
+    struct ds_l2_event events[4];
+    uint64_t rejected;
+
+    fake.rc = DS_EUNAVAILABLE;
+    for (uint64_t v = 1; v <= 4; v++) {
+        CHECK_OK(submit(pool, DS_L2_POOL_PUT, (const char *[]){"a", "b", "c", "d"}[v - 1], v));
+    }
+    gate(false);
+    collect(pool, events, 4);
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(events[i].rc, DS_EUNAVAILABLE);
+        CHECK_STR(events[i].err, "no");
+    }
+    CHECK_STR(fake.log, "p:a:1 p:b:2 ");
+    CHECK_EQ(breaker_of(pool, &rejected), DS_L2_OPEN);
+    CHECK_EQ(rejected, 2);
+    CHECK_EQ(submit(pool, DS_L2_POOL_GET, "a", 5), DS_EUNAVAILABLE);
+    CHECK_EQ(submit(pool, DS_L2_POOL_REMOVE, "a", 6), DS_EUNAVAILABLE);
+    CHECK_EQ(breaker_of(pool, &rejected), DS_L2_OPEN);
+    CHECK_EQ(rejected, 4);
+    CHECK_STR(fake.log, "p:a:1 p:b:2 ");
+    end(pool);
+}
+
+/* Of a batch as well; what others submit meanwhile fails, and one answer lets all through. */
+DS_TEST(pool__a_probe_finds_that_storage_is_back)
+{
+    struct ds_l2_pool *pool =
+        begin((struct ds_l2_pool_config){.threads = 2, .breaker = {.failures = 1, .first_ns = 1}},
+              true, false);
+    struct ds_l2_event events[4];
+    uint64_t rejected;
+
+    fake.rc = DS_ETIMEOUT;
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 1));
+    collect(pool, events, 1);
+    gate(true);
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "b", 2)); /* the interval is over: the probe */
+    await(1);
+    CHECK_EQ(breaker_of(pool, &rejected), DS_L2_HALF_OPEN);
+    CHECK_EQ(submit(pool, DS_L2_POOL_PUT, "c", 3), DS_EUNAVAILABLE);
+    fake.rc = 0;
+    gate(false);
+    collect(pool, events, 1);
+    CHECK_OK(events[0].rc);
+    CHECK_EQ(breaker_of(pool, &rejected), DS_L2_CLOSED);
+    CHECK_EQ(rejected, 1);
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "c", 4));
+    collect(pool, events, 1);
+    CHECK_OK(events[0].rc);
+    end(pool);
+}
+
+/* One that takes hours tells nothing for as long. */
+DS_TEST(pool__a_collection_is_no_probe)
+{
+    struct ds_l2_pool *pool =
+        begin((struct ds_l2_pool_config){.threads = 1, .breaker = {.failures = 1, .first_ns = 1}},
+              false, false);
+    struct ds_l2_request gc = {.op = DS_L2_POOL_GC, .value = {.fd = -1}};
+    struct ds_l2_event events[2];
+
+    fake.rc = DS_EIO;
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 1));
+    collect(pool, events, 1);
+    CHECK_OK(ds_l2_pool_submit(pool, &gc));
+    collect(pool, events, 1);
+    CHECK_EQ(events[0].rc, DS_EUNAVAILABLE);
+    fake.rc = 0;
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 2));
+    collect(pool, events, 1);
+    CHECK_OK(events[0].rc);
+    CHECK_OK(ds_l2_pool_submit(pool, &gc));
+    collect(pool, events, 1);
+    CHECK_OK(events[0].rc);
+    end(pool);
+}
+
+/* It is noticed when more is asked for, long before its end; an answer shows that it was slow. */
+DS_TEST(pool__a_call_that_stands_still_has_failed)
+{
+    struct ds_l2_pool *pool = begin(
+        (struct ds_l2_pool_config){
+            .threads = 3, .stall_ns = 1, .breaker = {.failures = 2, .first_ns = HOUR_NS}},
+        false, true);
+    struct ds_l2_event events[3];
+    uint64_t rejected;
+
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 1));
+    await(1);
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "b", 2)); /* finds the first one */
+    await(2);
+    CHECK_EQ(breaker_of(pool, &rejected), DS_L2_CLOSED);
+    CHECK_EQ(submit(pool, DS_L2_POOL_PUT, "c", 3), DS_EUNAVAILABLE);
+    CHECK_EQ(breaker_of(pool, &rejected), DS_L2_OPEN);
+    gate(false);
+    collect(pool, events, 2);
+    CHECK_OK(events[0].rc);
+    CHECK_EQ(breaker_of(pool, &rejected), DS_L2_CLOSED);
+    end(pool);
+}
+
+/* Those that wait are told by whoever finds that out: all threads stand still. */
+DS_TEST(pool__nobody_waits_for_a_thread_just_to_be_told)
+{
+    struct ds_l2_pool *pool = begin(
+        (struct ds_l2_pool_config){
+            .threads = 2, .stall_ns = 1, .breaker = {.failures = 2, .first_ns = HOUR_NS}},
+        false, true);
+    struct ds_l2_event events[3];
+
+    fake.lively = true;
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 1));
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "b", 2));
+    await(2);
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "c", 3));
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&fake.calls[i]->moved_ns, 0);
+    }
+    CHECK_EQ(submit(pool, DS_L2_POOL_PUT, "d", 4), DS_EUNAVAILABLE);
+    collect(pool, events, 1);
+    CHECK_EQ(events[0].cookie, 3);
+    CHECK_EQ(events[0].rc, DS_EUNAVAILABLE);
+    gate(false);
+    collect(pool, events, 2);
+    CHECK_OK(events[0].rc);
+    end(pool);
+}
+
+/* The end of such a call is no second failure; and where every thread stands still, nobody can find
+ * out that storage is back but they. */
+DS_TEST(pool__calls_that_stand_still_count_once)
+{
+    struct ds_l2_pool *pool =
+        begin((struct ds_l2_pool_config){.threads = 1, .stall_ns = 1, .breaker = {.failures = 2}},
+              false, true);
+    struct ds_l2_event events[2];
+    uint64_t rejected;
+
+    fake.rc = DS_ETIMEOUT;
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 1));
+    await(1);
+    CHECK_EQ(submit(pool, DS_L2_POOL_PUT, "b", 2), DS_EUNAVAILABLE);
+    gate(false);
+    collect(pool, events, 1);
+    CHECK_EQ(events[0].rc, DS_ETIMEOUT);
+    CHECK_EQ(breaker_of(pool, &rejected), DS_L2_CLOSED);
+    CHECK_EQ(rejected, 1);
+    fake.rc = 0;
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "b", 3));
+    collect(pool, events, 1);
+    CHECK_OK(events[0].rc);
+    end(pool);
 }
