@@ -2,6 +2,7 @@
 /* l2_s3_answer.c - the text of requests to an object store, and what its answers mean. */
 #include <curl/curl.h>
 #include <openssl/evp.h>
+#include <openssl/x509_vfy.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -167,11 +168,17 @@ void ds_l2_s3_judge(long status, bool ranged, const char *body, size_t size,
     *ret = v;
 }
 
-void ds_l2_s3_judge_curl(int curl_code, const char *curl_text, struct ds_l2_s3_verdict *v)
+void ds_l2_s3_judge_curl(int curl_code, long verified, const char *curl_text,
+                         struct ds_l2_s3_verdict *v)
 {
     CURLcode code = (CURLcode)curl_code;
     const char *text = curl_text[0] != '\0' ? curl_text : curl_easy_strerror(code);
 
+    /* The text is that of the first failure: of a connection that was cut, perhaps. */
+    if (code == CURLE_PEER_FAILED_VERIFICATION && verified != X509_V_OK &&
+        verified != X509_V_ERR_UNSPECIFIED) {
+        text = X509_verify_cert_error_string(verified);
+    }
     *v = (struct ds_l2_s3_verdict){0};
     (void)snprintf(v->text, sizeof(v->text), "no answer from the store: %.150s", text);
     v->rc = DS_EUNAVAILABLE;
@@ -180,11 +187,19 @@ void ds_l2_s3_judge_curl(int curl_code, const char *curl_text, struct ds_l2_s3_v
         v->rc = DS_ENOMEM;
         break;
     case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CERTPROBLEM:
         v->rc = DS_EDENIED;
         (void)snprintf(v->text, sizeof(v->text),
-                       "the store's certificate is not accepted: %.100s; see s3_ca_file", text);
+                       "the store's certificate is not accepted: %.100s; check it and s3_ca_file",
+                       text);
+        break;
+    case CURLE_SSL_CACERT_BADFILE:
+        v->rc = DS_EINVAL;
+        (void)snprintf(v->text, sizeof(v->text), "no certificates to check with: %.130s", text);
+        break;
+    case CURLE_SSL_CONNECT_ERROR:
+        v->retry = true;
+        (void)snprintf(v->text, sizeof(v->text), "no TLS with the store: %.130s; is it https?",
+                       text);
         break;
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:

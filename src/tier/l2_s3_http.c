@@ -233,6 +233,9 @@ static void set_common(struct transfer *t, long timeout_ms)
     (void)curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek);
     (void)curl_easy_setopt(e, CURLOPT_SEEKDATA, t);
     (void)curl_easy_setopt(e, CURLOPT_PRIVATE, t);
+    (void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L); /* no option turns these off */
+    (void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
+    (void)curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     if (http->ca_file[0] != '\0') {
         (void)curl_easy_setopt(e, CURLOPT_CAINFO, http->ca_file);
     }
@@ -340,6 +343,7 @@ static void judge(CURLcode code, struct transfer *t, struct ds_l2_s3_verdict *v)
     const char *body = t->bad;
     size_t size = t->bad_size;
     long status = 0;
+    long verified = 0;
 
     *v = (struct ds_l2_s3_verdict){0};
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -349,7 +353,8 @@ static void judge(CURLcode code, struct transfer *t, struct ds_l2_s3_verdict *v)
         return;
     }
     if (code != CURLE_OK) {
-        ds_l2_s3_judge_curl((int)code, t->curl_err, v);
+        (void)curl_easy_getinfo(t->easy, CURLINFO_SSL_VERIFYRESULT, &verified);
+        ds_l2_s3_judge_curl((int)code, verified, t->curl_err, v);
         return;
     }
     if (status >= 200 && status <= 299 && strcmp(q->method, "POST") == 0) {

@@ -87,7 +87,9 @@ struct ds_l2_s3_verdict {
 void ds_l2_s3_judge(long status, bool ranged, const char *body, size_t size,
                     struct ds_l2_s3_verdict *ret);
 
-/* The same of a request without an answer: a CURLcode and the text of its error buffer. */
-void ds_l2_s3_judge_curl(int curl_code, const char *curl_text, struct ds_l2_s3_verdict *ret);
+/* The same of a request without an answer: a CURLcode, OpenSSL's word on the certificate
+ * (CURLINFO_SSL_VERIFYRESULT) and the text of the error buffer. */
+void ds_l2_s3_judge_curl(int curl_code, long verified, const char *curl_text,
+                         struct ds_l2_s3_verdict *ret);
 
 #endif

@@ -3,11 +3,13 @@
 
 Signatures (AWS SigV4) and payload hashes are recomputed from the bytes on the wire. Faults are
 queued by stub.fault(action, method=..., query=..., times=...): each request that matches takes one.
+Stub(certificate=(file, key file)) speaks TLS.
 """
 import base64
 import hashlib
 import hmac
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -48,8 +50,18 @@ class Stub(ThreadingHTTPServer):
         self.objects, self.uploads = {}, {}  # key: (bytes, time); id: [key, time, parts]
         self.faults, self.requests = [], []
         self.lock = threading.Lock()
+        self.certificate = None  # (file, file of its key): then it speaks TLS
         self.__dict__.update(settings)
-        self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
+        self.address = f"127.0.0.1:{self.server_address[1]}"
+        self.endpoint = f"http://{self.address}"
+        if self.certificate:
+            self.endpoint = f"https://{self.address}"
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.options |= ssl.OP_NO_TICKET  # every connection shows the certificate of its time
+            self.tls.num_tickets = 0
+            self.tls.load_cert_chain(*self.certificate)
+            # the handshake is for the connection's own thread
+            self.socket = self.tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def __enter__(self):
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
