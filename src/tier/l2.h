@@ -170,6 +170,8 @@ struct ds_l2_s3_config {
 struct ds_l2_config {
     enum ds_l2_type type;
     const char *directory; /* DS_L2_DIR: made if missing */
+    bool existing; /* it was storage before: DS_L2_DIR neither makes nor fills it, since what is
+                      missing or empty may be a mount that is lost; DS_L2_S3 is not asked yet */
     struct ds_l2_s3_config s3;
 };
 
@@ -177,6 +179,11 @@ struct ds_l2_config {
  * DS_EUNAVAILABLE, DS_EIO: it cannot be used; `err` says why and what to do. */
 DS_MUST_USE int ds_l2_open(const struct ds_l2_config *config, char *err, size_t err_size,
                            struct ds_l2 **ret);
+
+/* Storage that was open before, and is opened by the first call. As long as that fails, calls fail
+ * with DS_EUNAVAILABLE and the reason, and it is tried again with growing pauses. The
+ * configuration's texts must live until the close. DS_ENOMEM. */
+DS_MUST_USE int ds_l2_open_later(const struct ds_l2_config *config, struct ds_l2 **ret);
 
 /* NULL is a no-op. Returns NULL. */
 struct ds_l2 *ds_l2_close(struct ds_l2 *l2);

@@ -541,9 +541,11 @@ int ds_l2_dir_open(const struct ds_l2_config *config, char *err, size_t err_size
         rc = DS_EIO;
         goto err_free;
     }
-    ds_sys_make_parents(path);
-    (void)ds_sys_mkdirat(AT_FDCWD, path, 0700);
-    rc = ds_l2_dir_root_open(path, NULL, err, err_size, &dir->root);
+    if (!config->existing) {
+        ds_sys_make_parents(path);
+        (void)ds_sys_mkdirat(AT_FDCWD, path, 0700);
+    }
+    rc = ds_l2_dir_root_open(path, NULL, config->existing, err, err_size, &dir->root);
     if (rc < 0) {
         goto err_free;
     }

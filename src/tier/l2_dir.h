@@ -32,10 +32,11 @@ struct ds_l2_dir {
 /* --- l2_dir_root.c --- */
 
 /* Of a directory that is there; makes FORMAT in an empty one. Errors as ds_l2_open(). `before`
- * (NULL: nothing): what was open at the path. On another file system than that nothing is made:
- * DS_EUNAVAILABLE. */
+ * (NULL: nothing): what was open at the path. On another file system than that, and in one that is
+ * `existing`, nothing is made: DS_EUNAVAILABLE. */
 DS_MUST_USE int ds_l2_dir_root_open(const char *path, const struct ds_l2_dir_root *before,
-                                    char *err, size_t err_size, struct ds_l2_dir_root **ret);
+                                    bool existing, char *err, size_t err_size,
+                                    struct ds_l2_dir_root **ret);
 
 /* What a call works with, until it leaves. */
 struct ds_l2_dir_root *ds_l2_dir_enter(struct ds_l2_dir *dir);

@@ -86,8 +86,8 @@ static bool is_bare(int fd)
     return bare;
 }
 
-int ds_l2_dir_root_open(const char *path, const struct ds_l2_dir_root *before, char *err,
-                        size_t err_size, struct ds_l2_dir_root **ret)
+int ds_l2_dir_root_open(const char *path, const struct ds_l2_dir_root *before, bool existing,
+                        char *err, size_t err_size, struct ds_l2_dir_root **ret)
 {
     struct ds_l2_dir_root *root;
     struct stat st;
@@ -106,6 +106,15 @@ int ds_l2_dir_root_open(const char *path, const struct ds_l2_dir_root *before, c
     }
     if (before != NULL && before->dev != st.st_dev && is_bare(fd)) {
         (void)snprintf(err, err_size, "the file system at %s is another one", path);
+        rc = DS_EUNAVAILABLE;
+        goto err_close;
+    }
+    if (existing && is_bare(fd)) {
+        (void)snprintf(
+            err, err_size,
+            "%s is empty: mount what belongs there; to begin anew with it as it is, list "
+            "it once with 'dscli l2 ls'",
+            path);
         rc = DS_EUNAVAILABLE;
         goto err_close;
     }
@@ -187,7 +196,7 @@ bool ds_l2_dir_again(struct ds_l2_dir *dir, struct ds_l2_call *call, struct ds_l
             (void)pthread_mutex_unlock(&dir->lock);
             return false;
         }
-        opened = ds_l2_dir_root_open(dir->path, root, err, sizeof(err), &anew);
+        opened = ds_l2_dir_root_open(dir->path, root, false, err, sizeof(err), &anew);
         if (opened == 0) {
             dir->root = anew;
             release(root);

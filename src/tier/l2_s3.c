@@ -373,7 +373,7 @@ int ds_l2_s3_open(const struct ds_l2_config *config, char *err, size_t err_size,
         ds_free(s3);
         return rc;
     }
-    rc = probe(s3, err, err_size);
+    rc = config->existing ? 0 : probe(s3, err, err_size);
     if (rc < 0) {
         (void)s3_close(&s3->base);
         return rc;

@@ -99,16 +99,13 @@ int ds_tiers_open(struct ds_worker *w)
     w->tiers = t;
     t->spill = ds_options_str(w->options, DS_OPT_spill_directory)[0] != '\0';
     rc = disk ? ds_disk_open(t) : 0;
-    if (rc == 0 && strcmp(l2, "none") != 0) {
-        rc = ds_second_open(t);
-    }
     w->config.tier = &table;
     w->config.tier_arg = t;
     w->config.spill = t->spill;
     w->config.spill_second =
         strcmp(ds_options_str(w->options, DS_OPT_spill_admission), "second") == 0;
     w->config.journal = disk;
-    w->config.l2 = t->l2 != NULL;
+    w->config.l2 = strcmp(l2, "none") != 0;
     w->config.upload_max =
         (size_t)ds_options_int(w->options, DS_OPT_l2_cache_async_write_queue_size);
     if (t->spill && !ds_options_differs(w->options, DS_OPT_eviction_high_watermark_ratio)) {
@@ -126,8 +123,13 @@ int ds_tiers_enter(struct ds_worker *w, bool recovered)
     int rc = 0;
 
     if (t != NULL) {
-        flags = (t->spill ? DS_TIERS_SPILL : 0) | (t->l2 != NULL ? DS_TIERS_L2 : 0);
-        rc = t->disk_config.directory != NULL ? ds_disk_enter(t, recovered) : 0;
+        bool adopts = recovered && !ds_store_unserved(w->store);
+
+        flags = (t->spill ? DS_TIERS_SPILL : 0) | (w->config.l2 ? DS_TIERS_L2 : 0);
+        rc = w->config.l2 ? ds_second_open(t, adopts) : 0;
+        if (rc == 0 && t->disk_config.directory != NULL) {
+            rc = ds_disk_enter(t, adopts);
+        }
         ds_second_seen(t, ds_store_order_seen(w->store));
     }
     if (rc == 0) {

@@ -26,7 +26,7 @@ struct ds_tiers {
     struct ds_worker *w;
     struct ds_slog *log;     /* NULL: no disk, or it cannot be used */
     bool failed;             /* the latter */
-    struct ds_l2 *l2;        /* NULL: no second level */
+    struct ds_l2 *l2;        /* NULL: no second level, or not entered yet */
     struct ds_l2_pool *pool; /* of l2 */
     bool spill;
     struct ds_slog_config disk_config;
@@ -59,11 +59,12 @@ struct ds_tiers {
     uint64_t orphans; /* copies that an earlier worker left without a name */
 };
 
-/* Opens what the options name and completes the store's configuration. Nothing is named: 0, and no
- * tier. Errors with the reason in w->trouble. */
+/* Looks at what the options name and completes the store's configuration. Nothing is named: 0, and
+ * no tier. Errors with the reason in w->trouble. */
 DS_MUST_USE int ds_tiers_open(struct ds_worker *w);
 
-/* After the store was made or recovered, before the first pass: what the directory holds. */
+/* After the store was made or recovered, before the first pass: opens all, and enters what the
+ * directory holds. With memory to be served a tier that cannot be used is no error. */
 DS_MUST_USE int ds_tiers_enter(struct ds_worker *w, bool recovered);
 
 void ds_tiers_on_disk(struct ds_worker *w);
@@ -88,7 +89,7 @@ int64_t ds_tiers_boot(struct ds_tiers *t, int64_t real_ns);
 
 /* --- tiers_disk.c --- */
 DS_MUST_USE int ds_disk_open(struct ds_tiers *t);
-DS_MUST_USE int ds_disk_enter(struct ds_tiers *t, bool recovered);
+DS_MUST_USE int ds_disk_enter(struct ds_tiers *t, bool adopts);
 DS_MUST_USE int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op);
 bool ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, uint64_t place,
                     uint64_t size, enum ds_bury bury);
@@ -100,7 +101,7 @@ int ds_disk_fd(const struct ds_tiers *t);
 void ds_disk_close(struct ds_tiers *t);
 
 /* --- tiers_l2.c --- */
-DS_MUST_USE int ds_second_open(struct ds_tiers *t);
+DS_MUST_USE int ds_second_open(struct ds_tiers *t, bool adopts);
 uint64_t ds_second_order(struct ds_tiers *t);             /* the next number */
 void ds_second_seen(struct ds_tiers *t, uint64_t number); /* the next ones are greater */
 DS_MUST_USE int ds_second_start(struct ds_tiers *t, struct ds_tier_op *op);

@@ -552,9 +552,8 @@ static int open_log(struct ds_tiers *t, bool wait)
     return rc;
 }
 
-int ds_disk_enter(struct ds_tiers *t, bool recovered)
+int ds_disk_enter(struct ds_tiers *t, bool adopts)
 {
-    bool adopts = recovered && !ds_store_unserved(t->w->store);
     int rc;
 
     t->disk_config.data_fd = t->w->data_fd;

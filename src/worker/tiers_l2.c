@@ -330,7 +330,8 @@ int ds_second_fd(const struct ds_tiers *t)
     return ds_l2_pool_fd(t->pool);
 }
 
-int ds_second_open(struct ds_tiers *t)
+/* `adopts`: there is memory to be served, whatever the storage says now. */
+int ds_second_open(struct ds_tiers *t, bool adopts)
 {
     const struct ds_options *o = t->w->options;
     struct ds_l2_config config = {0};
@@ -340,7 +341,8 @@ int ds_second_open(struct ds_tiers *t)
     if (!ds_l2_config_from(o, &config)) {
         return 0;
     }
-    rc = ds_l2_open(&config, t->w->trouble, sizeof(t->w->trouble), &t->l2);
+    rc = adopts ? ds_l2_open_later(&config, &t->l2)
+                : ds_l2_open(&config, t->w->trouble, sizeof(t->w->trouble), &t->l2);
     if (rc != 0) {
         return rc;
     }
