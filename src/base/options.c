@@ -140,7 +140,8 @@ static int bad_value(int id, const char *value, enum ds_option_origin origin, st
 {
     char accepted[256];
 
-    add_option(m, row(id)->name, value, origin);
+    add_option(m, row(id)->name, ds_option_is_secret((enum ds_option_id)id) ? "***" : value,
+               origin);
     ds_message_add(m, " is not accepted: give %s",
                    ds_option_accepted((enum ds_option_id)id, accepted, sizeof(accepted)));
     return DS_EINVAL;
@@ -251,26 +252,65 @@ int ds_options_load_args(struct ds_options *options, int argc, char *const *argv
     return 0;
 }
 
-int ds_options_load_env(struct ds_options *options, char *err, size_t err_size)
+#define VARIABLE_SIZE (sizeof("DATASYSTEM_") + DS_OPTION_NAME_MAX)
+
+static const char *variable_of(int id, char *buf)
+{
+    struct ds_message m = {buf, VARIABLE_SIZE, 0};
+
+    ds_message_add(&m, "DATASYSTEM_");
+    add_upper(&m, row(id)->name);
+    return buf;
+}
+
+static int load_env(struct ds_options *options, bool secrets_only, char *err, size_t err_size)
 {
     for (int i = 0; i < DS_OPTION_COUNT; i++) {
-        char variable[sizeof("DATASYSTEM_") + DS_OPTION_NAME_MAX];
-        struct ds_message m = {variable, sizeof(variable), 0};
+        char variable[VARIABLE_SIZE];
         const char *value;
         int rc;
 
         if (row(i)->status == DS_OPTION_IGNORED || row(i)->status == DS_OPTION_OBSOLETE) {
             continue; /* DATASYSTEM_LOG_COMPRESS and others are the client's */
         }
-        ds_message_add(&m, "DATASYSTEM_");
-        add_upper(&m, row(i)->name);
-        value = getenv(variable);
+        if (secrets_only && !ds_option_is_secret((enum ds_option_id)i)) {
+            continue;
+        }
+        value = getenv(variable_of(i, variable));
         if (value == NULL) {
             continue;
         }
         rc = ds_options_set(options, row(i)->name, value, DS_ORIGIN_ENV, err, err_size);
         if (rc < 0) {
             return rc;
+        }
+    }
+    return 0;
+}
+
+int ds_options_load_env(struct ds_options *options, char *err, size_t err_size)
+{
+    return load_env(options, false, err, err_size);
+}
+
+int ds_options_load_secrets(struct ds_options *options, char *err, size_t err_size)
+{
+    return load_env(options, true, err, err_size);
+}
+
+int ds_options_export_secrets(const struct ds_options *options)
+{
+    for (int i = 0; i < DS_OPTION_COUNT; i++) {
+        char variable[VARIABLE_SIZE];
+        const char *value = ds_options_str(options, (enum ds_option_id)i);
+
+        if (row(i)->status != DS_OPTION_ACTIVE || !ds_option_is_secret((enum ds_option_id)i)) {
+            continue;
+        }
+        if (value[0] == '\0') { /* a flag may have taken back what the environment says */
+            (void)unsetenv(variable_of(i, variable));
+        } else if (setenv(variable_of(i, variable), value, 1) != 0) {
+            return DS_ENOMEM;
         }
     }
     return 0;

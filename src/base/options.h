@@ -94,6 +94,9 @@ const char *ds_option_type_name(enum ds_option_type type);
 /* "default", "file", "environment", "flag". */
 const char *ds_option_origin_name(enum ds_option_origin origin);
 
+/* Whether its values are nobody's business: they appear in no message and no command line. */
+bool ds_option_is_secret(enum ds_option_id id);
+
 /* All active options with defaults, for --help. */
 void ds_option_print_help(FILE *out);
 
@@ -120,6 +123,14 @@ DS_MUST_USE int ds_options_load_args(struct ds_options *options, int argc, char 
 
 /* DATASYSTEM_<NAME IN CAPITALS>, of options that are not IGNORED. Errors as ds_options_set(). */
 DS_MUST_USE int ds_options_load_env(struct ds_options *options, char *err, size_t err_size);
+
+/* The same of secrets alone, for programs that take all else from their arguments: ps shows those
+ * to every user, and the environment to nobody else. */
+DS_MUST_USE int ds_options_load_secrets(struct ds_options *options, char *err, size_t err_size);
+
+/* Puts them where a child's ds_options_load_secrets() finds them. Changes this process's
+ * environment. DS_ENOMEM. */
+DS_MUST_USE int ds_options_export_secrets(const struct ds_options *options);
 
 /* Makes every path absolute: a relative data_home starts at `cwd` (absolute), any other relative
  * path at data_home, or at `cwd` without one. The original's default for unix_domain_socket_dir,

@@ -181,6 +181,14 @@ const char *ds_option_origin_name(enum ds_option_origin origin)
     return names[origin];
 }
 
+bool ds_option_is_secret(enum ds_option_id id)
+{
+    const char *name = ds_option_info(id)->name;
+
+    return strstr(name, "secret") != NULL || strstr(name, "password") != NULL ||
+           strstr(name, "access_key") != NULL || strstr(name, "data_key") != NULL;
+}
+
 void ds_option_print_help(FILE *out)
 {
     char accepted[256];

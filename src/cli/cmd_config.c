@@ -29,18 +29,11 @@ static const struct ds_cli_option generate_options[] = {
 
 /* --- config --- */
 
-/* Values that nobody should read over a shoulder. */
-static bool is_secret(const char *name)
-{
-    return strstr(name, "secret") != NULL || strstr(name, "password") != NULL ||
-           strstr(name, "access_key") != NULL || strstr(name, "data_key") != NULL;
-}
-
 static const char *shown_value(const struct ds_options *o, enum ds_option_id id)
 {
     const char *value = ds_options_str(o, id);
 
-    return is_secret(ds_option_info(id)->name) && value[0] != '\0' ? "***" : value;
+    return ds_option_is_secret(id) && value[0] != '\0' ? "***" : value;
 }
 
 static void print_line(const struct ds_options *o, enum ds_option_id id, bool json, bool first)

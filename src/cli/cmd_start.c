@@ -162,13 +162,13 @@ static int add_numactl(const struct ds_cli_args *args, struct list *list)
 /* --- the start itself --- */
 
 /* "--name=value" of every option that is not at its default; the address always, since it is how
- * the processes are found. */
+ * the processes are found. Secrets never: they go through the environment. */
 static void add_options(const struct ds_options *o, struct list *list)
 {
     for (int i = 0; i < DS_OPTION_COUNT; i++) {
         enum ds_option_id id = (enum ds_option_id)i;
 
-        if (ds_option_info(id)->status == DS_OPTION_ACTIVE &&
+        if (ds_option_info(id)->status == DS_OPTION_ACTIVE && !ds_option_is_secret(id) &&
             (id == DS_OPT_worker_address || ds_options_differs(o, id) ||
              ds_options_origin(o, id) >= DS_ORIGIN_ENV)) {
             push(list, "--", ds_option_info(id)->name, "=", ds_options_str(o, id));
@@ -246,7 +246,7 @@ static int launch(const struct ds_options *o, const struct ds_cli_args *args, in
     status = add_numactl(args, &list);
     push(&list, path, "", "", "");
     add_options(o, &list);
-    if (status == DS_CLI_OK && list.no_memory) {
+    if (status == DS_CLI_OK && (list.no_memory || ds_options_export_secrets(o) != 0)) {
         failed(worker.address, "out of memory", NULL);
         status = DS_CLI_FAILED;
     }

@@ -122,7 +122,8 @@ int main(int argc, char **argv)
     if (ds_options_create(&options) != 0 || getcwd(cwd, sizeof(cwd)) == NULL) {
         return 1;
     }
-    if (ds_options_load_args(options, argc - 1, argv + 1, err, sizeof(err)) != 0 ||
+    if (ds_options_load_secrets(options, err, sizeof(err)) != 0 ||
+        ds_options_load_args(options, argc - 1, argv + 1, err, sizeof(err)) != 0 ||
         ds_options_resolve(options, cwd, err, sizeof(err)) != 0 ||
         ds_options_check(options, warn, NULL, err, sizeof(err)) != 0) {
         (void)dprintf(ready_fd >= 0 ? ready_fd : 2, "FAILED %s\n", err);

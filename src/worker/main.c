@@ -28,6 +28,7 @@ int main(int argc, char **argv)
     }
     (void)fcntl((int)strtol(link, NULL, 10), F_SETFD, FD_CLOEXEC);
     if (ds_options_create(&options) == 0 && getcwd(cwd, sizeof(cwd)) != NULL &&
+        ds_options_load_secrets(options, err, sizeof(err)) == 0 &&
         ds_options_load_args(options, argc - 1, argv + 1, err, sizeof(err)) == 0 &&
         ds_options_resolve(options, cwd, err, sizeof(err)) == 0) {
         ds_log_from_options(options, "worker");

@@ -62,18 +62,18 @@ def holds_files(pid):
 
 
 class Worker:
-    """A running worker at host:port, with its files in folder."""
+    """A running worker at host:port, with its files in folder; config_file is for dscli start -f."""
 
     host = "127.0.0.1"
 
-    def __init__(self, folder, **flags):
+    def __init__(self, folder, config_file=None, **flags):
         self.folder = Path(folder)
         self.killed = False
         self.port = free_port()
         self.address = f"{self.host}:{self.port}"
         self._dscli = find_dscli()
         flags.setdefault("shared_memory_size_mb", 256)
-        command = ["start", "-w", "--worker_address", self.address]
+        command = ["start", *(["-f", str(config_file)] if config_file else []), "-w", "--worker_address", self.address]
         for name, value in flags.items():
             command += [f"--{name}", str(value)]
         self.start_output = self.dscli(*command, timeout=START_S)

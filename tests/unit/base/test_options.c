@@ -416,6 +416,36 @@ DS_TEST(check__refuses_with_the_reason)
     ds_options_free(o);
 }
 
+DS_TEST(secrets__go_through_the_environment)
+{
+    struct ds_options *o = create();
+    struct ds_options *child = create();
+
+    CHECK_OK(setenv("DATASYSTEM_S3_ACCESS_KEY", "taken back", 1));
+    CHECK_OK(setenv("DATASYSTEM_SFS_PATH", "/no/secret", 1));
+    CHECK_OK(ds_options_load_env(o, err, sizeof(err)));
+    CHECK_OK(set(o, "s3_access_key", ""));
+    CHECK_OK(set(o, "obs_secret_key", "hunter2"));
+    CHECK_OK(ds_options_export_secrets(o));
+    CHECK_OK(ds_options_load_secrets(child, err, sizeof(err)));
+    CHECK_STR(ds_options_str(child, DS_OPT_obs_secret_key), "hunter2");
+    CHECK_STR(ds_options_str(child, DS_OPT_s3_access_key), "");
+    CHECK_STR(ds_options_str(child, DS_OPT_sfs_path), "");
+    ds_options_free(o);
+    ds_options_free(child);
+}
+
+DS_TEST(secrets__are_not_repeated)
+{
+    struct ds_options *o = create();
+    char value[130] = "hunter2";
+
+    memset(value + 7, 'x', sizeof(value) - 8);
+    CHECK_EQ(set(o, "s3_secret_key", value), DS_EINVAL);
+    CHECK(strstr(err, "s3_secret_key") != NULL && strstr(err, "hunter2") == NULL);
+    ds_options_free(o);
+}
+
 DS_TEST(check__warns_once_per_ignored_flag_that_differs)
 {
     struct ds_options *o = create();
