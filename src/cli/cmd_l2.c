@@ -13,7 +13,6 @@
 #include "tier/l2_options.h"
 
 #define NS_PER_MS 1000000
-#define GC_AGE_MS (24 * 3600 * 1000)
 #define GC_AGE_LEAST_MS (3600 * 1000) /* a put may be under way for that long */
 
 enum { CONFIG, HOME, WORKER_ARGS, TIMEOUT, AGE, DRY_RUN, JSON };
@@ -24,9 +23,10 @@ static const struct ds_cli_option options[] = {
     [WORKER_ARGS] = {"w", true, "worker_args", "FLAGS...",
                      "As for dscli start: --l2_cache_type and what belongs to it count."},
     [TIMEOUT] = {"t", false, "timeout", "SECONDS", "How long it may take (no limit)."},
-    [AGE] = {"", false, "age", "TIME",
-             "gc: how old what it removes must be (24h); at least 1h, since nothing may be put for "
-             "longer than that."},
+    [AGE] =
+        {"", false, "age", "TIME",
+         "gc: how old what it removes must be (l2_cache_tombstone_age); at least 1h, since nothing "
+         "may be put for longer than that."},
     [DRY_RUN] = {"n", false, "dry_run", NULL, "gc: counts only."},
     [JSON] = {"", false, "json", NULL, "Prints one JSON object."},
 };
@@ -196,10 +196,10 @@ static int run_walk(struct walker *w)
 
 /* --- gc --- */
 
-static int run_gc(struct walker *w, const struct ds_cli_args *args, int age_ms)
+static int run_gc(struct walker *w, const struct ds_cli_args *args, int64_t age_ms)
 {
-    struct ds_l2_gc gc = {.tombstone_age_ns = (int64_t)age_ms * NS_PER_MS,
-                          .unfinished_age_ns = (int64_t)age_ms * NS_PER_MS,
+    struct ds_l2_gc gc = {.tombstone_age_ns = age_ms * NS_PER_MS,
+                          .unfinished_age_ns = age_ms * NS_PER_MS,
                           .dry_run = args->values[DRY_RUN] != NULL};
     int rc = ds_l2_gc(w->l2, &w->call, &gc);
     const struct count counts[] = {
@@ -217,7 +217,7 @@ static int run_gc(struct walker *w, const struct ds_cli_args *args, int age_ms)
 /* --- the command --- */
 
 /* An exit status after a message. */
-static int open_storage(const struct ds_cli_args *args, struct ds_l2 **ret)
+static int open_storage(const struct ds_cli_args *args, struct ds_l2 **ret, int64_t *ret_age_ms)
 {
     struct ds_cli_source source = {.file = args->values[CONFIG],
                                    .home = args->values[HOME],
@@ -241,6 +241,9 @@ static int open_storage(const struct ds_cli_args *args, struct ds_l2 **ret)
                        strerror(errno));
     }
     rc = rc < 0 ? rc : ds_l2_open(&config, err, sizeof(err), ret);
+    if (rc == 0) {
+        *ret_age_ms = ds_options_int(o, DS_OPT_l2_cache_tombstone_age);
+    }
     ds_options_free(o);
     if (rc < 0) {
         ds_cli_error("L2 failed: %s", err);
@@ -248,7 +251,7 @@ static int open_storage(const struct ds_cli_args *args, struct ds_l2 **ret)
     return rc < 0 ? DS_CLI_FAILED : DS_CLI_OK;
 }
 
-static int execute(struct walker *w, const struct ds_cli_args *args, int age_ms)
+static int execute(struct walker *w, const struct ds_cli_args *args, int64_t age_ms)
 {
     int status = DS_CLI_OK;
     int rc = args->words[0][0] == 'g' ? run_gc(w, args, age_ms) : run_walk(w);
@@ -271,13 +274,14 @@ static int run(const struct ds_cli_args *args)
     struct walker w = {.json = args->values[JSON] != NULL, .verify = strcmp(what, "verify") == 0};
     int timeout_ms = 0;
     int age_ms;
+    int64_t tombstone_age_ms;
     int status;
 
     if (strcmp(what, "ls") != 0 && strcmp(what, "gc") != 0 && !w.verify) {
         ds_cli_error("dscli l2: there is no '%s': give ls, verify or gc", what);
         return DS_CLI_USAGE;
     }
-    status = ds_cli_parse_timeout(args->values[AGE], GC_AGE_MS, &age_ms);
+    status = ds_cli_parse_timeout(args->values[AGE], GC_AGE_LEAST_MS, &age_ms);
     if (status == DS_CLI_OK && age_ms < GC_AGE_LEAST_MS) {
         ds_cli_error("dscli l2: --age must be at least 1h: a put may be under way for that long");
         status = DS_CLI_USAGE;
@@ -291,12 +295,12 @@ static int run(const struct ds_cli_args *args)
     if (timeout_ms > 0) {
         w.call.deadline_ns = ds_monotonic_ns() + (int64_t)timeout_ms * NS_PER_MS;
     }
-    status = open_storage(args, &w.l2);
+    status = open_storage(args, &w.l2, &tombstone_age_ms);
     if (status != DS_CLI_OK) {
         return status;
     }
     w.null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    status = execute(&w, args, age_ms);
+    status = execute(&w, args, args->values[AGE] != NULL ? age_ms : tombstone_age_ms);
     (void)close(w.null);
     ds_l2_close(w.l2);
     return status;

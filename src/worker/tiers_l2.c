@@ -17,8 +17,7 @@
 #define EVENTS 64u
 #define DEADLINE_NS INT64_C(60000000000)
 #define COMPLAIN_NS INT64_C(10000000000)
-#define GC_NS INT64_C(3600000000000)        /* between two collections of tombstones */
-#define TOMBSTONE_NS INT64_C(3600000000000) /* far above any put's time */
+#define GC_NS INT64_C(3600000000000) /* between two collections of tombstones */
 #define UNFINISHED_NS INT64_C(86400000000000)
 #define AHEAD_NS UINT64_C(1000000000)
 #define AHEAD_MAX_NS UINT64_C(86400000000000)
@@ -234,11 +233,12 @@ static void collected(struct ds_tiers *t, const struct ds_l2_event *e)
 static void collect(struct ds_tiers *t)
 {
     int64_t now = ds_monotonic_ns();
+    int64_t age_ms = ds_options_int(t->w->options, DS_OPT_l2_cache_tombstone_age);
     struct ds_l2_request r = {
         .op = DS_L2_POOL_GC,
         .background = true,
         .value = {.fd = -1},
-        .gc = {.tombstone_age_ns = TOMBSTONE_NS, .unfinished_age_ns = UNFINISHED_NS},
+        .gc = {.tombstone_age_ns = age_ms * 1000000, .unfinished_age_ns = UNFINISHED_NS},
     };
 
     if (ds_failpoint("l2.collect") < 0) { /* tests do not wait for an hour */

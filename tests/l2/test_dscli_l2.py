@@ -4,6 +4,8 @@ import json
 import os
 import socket
 import subprocess
+import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -106,12 +108,48 @@ def dscli_fixture(tmp_path):
         address = f"127.0.0.1:{probe.getsockname()[1]}"
 
     def call(command, *args):
-        where = ("-w", "--worker_address") if command == "start" else ("--worker_address",)
-        return subprocess.run([DSCLI, command, *where, address, *args], capture_output=True, text=True,
+        if command == "start":
+            place = 2 if args[0] == "-f" else 0
+            args = (*args[:place], "-w", "--worker_address", address, *args[place:])
+        else:
+            args = ("--worker_address", address, *args)
+        return subprocess.run([DSCLI, command, *args], capture_output=True, text=True,
                               timeout=60, check=False, env=ENV, cwd=tmp_path)  # fmt: skip
 
     yield call
     call("stop")
+
+
+def wait_until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("age", [None, "1h", "3h"])
+def test_tombstones_of_deleted_keys_stay_for_their_age(dscli, tmp_path, monkeypatch, age):
+    with Stub() as stub:
+        config = {"l2_cache_type": "s3", "s3_endpoint": stub.endpoint, "s3_bucket": BUCKET, "s3_region": REGION,
+                  "s3_access_key": ACCESS, "s3_secret_key": SECRET, "shared_memory_size_mb": "64"}  # fmt: skip
+        config |= {"l2_cache_tombstone_age": age} if age else {}
+        file = tmp_path / "worker_config.json"
+        file.write_text(json.dumps(config))
+        subprocess.run([TOOL, f"endpoint={stub.endpoint}", f"bucket={BUCKET}", f"region={REGION}", f"access={ACCESS}",
+                        f"secret={SECRET}", "remove", "gone", "5"], check=True, capture_output=True)  # fmt: skip
+        ((name, (data, _)),) = stub.objects.items()
+        two_hours_ago = datetime.now(timezone.utc) - timedelta(hours=2)
+        stub.objects[name] = (data, two_hours_ago.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+        monkeypatch.setitem(ENV, "DS_FAILPOINTS", "dsworker:l2.collect=errno:1@1")  # nobody waits for an hour
+        done = dscli("start", "-f", str(file))
+        assert done.returncode == 0, done.stderr
+        walks = len([1 for _, query in stub.requests if "uploads=" in query])
+        assert dscli("get", "nobody").returncode == 1
+        # what was left unfinished is the last that a collection looks at
+        wait_until(lambda: len([1 for _, query in stub.requests if "uploads=" in query]) > walks)
+        assert list(stub.objects) == ([] if age == "1h" else [name])
+        found = json.loads(l2("gc", "--json", "-f", str(file)).stdout)
+        assert found["tombstones"] == 0 and len(stub.objects) == found["left"]
 
 
 def test_status_counts_requests_retries_and_errors_of_a_worker(dscli, tmp_path):
