@@ -38,7 +38,7 @@ struct walker {
     bool json, verify;
     int null; /* where verified values go */
     int64_t now_unix_ns;
-    uint64_t objects, bytes, tombstones, expired, corrupt, newer;
+    uint64_t objects, bytes, tombstones, expired, corrupt, newer, unreadable;
 };
 
 /* --- printing --- */
@@ -58,7 +58,9 @@ static void print_key(const uint8_t *key, uint32_t size)
 static const char *state_of(const struct walker *w, const struct ds_l2_entry *e)
 {
     if (e->status != 0) {
-        return e->status == DS_EVERSION ? "newer" : "corrupt";
+        return e->status == DS_EVERSION      ? "newer"
+               : ds_l2_is_refused(e->status) ? "unreadable"
+                                             : "corrupt";
     }
     if ((e->meta.flags & DS_L2_TOMBSTONE) != 0) {
         return "removed";
@@ -136,11 +138,13 @@ static int verify_value(struct walker *w, struct ds_l2_entry *e)
         return 0;
     }
     rc = ds_l2_get(w->l2, &call, e->key, e->key_size, to_null, w, &meta);
-    if (rc == DS_ECORRUPT) {
+    if (rc < 0 && rc != DS_ECORRUPT && rc != DS_ENOTFOUND) {
+        memcpy(w->call.err, call.err, sizeof(call.err));
+    }
+    if (rc == DS_ECORRUPT || ds_l2_is_refused(rc)) {
         e->status = rc;
         return 0;
     }
-    memcpy(w->call.err, call.err, sizeof(call.err));
     return rc == DS_ENOTFOUND ? 0 : rc;
 }
 
@@ -149,7 +153,8 @@ static int each(void *arg, const struct ds_l2_entry *entry)
     struct walker *w = arg;
     struct ds_l2_entry e = *entry;
     int rc = w->verify ? verify_value(w, &e) : 0;
-    bool first = w->objects + w->tombstones + w->expired + w->corrupt + w->newer == 0;
+    bool first =
+        w->objects + w->tombstones + w->expired + w->corrupt + w->newer + w->unreadable == 0;
 
     if (rc < 0) {
         return rc;
@@ -158,7 +163,9 @@ static int each(void *arg, const struct ds_l2_entry *entry)
         print_entry(w, &e, first);
     }
     if (e.status != 0) {
-        *(e.status == DS_EVERSION ? &w->newer : &w->corrupt) += 1;
+        *(e.status == DS_EVERSION      ? &w->newer
+          : ds_l2_is_refused(e.status) ? &w->unreadable
+                                       : &w->corrupt) += 1;
     } else if ((e.meta.flags & DS_L2_TOMBSTONE) != 0) {
         w->tombstones++;
     } else if (ds_l2_is_gone(&e.meta, w->now_unix_ns)) {
@@ -184,8 +191,9 @@ static int run_walk(struct walker *w)
     }
     if (w->json || w->verify) {
         const struct count counts[] = {
-            {"objects", w->objects}, {"value_bytes", w->bytes}, {"removed", w->tombstones},
-            {"expired", w->expired}, {"corrupt", w->corrupt},   {"newer", w->newer},
+            {"objects", w->objects},       {"value_bytes", w->bytes}, {"removed", w->tombstones},
+            {"expired", w->expired},       {"corrupt", w->corrupt},   {"newer", w->newer},
+            {"unreadable", w->unreadable},
         };
 
         print_counts(counts, DS_ARRAY_SIZE(counts), w->json);
@@ -203,11 +211,12 @@ static int run_gc(struct walker *w, const struct ds_cli_args *args, int64_t age_
                           .dry_run = args->values[DRY_RUN] != NULL};
     int rc = ds_l2_gc(w->l2, &w->call, &gc);
     const struct count counts[] = {
-        {"tombstones", gc.tombstones}, {"expired", gc.expired}, {"superseded", gc.superseded},
-        {"unfinished", gc.unfinished}, {"left", gc.objects},    {"left_bytes", gc.bytes},
-        {"corrupt", gc.corrupt},
+        {"tombstones", gc.tombstones}, {"expired", gc.expired},    {"superseded", gc.superseded},
+        {"unfinished", gc.unfinished}, {"left", gc.objects},       {"left_bytes", gc.bytes},
+        {"corrupt", gc.corrupt},       {"unreadable", gc.refused},
     };
 
+    w->unreadable = gc.refused;
     (void)fputs(w->json ? "{\n" : "", stdout);
     print_counts(counts, DS_ARRAY_SIZE(counts), w->json);
     (void)fputs(w->json ? "}\n" : "", stdout);
@@ -260,7 +269,13 @@ static int execute(struct walker *w, const struct ds_cli_args *args, int64_t age
         (void)fflush(stdout);
         ds_cli_error("L2 failed: %s; %s", w->call.err, ds_error_hint(rc));
         status = rc == DS_ETIMEOUT ? DS_CLI_TIMEOUT : DS_CLI_FAILED;
-    } else if (w->corrupt > 0 && w->verify) {
+    } else if (w->unreadable > 0) {
+        (void)fflush(stdout);
+        ds_cli_error("%" PRIu64 " objects cannot be read or removed; the last reason: %s",
+                     w->unreadable, w->call.err);
+        status = DS_CLI_FAILED;
+    }
+    if (rc == 0 && w->corrupt > 0 && w->verify) {
         ds_cli_error("%" PRIu64 " objects do not verify: set their keys again, or delete them",
                      w->corrupt);
         status = DS_CLI_FAILED;
@@ -316,7 +331,8 @@ const struct ds_cli_command ds_cmd_l2 = {
     .options = options,
     .n_options = DS_ARRAY_SIZE(options),
     .details =
-        "No worker is asked, and none needs to run. Exit status 1: verify found damage. gc "
+        "No worker is asked, and none needs to run. Exit status 1: verify found damage, or an "
+        "object cannot be read; the others are gone through all the same. gc "
         "removes tombstones and expired objects, versions that a newer one has replaced, and "
         "unfinished writes of workers that died; workers may go on meanwhile.",
     .run = run,

@@ -165,6 +165,11 @@ void ds_l2_moved(struct ds_l2_call *call)
     ds_store_relaxed(&call->moved_ns, ds_monotonic_ns());
 }
 
+bool ds_l2_is_refused(int rc)
+{
+    return rc == DS_EIO || rc == DS_EDENIED;
+}
+
 int ds_l2_errno(int error)
 {
     switch (error) {

@@ -89,7 +89,8 @@ typedef int ds_l2_room_fn(void *arg, const struct ds_l2_meta *meta, struct ds_l2
 /* One stored object, for list(). */
 struct ds_l2_entry {
     const char *name; /* in the store, below its root or prefix */
-    int status;       /* 0; DS_ECORRUPT or DS_EVERSION: key and meta are not known */
+    int status;       /* 0; DS_ECORRUPT, DS_EVERSION, or that it cannot be read, DS_EIO or
+                         DS_EDENIED: key and meta are not known */
     const void *key;  /* dies with the callback */
     uint32_t key_size;
     struct ds_l2_meta meta;
@@ -108,6 +109,7 @@ struct ds_l2_gc {
     uint64_t tombstones, expired, unfinished, superseded; /* out */
     uint64_t objects, bytes;                              /* out: what is left */
     uint64_t corrupt;                                     /* out: seen, and left alone */
+    uint64_t refused; /* out: not read or not removed; call->err has the last reason */
 };
 
 struct ds_l2;
@@ -133,10 +135,12 @@ struct ds_l2_ops {
     int (*head)(struct ds_l2 *l2, struct ds_l2_call *call, const void *key, uint32_t key_size,
                 bool tombstone, struct ds_l2_meta *ret);
 
-    /* Every stored object, tombstones too, in no order; what is put meanwhile may be missing. */
+    /* Every stored object, tombstones too, in no order; what is put meanwhile may be missing. One
+     * that cannot be read does not end it. */
     int (*list)(struct ds_l2 *l2, struct ds_l2_call *call, ds_l2_each_fn *each, void *arg);
 
-    /* Removes what nobody can need any more. Several workers may run it at a time. */
+    /* Removes what nobody can need any more. Several workers may run it at a time. 0 also where
+     * objects are `refused`. */
     int (*gc)(struct ds_l2 *l2, struct ds_l2_call *call, struct ds_l2_gc *gc);
 
     struct ds_l2 *(*close)(struct ds_l2 *l2);
@@ -221,6 +225,9 @@ DS_MUST_USE int ds_l2_go_on(struct ds_l2_call *call);
 
 /* The call gets on: bytes moved, or the store has answered. */
 void ds_l2_moved(struct ds_l2_call *call);
+
+/* Of one object among many: whether that is its own trouble, and the others may do. */
+bool ds_l2_is_refused(int rc);
 
 /* DS_E* for an errno value. */
 int ds_l2_errno(int error);

@@ -17,8 +17,9 @@
 typedef int visit_fn(void *arg, struct ds_l2_call *call, int shard, const char *path,
                      const char *name);
 
+/* *ended: the visitor says so. */
 static int walk_shard(struct ds_l2_dir_root *root, struct ds_l2_call *call, unsigned number,
-                      visit_fn *visit, void *arg)
+                      visit_fn *visit, void *arg, bool *ended)
 {
     const struct dirent *entry;
     char path[sizeof("xx/") + sizeof(entry->d_name)];
@@ -33,7 +34,8 @@ static int walk_shard(struct ds_l2_dir_root *root, struct ds_l2_call *call, unsi
     fd = ds_sys_openat(shard, ".", O_RDONLY | O_DIRECTORY, 0); /* its own position */
     stream = fd < 0 ? NULL : fdopendir(fd);
     if (stream == NULL) {
-        rc = ds_l2_fail(call, DS_EIO, "cannot read directory %02x", number);
+        rc = ds_l2_fail(call, fd < 0 ? ds_l2_errno(-fd) : DS_EIO, "cannot read directory %02x",
+                        number);
         ds_sys_close(fd);
         return rc;
     }
@@ -49,6 +51,7 @@ static int walk_shard(struct ds_l2_dir_root *root, struct ds_l2_call *call, unsi
             (void)snprintf(path, sizeof(path), "%02x/%s", number, entry->d_name);
             rc = ds_l2_go_on(call);
             rc = rc < 0 ? rc : visit(arg, call, shard, path, entry->d_name);
+            *ended = rc < 0;
         }
     }
     (void)closedir(stream);
@@ -60,6 +63,9 @@ static int walk(struct ds_l2 *l2, struct ds_l2_call *call, visit_fn *visit, void
     struct ds_l2_dir *dir = (struct ds_l2_dir *)l2;
     struct ds_l2_dir_root *root = ds_l2_dir_enter(dir);
     int rc = DS_ENOTFOUND; /* as if there were nothing: is it the directory of the path? */
+    char why[DS_L2_ERROR_SIZE];
+    int refused = 0;
+    bool ended = false;
 
     if (ds_l2_dir_again(dir, call, root, 0, &rc)) {
         ds_l2_dir_leave(dir, root);
@@ -67,9 +73,18 @@ static int walk(struct ds_l2 *l2, struct ds_l2_call *call, visit_fn *visit, void
     }
     rc = rc == DS_ENOTFOUND ? 0 : rc;
     for (unsigned i = 0; i < DS_L2_DIR_SHARDS && rc == 0; i++) {
-        rc = walk_shard(root, call, i, visit, arg);
+        rc = walk_shard(root, call, i, visit, arg, &ended);
+        if (ds_l2_is_refused(rc) && !ended) { /* the others may do */
+            refused = rc;
+            memcpy(why, call->err, sizeof(why));
+            rc = 0;
+        }
     }
     ds_l2_dir_leave(dir, root);
+    if (rc == 0 && refused != 0) {
+        memcpy(call->err, why, sizeof(why));
+        rc = refused;
+    }
     return rc;
 }
 
@@ -187,9 +202,9 @@ static int collect_object(struct ds_l2_call *call, int shard, const char *name,
     return rc == DS_ENOTFOUND ? 0 : rc;
 }
 
-static int gc_one(void *arg, struct ds_l2_call *call, int shard, const char *path, const char *name)
+static int collect(struct ds_l2_gc *gc, struct ds_l2_call *call, int shard, const char *path,
+                   const char *name)
 {
-    struct ds_l2_gc *gc = arg;
     struct ds_l2_head h;
     uint64_t size;
     int rc;
@@ -207,13 +222,20 @@ static int gc_one(void *arg, struct ds_l2_call *call, int shard, const char *pat
     if (rc == 0 && is_old(&h.meta, gc)) {
         return collect_object(call, shard, name, &h, gc);
     }
-    if (rc < 0 && rc != DS_ECORRUPT && rc != DS_EVERSION) {
+    if (rc < 0 && rc != DS_ECORRUPT && rc != DS_EVERSION && !ds_l2_is_refused(rc)) {
         return rc;
     }
     gc->corrupt += rc == DS_ECORRUPT;
     gc->objects++;
     gc->bytes += size;
-    return 0;
+    return ds_l2_is_refused(rc) ? rc : 0;
+}
+
+static int gc_one(void *arg, struct ds_l2_call *call, int shard, const char *path, const char *name)
+{
+    struct ds_l2_gc *gc = arg;
+
+    return ds_l2_gc_go_on(gc, collect(gc, call, shard, path, name));
 }
 
 int ds_l2_dir_gc(struct ds_l2 *l2, struct ds_l2_call *call, struct ds_l2_gc *gc)

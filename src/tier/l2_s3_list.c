@@ -14,7 +14,8 @@
 
 #define XML_PER_ITEM 2048u /* bytes of a listing for one object, plenty */
 #define PAGE 500u
-#define SETTLE_MAX 32u /* versions of one key that are looked at after a put */
+#define REFUSED_MAX 64u /* deletes in a row, until a collection ends */
+#define SETTLE_MAX 32u  /* versions of one key that are looked at after a put */
 
 /* --- keys of objects --- */
 
@@ -447,8 +448,21 @@ static bool is_old(const struct ds_l2_meta *m, const struct ds_l2_gc *gc)
  * next key begins. */
 struct collector {
     struct ds_l2_gc *gc;
+    unsigned refused; /* in a row */
+    uint64_t *as;     /* what the doomed one counts as */
     char doomed[DS_L2_S3_KEY_MAX + 1];
 };
+
+/* An object may be under a lock; where many are, it is the credentials that may not delete. */
+static int collect_one(struct collector *c, struct ds_l2_s3 *s3, struct ds_l2_call *call,
+                       const char *key, uint64_t *as)
+{
+    int rc = c->gc->dry_run ? 0 : ds_l2_s3_delete(s3, call, key);
+
+    *as += rc == 0;
+    c->refused = ds_l2_is_refused(rc) ? c->refused + 1 : 0;
+    return c->refused == REFUSED_MAX ? rc : ds_l2_gc_go_on(c->gc, rc);
+}
 
 static int collect_doomed(struct collector *c, struct ds_l2_s3 *s3, struct ds_l2_call *call)
 {
@@ -456,7 +470,7 @@ static int collect_doomed(struct collector *c, struct ds_l2_s3 *s3, struct ds_l2
 
     if (c->doomed[0] != '\0') {
         (void)ds_failpoint("l2.s3.gc.before_delete");
-        rc = c->gc->dry_run ? 0 : ds_l2_s3_delete(s3, call, c->doomed);
+        rc = collect_one(c, s3, call, c->doomed, c->as);
         c->doomed[0] = '\0';
     }
     return rc;
@@ -469,8 +483,7 @@ static int gc_one(void *arg, struct ds_l2_s3 *s3, struct ds_l2_call *call,
     int rc;
 
     if (!newest) {
-        c->gc->superseded++;
-        return c->gc->dry_run ? 0 : ds_l2_s3_delete(s3, call, item->key);
+        return collect_one(c, s3, call, item->key, &c->gc->superseded);
     }
     rc = collect_doomed(c, s3, call);
     if (rc < 0) {
@@ -478,11 +491,7 @@ static int gc_one(void *arg, struct ds_l2_s3 *s3, struct ds_l2_call *call,
     }
     if (is_old(&item->meta, c->gc)) {
         (void)snprintf(c->doomed, sizeof(c->doomed), "%s", item->key);
-        if ((item->meta.flags & DS_L2_TOMBSTONE) != 0) {
-            c->gc->tombstones++;
-        } else {
-            c->gc->expired++;
-        }
+        c->as = (item->meta.flags & DS_L2_TOMBSTONE) != 0 ? &c->gc->tombstones : &c->gc->expired;
         return 0;
     }
     c->gc->objects++;

@@ -80,7 +80,8 @@ int ds_l2_list_tell(const struct ds_l2_lister *l, struct ds_l2_entry *e, const s
     if (e->status == DS_ENOTFOUND) {
         return 0;
     }
-    if (e->status < 0 && e->status != DS_ECORRUPT && e->status != DS_EVERSION) {
+    if (e->status < 0 && e->status != DS_ECORRUPT && e->status != DS_EVERSION &&
+        !ds_l2_is_refused(e->status)) {
         return e->status;
     }
     if (e->status == 0) {
@@ -89,4 +90,10 @@ int ds_l2_list_tell(const struct ds_l2_lister *l, struct ds_l2_entry *e, const s
         e->meta = h->meta;
     }
     return l->each(l->arg, e);
+}
+
+int ds_l2_gc_go_on(struct ds_l2_gc *gc, int rc)
+{
+    gc->refused += ds_l2_is_refused(rc);
+    return ds_l2_is_refused(rc) ? 0 : rc;
 }

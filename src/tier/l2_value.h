@@ -36,4 +36,8 @@ struct ds_l2_lister {
 DS_MUST_USE int ds_l2_list_tell(const struct ds_l2_lister *l, struct ds_l2_entry *e,
                                 const struct ds_l2_head *h);
 
+/* What came of one object in a gc. 0, and counted, where it is refused: the others have their turn.
+ */
+DS_MUST_USE int ds_l2_gc_go_on(struct ds_l2_gc *gc, int rc);
+
 #endif

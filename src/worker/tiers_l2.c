@@ -219,7 +219,12 @@ static void collected(struct ds_tiers *t, const struct ds_l2_event *e)
 {
     if (e->rc != 0) {
         complain(t, e);
-    } else if (e->gc.tombstones + e->gc.expired + e->gc.unfinished + e->gc.superseded > 0) {
+    } else if (e->gc.refused > 0) {
+        ds_log(DS_LOG_WARNING,
+               "second-level storage: %llu objects cannot be read or removed; the last reason: %s",
+               (unsigned long long)e->gc.refused, e->err);
+    }
+    if (e->rc == 0 && e->gc.tombstones + e->gc.expired + e->gc.unfinished + e->gc.superseded > 0) {
         ds_log(
             DS_LOG_INFO,
             "second-level storage: removed %llu tombstones, %llu expired objects, %llu unfinished, "

@@ -2,7 +2,7 @@
 """An object store that checks everything and misbehaves when told to.
 
 Signatures (AWS SigV4) and payload hashes are recomputed from the bytes on the wire. Faults are
-queued by stub.fault(action, method=..., query=..., times=...): each request that matches takes one.
+queued by stub.fault(action, method=..., query=..., times=..., path=...): each request that matches takes one.
 Stub(certificate=(file, key file)) speaks TLS.
 """
 import base64
@@ -74,14 +74,14 @@ class Stub(ThreadingHTTPServer):
     def handle_error(self, request, client_address):
         pass  # cut connections are wanted
 
-    def fault(self, action, method=None, query="", times=1, value=None):
-        self.faults.append([action, method, query, times, value])
+    def fault(self, action, method=None, query="", times=1, value=None, path=""):
+        self.faults.append([action, method, query, times, value, path])
 
-    def take_fault(self, method, query):
+    def take_fault(self, method, path, query):
         with self.lock:
             self.requests.append((method, query))
             for fault in self.faults:
-                if fault[3] > 0 and fault[1] in (None, method) and fault[2] in query:
+                if fault[3] > 0 and fault[1] in (None, method) and fault[2] in query and fault[5] in path:
                     fault[3] -= 1
                     return fault[0], fault[4]
         return None, None
@@ -156,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
     def serve(self):
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         path, _, query = self.path.partition("?")
-        fault, value = self.server.take_fault(self.command, query)
+        fault, value = self.server.take_fault(self.command, path, query)
         if fault == "status":
             return self.error(*value)
         if fault == "hang":

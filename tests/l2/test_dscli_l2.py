@@ -76,6 +76,57 @@ def test_verify_finds_damage(storage):
     assert json.loads(l2("verify", "--json", *args).stdout)["corrupt"] == 1
 
 
+def counts(command, args):
+    """What it tells of a storage in which one object cannot be read, or removed."""
+    done = l2(command, "--json", *args)
+    assert done.returncode == 1 and "1 objects cannot be read or removed" in done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch):
+    args = ["-w", "--l2_cache_type", "sfs", "--sfs_path", str(tmp_path / "l2")]
+    fill([f"dir={tmp_path / 'l2'}"])
+    with monkeypatch.context() as patch:
+        patch.setitem(ENV, "DS_FAILPOINTS", "dscli:sys.pread=errno:5@3")  # two are of FORMAT
+        done = l2("ls", *args)
+        assert done.returncode == 1 and "unreadable" in done.stdout and len(done.stdout.splitlines()) == 4
+        found = counts("ls", args)
+        assert found["unreadable"] == 1 and len(found["entries"]) == 4
+        found = counts("verify", args)
+        assert found["objects"] + found["removed"] + found["expired"] == 3 and found["unreadable"] == 1
+        found = counts("gc", args)
+        assert found["expired"] + found["left"] == 4 and found["unreadable"] == 1
+    assert json.loads(l2("gc", "--json", *args).stdout)["left"] == 3
+
+
+def test_a_directory_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch):
+    args = ["-w", "--l2_cache_type", "sfs", "--sfs_path", str(tmp_path / "l2")]
+    fill([f"dir={tmp_path / 'l2'}"])
+    (path,) = tmp_path.glob("l2/*/k-two")
+    path.parent.rename(tmp_path / "away")
+    path.parent.write_text("not a directory")
+    done = l2("ls", *args)
+    assert done.returncode == 1 and path.parent.name in done.stderr and len(done.stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize("storage", ["s3"], indirect=True)
+def test_an_object_that_is_denied_hides_no_other(storage):
+    tool, args, stub = storage
+    fill(tool)
+    two, old = (next(k for k in stub.objects if f"/k-{name}/" in k) for name in ("two", "old"))
+    stub.fault("status", "GET", times=10**9, value=(403, "AccessDenied"), path=two)
+    assert [e["state"] for e in counts("ls", args)["entries"] if e["name"] in two] == ["unreadable"]
+    found = counts("verify", args)
+    assert found["objects"] == 1 and found["unreadable"] == 1
+    stub.faults.clear()
+    stub.fault("status", "DELETE", times=10**9, value=(403, "AccessDenied"), path=old)
+    subprocess.run([TOOL, *tool, "expire", "other", "1", "1000"], check=True, capture_output=True)
+    found = counts("gc", args)  # of an object under a lock
+    assert found["expired"] == 1 and found["unreadable"] == 1 and old in stub.objects
+    stub.faults.clear()
+    assert json.loads(l2("gc", "--json", *args).stdout)["expired"] == 1
+
+
 def test_gc(storage):
     tool, args, _ = storage
     fill(tool)
