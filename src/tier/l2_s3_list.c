@@ -14,6 +14,7 @@
 
 #define XML_PER_ITEM 2048u /* bytes of a listing for one object, plenty */
 #define PAGE 500u
+#define UPLOADS_PAGE 100u
 #define REFUSED_MAX 64u /* deletes in a row, until a collection ends */
 #define SETTLE_MAX 32u  /* versions of one key that are looked at after a put */
 
@@ -293,10 +294,14 @@ struct upload {
     int64_t begun;
 };
 
+/* One page of a listing. */
 struct uploads {
     size_t n;
+    bool more;
+    bool over; /* the store listed more than were asked for */
     struct upload now;
-    struct upload items[64];
+    struct upload next; /* behind which the next page begins */
+    struct upload items[UPLOADS_PAGE];
 };
 
 static int read_upload(void *arg, const char *parent, const char *name, const char *text)
@@ -306,6 +311,8 @@ static int read_upload(void *arg, const char *parent, const char *name, const ch
     if (text == NULL && strcmp(name, "Upload") == 0) {
         if (u->n < DS_ARRAY_SIZE(u->items)) {
             u->items[u->n++] = u->now;
+        } else {
+            u->over = true;
         }
         u->now = (struct upload){.begun = 0};
     } else if (text != NULL && strcmp(parent, "Upload") == 0) {
@@ -316,8 +323,53 @@ static int read_upload(void *arg, const char *parent, const char *name, const ch
         } else if (strcmp(name, "Initiated") == 0) {
             u->now.begun = parse_time(text);
         }
+    } else if (text != NULL && strcmp(parent, "ListMultipartUploadsResult") == 0) {
+        if (strcmp(name, "IsTruncated") == 0) {
+            u->more = strcmp(text, "true") == 0;
+        } else if (strcmp(name, "NextKeyMarker") == 0) {
+            (void)snprintf(u->next.key, sizeof(u->next.key), "%.1024s", text);
+        } else if (strcmp(name, "NextUploadIdMarker") == 0) {
+            (void)snprintf(u->next.id, sizeof(u->next.id), "%.1023s", text);
+        }
     }
     return 0;
+}
+
+/* The page behind u->next; `q` brings its buffer. */
+static int read_uploads(struct ds_l2_s3 *s3, struct ds_l2_call *call, struct ds_l2_s3_request *q,
+                        struct uploads *u)
+{
+    struct upload before = u->next;
+    char max[24];
+    int rc;
+
+    (void)snprintf(max, sizeof(max), "%u", UPLOADS_PAGE);
+    q->query[0] = '\0';
+    if (before.key[0] != '\0') {
+        add_query(q->query, sizeof(q->query), "key-marker", before.key);
+    }
+    add_query(q->query, sizeof(q->query), "max-uploads", max);
+    add_query(q->query, sizeof(q->query), "prefix", s3->prefix);
+    if (before.key[0] != '\0' && before.id[0] != '\0') {
+        add_query(q->query, sizeof(q->query), "upload-id-marker", before.id);
+    }
+    add_query(q->query, sizeof(q->query), "uploads", "");
+    if (strlen(q->query) + 1 >= sizeof(q->query)) {
+        return ds_l2_fail(call, DS_EIO, "the store's listing has markers that are too long");
+    }
+    memset(u, 0, sizeof(*u));
+    rc = ds_l2_s3_http_one(s3->http, call, q);
+    if (rc == 0 && ds_l2_xml_walk((const char *)q->answer, q->answer_size, read_upload, u) < 0) {
+        rc = ds_l2_fail(call, DS_EIO, "the store's listing cannot be read");
+    }
+    if (u->over) {
+        u->more = true;
+        u->next = u->items[u->n - 1];
+    }
+    /* A store that does not get on would keep us for ever. */
+    u->more = u->more && u->next.key[0] != '\0' &&
+              (strcmp(u->next.key, before.key) != 0 || strcmp(u->next.id, before.id) != 0);
+    return rc;
 }
 
 static int abort_listed(struct ds_l2_s3 *s3, struct ds_l2_call *call, const struct uploads *u,
@@ -342,7 +394,6 @@ static int abort_listed(struct ds_l2_s3 *s3, struct ds_l2_call *call, const stru
     return rc;
 }
 
-/* The first 64 of a listing; the others have their turn when those are gone. */
 int ds_l2_s3_abort_stale(struct ds_l2_s3 *s3, struct ds_l2_call *call, int64_t before_unix_ns,
                          bool dry, uint64_t *count)
 {
@@ -355,14 +406,10 @@ int ds_l2_s3_abort_stale(struct ds_l2_s3 *s3, struct ds_l2_call *call, int64_t b
         rc = ds_l2_fail(call, DS_ENOMEM, "no memory for a listing");
         goto err_free;
     }
-    add_query(q.query, sizeof(q.query), "max-uploads", "1000");
-    add_query(q.query, sizeof(q.query), "prefix", s3->prefix);
-    add_query(q.query, sizeof(q.query), "uploads", "");
-    rc = ds_l2_s3_http_one(s3->http, call, &q);
-    if (rc == 0 && ds_l2_xml_walk((const char *)q.answer, q.answer_size, read_upload, u) < 0) {
-        rc = ds_l2_fail(call, DS_EIO, "the store's listing cannot be read");
-    }
-    rc = rc < 0 ? rc : abort_listed(s3, call, u, before_unix_ns, dry, count);
+    do {
+        rc = read_uploads(s3, call, &q, u);
+        rc = rc < 0 ? rc : abort_listed(s3, call, u, before_unix_ns, dry, count);
+    } while (rc == 0 && u->more);
 err_free:
     ds_free(q.answer);
     ds_free(u);

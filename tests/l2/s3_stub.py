@@ -47,6 +47,7 @@ class Stub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.secret, self.token = SECRET, None
         self.on_expired = lambda: None  # before a request with another token is refused
+        self.lavish = False  # lists more uploads than are asked for
         self.objects, self.uploads = {}, {}  # key: (bytes, time); id: [key, time, parts]
         self.faults, self.requests = [], []
         self.lock = threading.Lock()
@@ -183,11 +184,7 @@ class Handler(BaseHTTPRequestHandler):
     def on_get(self, key, args, _, fault, value):
         server = self.server
         if "uploads" in args:
-            rows = "".join(
-                f"<Upload><Key>{escape(k)}</Key><UploadId>{escape(i)}</UploadId><Initiated>{t}</Initiated></Upload>"
-                for i, (k, t, _) in server.uploads.items()
-            )
-            return self.answer(200, f"<ListMultipartUploadsResult>{rows}</ListMultipartUploadsResult>".encode())
+            return self.list_uploads(args)
         if "list-type" in args:
             return self.list_objects(args)
         if "uploadId" in args:
@@ -214,6 +211,23 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "short answer":
             data = data[:-1]
         return self.answer(status, bytes(data), headers)
+
+    def list_uploads(self, args):
+        """Behind a key and an upload of it, as S3 does: without the latter, behind all of the key."""
+        found = sorted((k, i, t) for i, (k, t, _) in list(self.server.uploads.items()))
+        key, upload = args.get("key-marker", ""), args.get("upload-id-marker")
+        found = [f for f in found if f[0].startswith(args.get("prefix", ""))]
+        found = [f for f in found if not key or f[0] > key or (upload and f[0] == key and f[1] > upload)]
+        page = found[: min(1000, 1000 if self.server.lavish else int(args.get("max-uploads", 1000)))]
+        rows = "".join(
+            f"<Upload><Key>{escape(k)}</Key><UploadId>{escape(i)}</UploadId><Initiated>{t}</Initiated></Upload>"
+            for k, i, t in page
+        )
+        more = len(found) > len(page)
+        if more:
+            rows += f"<NextKeyMarker>{escape(page[-1][0])}</NextKeyMarker><NextUploadIdMarker>{escape(page[-1][1])}</NextUploadIdMarker>"
+        rows += f"<IsTruncated>{str(more).lower()}</IsTruncated>"
+        return self.answer(200, f"<ListMultipartUploadsResult>{rows}</ListMultipartUploadsResult>".encode())
 
     def list_objects(self, args):
         server = self.server

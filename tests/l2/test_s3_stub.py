@@ -253,6 +253,18 @@ def test_complete_answers_200_with_an_error(stub):
     assert codes(answers) == [UNAVAILABLE, NOTFOUND] and not stub.uploads
 
 
+@pytest.mark.parametrize("lavish", [False, True])
+@pytest.mark.parametrize("key", ["dsl2/k-x/y", "dsl2/k-x/{:04}+?&"])
+def test_stale_uploads_behind_young_ones_are_found(stub, key, lavish):
+    stub.lavish = lavish
+    for i in range(1500):
+        stub.uploads[f"id/{i:04}+=="] = [key.format(i), "2999-01-01T00:00:00.000Z", {}]
+    for i in (1200, 1499):
+        stub.uploads[f"id/{i:04}+=="][1] = "2020-01-01T00:00:00.000Z"
+    assert codes(run(stub, ("head", "k"))) == [NOTFOUND]
+    assert len(stub.uploads) == 1498 and "id/1200+==" not in stub.uploads
+
+
 def test_stale_uploads_are_aborted_by_age(stub):
     stub.uploads["old"] = ["dsl2/k-x/y", "2020-01-01T00:00:00.000Z", {}]
     stub.uploads["foreign"] = ["other/x", "2020-01-01T00:00:00.000Z", {}]
