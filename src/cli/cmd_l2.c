@@ -15,7 +15,7 @@
 #define NS_PER_MS 1000000
 #define GC_AGE_LEAST_MS (3600 * 1000) /* a put may be under way for that long */
 
-enum { CONFIG, HOME, WORKER_ARGS, TIMEOUT, AGE, DRY_RUN, JSON };
+enum { CONFIG, HOME, WORKER_ARGS, TIMEOUT, AGE, DRY_RUN, JSON, PREFIX };
 
 static const struct ds_cli_option options[] = {
     [CONFIG] = {"f", false, "worker_config_path|config_path", "FILE", "As for dscli start."},
@@ -29,6 +29,10 @@ static const struct ds_cli_option options[] = {
          "may be put for longer than that."},
     [DRY_RUN] = {"n", false, "dry_run", NULL, "gc: counts only."},
     [JSON] = {"", false, "json", NULL, "Prints one JSON object."},
+    [PREFIX] =
+        {"", false, "prefix", "TEXT",
+         "ls, verify: only keys that begin so; other bytes as ls prints them, in the form of "
+         "\\x20. What has no key that can be read is shown all the same."},
 };
 
 /* What ls and verify go through. */
@@ -36,6 +40,8 @@ struct walker {
     struct ds_l2 *l2;
     struct ds_l2_call call;
     bool json, verify;
+    uint8_t prefix[DS_L2_KEY_MAX];
+    size_t prefix_size;
     int null; /* where verified values go */
     int64_t now_unix_ns;
     uint64_t objects, bytes, tombstones, expired, corrupt, newer, unreadable;
@@ -91,7 +97,12 @@ static void print_entry(const struct walker *w, const struct ds_l2_entry *e, boo
         memcpy(key, e->key, e->key_size);
         key[e->key_size] = '\0';
         (void)fputs(", \"key\": ", stdout);
-        ds_cli_print_json(stdout, key);
+        ds_cli_print_json(stdout, key); /* for people: ends at a NUL, and takes UTF-8 alone */
+        (void)fputs(", \"key_hex\": \"", stdout);
+        for (uint32_t i = 0; i < e->key_size; i++) {
+            (void)printf("%02x", ((const uint8_t *)e->key)[i]);
+        }
+        (void)putchar('"');
         (void)printf(
             ", \"version\": %" PRIu64 ", \"value_bytes\": %" PRIu64 ", \"expiry_unix_ns\": %" PRId64
             ", \"written_unix_ns\": %" PRId64 ", \"write_mode\": %u, \"kind\": %u, \"sealed\": %s",
@@ -148,14 +159,24 @@ static int verify_value(struct walker *w, struct ds_l2_entry *e)
     return rc == DS_ENOTFOUND ? 0 : rc;
 }
 
+static bool is_wanted(const struct walker *w, const struct ds_l2_entry *e)
+{
+    return e->status != 0 ||
+           (e->key_size >= w->prefix_size && memcmp(e->key, w->prefix, w->prefix_size) == 0);
+}
+
 static int each(void *arg, const struct ds_l2_entry *entry)
 {
     struct walker *w = arg;
     struct ds_l2_entry e = *entry;
-    int rc = w->verify ? verify_value(w, &e) : 0;
+    int rc;
     bool first =
         w->objects + w->tombstones + w->expired + w->corrupt + w->newer + w->unreadable == 0;
 
+    if (!is_wanted(w, &e)) {
+        return 0;
+    }
+    rc = w->verify ? verify_value(w, &e) : 0;
     if (rc < 0) {
         return rc;
     }
@@ -224,6 +245,27 @@ static int run_gc(struct walker *w, const struct ds_cli_args *args, int64_t age_
 }
 
 /* --- the command --- */
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* As print_key() has written it, or may have. False: no key begins so. */
+static bool parse_prefix(const char *text, struct walker *w)
+{
+    while (*text != '\0') {
+        int high = text[0] == '\\' && text[1] == 'x' ? hex_digit(text[2]) : -1;
+        int low = high >= 0 ? hex_digit(text[3]) : -1;
+
+        if (w->prefix_size == sizeof(w->prefix)) {
+            return false;
+        }
+        w->prefix[w->prefix_size++] = (uint8_t)(low >= 0 ? high * 16 + low : *text);
+        text += low >= 0 ? 4 : 1;
+    }
+    return true;
+}
 
 /* An exit status after a message. */
 static int open_storage(const struct ds_cli_args *args, struct ds_l2 **ret, int64_t *ret_age_ms)
@@ -299,6 +341,11 @@ static int run(const struct ds_cli_args *args)
     status = ds_cli_parse_timeout(args->values[AGE], GC_AGE_LEAST_MS, &age_ms);
     if (status == DS_CLI_OK && age_ms < GC_AGE_LEAST_MS) {
         ds_cli_error("dscli l2: --age must be at least 1h: a put may be under way for that long");
+        status = DS_CLI_USAGE;
+    }
+    if (status == DS_CLI_OK && args->values[PREFIX] != NULL &&
+        (what[0] == 'g' || !parse_prefix(args->values[PREFIX], &w))) {
+        ds_cli_error("dscli l2: --prefix is for ls and verify, at most %u bytes", DS_L2_KEY_MAX);
         status = DS_CLI_USAGE;
     }
     if (status == DS_CLI_OK) {

@@ -58,6 +58,21 @@ def test_ls(storage):
     assert {e["key"]: e["version"] for e in found["entries"]} == {"one key": 5, "two": 6, "gone": 9, "old": 1}
 
 
+def test_keys_are_bytes_and_may_be_chosen_by_their_prefix(storage):
+    tool, args, _ = storage
+    keys = [b"a\x01b", b"a\xff\xfeb", b"a b", b"other"]
+    for key in keys:
+        subprocess.run([TOOL, *tool, "put", key, "5", "10", "1"], check=True, capture_output=True)
+    found = json.loads(l2("ls", "--json", *args).stdout)
+    assert sorted(bytes.fromhex(e["key_hex"]) for e in found["entries"]) == sorted(keys)
+    for prefix, n in (("a", 3), ("a\\x01", 1), ("a\\xff", 1), ("a\\x20b", 1), ("a b", 1), ("\\x", 0), ("none", 0)):
+        found = json.loads(l2("ls", "--json", "--prefix", prefix, *args).stdout)
+        assert len(found["entries"]) == found["objects"] == n, prefix
+        assert json.loads(l2("verify", "--json", "--prefix", prefix, *args).stdout)["objects"] == n
+    assert l2("gc", "--prefix", "a", *args).returncode == 2
+    assert l2("ls", "--prefix", "a" * 1025, *args).returncode == 2
+
+
 def test_verify_finds_damage(storage):
     tool, args, where = storage
     fill(tool)
