@@ -13,6 +13,11 @@
 #include "base/sys_file.h"
 #include "tier/l2_dir.h"
 
+static bool is_temp(const char *name)
+{
+    return strncmp(name, DS_L2_DIR_TEMP, sizeof(DS_L2_DIR_TEMP) - 1) == 0;
+}
+
 /* Negative: the walk ends. */
 typedef int visit_fn(void *arg, struct ds_l2_call *call, int shard, const char *path,
                      const char *name);
@@ -46,8 +51,8 @@ static int walk_shard(struct ds_l2_dir_root *root, struct ds_l2_call *call, unsi
             rc = errno == 0 ? 0 : ds_l2_fail(call, ds_l2_errno(errno), "cannot read directory");
             break;
         }
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            strcmp(entry->d_name, ".lock") != 0) {
+        /* With a dot begin our lock and temporary files, and those of the system (.nfsXXXX). */
+        if (entry->d_name[0] != '.' || is_temp(entry->d_name)) {
             (void)snprintf(path, sizeof(path), "%02x/%s", number, entry->d_name);
             rc = ds_l2_go_on(call);
             rc = rc < 0 ? rc : visit(arg, call, shard, path, entry->d_name);
@@ -86,11 +91,6 @@ static int walk(struct ds_l2 *l2, struct ds_l2_call *call, visit_fn *visit, void
         rc = refused;
     }
     return rc;
-}
-
-static bool is_temp(const char *name)
-{
-    return strncmp(name, DS_L2_DIR_TEMP, sizeof(DS_L2_DIR_TEMP) - 1) == 0;
 }
 
 /* 0, or why nothing is to be said of the file: DS_ENOTFOUND (vanished meanwhile). */

@@ -646,6 +646,27 @@ DS_TEST(dir__gc_takes_only_what_is_old_and_needless)
     end(l2);
 }
 
+/* An NFS client renames what is removed while it is open, others leave their own. */
+DS_TEST(dir__files_of_the_system_are_no_objects)
+{
+    struct ds_l2 *l2 = begin();
+    struct listed l = {0};
+    struct ds_l2_gc gc = {.tombstone_age_ns = HOUR_NS, .unfinished_age_ns = HOUR_NS};
+    const char *object = path_of("a");
+    char path[512];
+
+    CHECK_OK(put(l2, "a", "v", 1));
+    (void)snprintf(path, sizeof(path), "%.*s.nfs00000000000000a1",
+                   (int)(strrchr(object, '/') + 1 - object), object);
+    CHECK_OK(link(object, path));
+    CHECK_OK(ds_l2_list(l2, &call, count_entry, &l));
+    CHECK_EQ(l.n, 1);
+    CHECK_OK(ds_l2_gc(l2, &call, &gc));
+    CHECK(gc.objects == 1 && gc.corrupt == 0);
+    CHECK_OK(access(path, F_OK));
+    end(l2);
+}
+
 DS_TEST(dir__a_call_ends_at_its_deadline_or_stop)
 {
     struct ds_l2 *l2 = begin();
