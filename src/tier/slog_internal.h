@@ -181,7 +181,7 @@ struct ds_slog {
     struct slog_stream streams[STREAMS];
     uint8_t *scratch; /* SLOG_BUFFER */
     uint32_t crcs[SLOG_SEGMENT_MAX / SLOG_CHUNK + 1];
-    unsigned errors_in_row;
+    unsigned errors_in_row; /* of writes */
 };
 
 static inline void slog_push(struct slog_ops *list, struct slog_op *op)
@@ -279,7 +279,8 @@ int ds_slog_write_summary(struct ds_slog *s, int fd, uint64_t number, struct slo
                           const uint8_t *summary, uint8_t *buf);
 
 /* slog_read.c: blocking; `buf` is page-aligned, SLOG_BUFFER bytes. */
-int ds_slog_errno(ssize_t rc); /* a DS_E code for -errno */
+void ds_slog_note_read(struct ds_slog *s, int rc); /* counts it, if the disk failed */
+int ds_slog_errno(ssize_t rc);                     /* a DS_E code for -errno */
 int ds_slog_read_range(struct ds_slog *s, int fd, uint64_t offset, uint64_t size, uint8_t *buf,
                        uint8_t **ret);
 int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,

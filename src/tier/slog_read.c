@@ -192,4 +192,5 @@ void ds_slog_read(struct ds_slog *s, struct slog_op *op, uint8_t *buf)
         op->summary = c.summary.data;
         op->summary_size = c.summary.size;
     }
+    ds_slog_note_read(s, op->rc);
 }

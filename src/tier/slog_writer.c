@@ -19,6 +19,15 @@
 #include "base/sys_file.h"
 #include "tier/slog_internal.h"
 
+void ds_slog_note_read(struct ds_slog *s, int rc)
+{
+    if (rc == DS_EIO) {
+        (void)pthread_mutex_lock(&s->lock);
+        s->io_errors++;
+        (void)pthread_mutex_unlock(&s->lock);
+    }
+}
+
 /* After an error the disk may be given up: reads go on, writes fail. */
 static void note_error(struct ds_slog *s, bool final)
 {
@@ -166,6 +175,19 @@ static void emit(struct ds_slog *s, struct slog_stream *t, struct slog_op *op, c
     }
 }
 
+/* Bytes of the record that is copied: into the scratch. */
+static int read_source(struct ds_slog *s, const struct slog_op *op, uint64_t at, uint64_t n,
+                       uint8_t **ret)
+{
+    int rc = ds_failpoint("slog.move.read");
+
+    rc = rc < 0 ? ds_slog_errno(rc)
+                : ds_slog_read_range(s, s->segments[op->from_slot].fd, op->from_offset + at, n,
+                                     s->scratch, ret);
+    ds_slog_note_read(s, rc);
+    return rc;
+}
+
 /* A piece of the value to `to`: from the owner's memory, or from the segment that is cleaned. */
 static int fetch(struct ds_slog *s, const struct slog_op *op, uint64_t at, uint64_t n, uint8_t *to)
 {
@@ -175,9 +197,7 @@ static int fetch(struct ds_slog *s, const struct slog_op *op, uint64_t at, uint6
     if (op->type != OP_MOVE) {
         return ds_slog_errno(ds_sys_pread_all(s->config.data_fd, to, n, op->data_offset + at));
     }
-    rc = ds_slog_read_range(s, s->segments[op->from_slot].fd,
-                            op->from_offset + sizeof(op->head) + op->head.key_size + at, n,
-                            s->scratch, &p);
+    rc = read_source(s, op, sizeof(op->head) + op->head.key_size + at, n, &p);
     if (rc == 0) {
         memcpy(to, p, n);
     }
@@ -219,8 +239,7 @@ static int check_source(struct ds_slog *s, struct slog_op *op, struct slog_head 
     struct slog_anchor a = slog_anchor_of(s, op->from_number);
     uint64_t size = sizeof(*ret) + op->head.key_size;
     uint8_t *p;
-    int rc =
-        ds_slog_read_range(s, s->segments[op->from_slot].fd, op->from_offset, size, s->scratch, &p);
+    int rc = read_source(s, op, 0, size, &p);
 
     if (rc == 0 && (!ds_slog_head_check(&a, op->from_offset, s->segment_size, p, size, ret) ||
                     ret->lsn != op->head.lsn || ret->key_size != op->head.key_size ||
@@ -238,10 +257,7 @@ static int check_source_crcs(struct ds_slog *s, const struct slog_op *op,
     uint64_t n = slog_chunks(source->value_size) * 4;
     uint32_t seal = ds_slog_crcs_seal(source, s->crcs);
     uint8_t *p;
-    int rc = ds_slog_read_range(s, s->segments[op->from_slot].fd,
-                                op->from_offset + sizeof(*source) + source->key_size +
-                                    source->value_size,
-                                n + 4, s->scratch, &p);
+    int rc = read_source(s, op, sizeof(*source) + source->key_size + source->value_size, n + 4, &p);
 
     return rc < 0                                                       ? rc
            : memcmp(p, s->crcs, n) == 0 && memcmp(p + n, &seal, 4) == 0 ? 0

@@ -114,6 +114,51 @@ DS_TEST(slog__gives_the_disk_up_after_errors_in_a_row)
     owner_fini(&o, true);
 }
 
+static bool copied(struct owner *o)
+{
+    return stats_of(o).moves > 0;
+}
+
+static bool counted_another(struct owner *o)
+{
+    return stats_of(o).io_errors > 1u;
+}
+
+DS_TEST(slog__failed_reads_are_counted_and_end_nothing)
+{
+    struct owner o;
+    uint64_t errors;
+
+    need_failpoints();
+    begin(&o);
+    CHECK_OK(put(&o, 0, 100000, true)); /* too long for the ring */
+    ds_failpoint_arm("sys.pread=errno:5@1");
+    CHECK_EQ(get(&o, 0), DS_EIO);
+    CHECK_EQ(stats_of(&o).io_errors, 1u);
+    CHECK_OK(get(&o, 0));
+    ds_failpoint_arm("slog.move.read=errno:5");
+    for (unsigned i = 1; i < 250; i++) { /* two in five live: each segment is worth cleaning */
+        char key[32];
+
+        CHECK_OK(put(&o, i, 8000, false));
+        if (i % 5 >= 2) {
+            ds_slog_dead(o.s, o.recs[i].at, key_of(i, key), 8000);
+            o.recs[i].at = 0;
+        }
+    }
+    owner_until(&o, counted_another);
+    CHECK_EQ(stats_of(&o).moves, 0u);
+    ds_failpoint_arm(NULL);
+    owner_until(&o, copied);
+    errors = stats_of(&o).io_errors;
+    for (unsigned i = 0; i < 250; i++) {
+        CHECK(o.recs[i].at == 0 || get(&o, i) == 0);
+    }
+    CHECK_EQ(stats_of(&o).io_errors, errors);
+    CHECK(!stats_of(&o).stopped);
+    owner_fini(&o, true);
+}
+
 DS_TEST(slog__a_full_disk_refuses_and_comes_back)
 {
     struct owner o;
