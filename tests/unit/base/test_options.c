@@ -416,6 +416,16 @@ DS_TEST(check__refuses_with_the_reason)
     ds_options_free(o);
 }
 
+DS_TEST(set__takes_no_segment_that_the_log_refuses)
+{
+    struct ds_options *o = create();
+
+    CHECK_OK(set(o, "spill_file_max_size_mb", "1GiB"));
+    CHECK_EQ(set(o, "spill_file_max_size_mb", "1025"), DS_EINVAL);
+    CHECK(strstr(err, "from 0 to 1024 MiB") != NULL);
+    ds_options_free(o);
+}
+
 DS_TEST(secrets__go_through_the_environment)
 {
     struct ds_options *o = create();
