@@ -480,7 +480,7 @@ static int add_thread(struct ds_l2_pool *p)
         }
         if (t->state == NONE) {
             t->pool = p;
-            if (pthread_create(&t->id, NULL, thread_main, t) != 0) {
+            if (ds_sys_thread(&t->id, thread_main, t) < 0) {
                 return DS_ENOMEM;
             }
             t->state = ALIVE;

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "harness/ds_test.h"
 #include "tier/l2_pool.h"
 
@@ -638,5 +639,44 @@ DS_TEST(pool__calls_that_stand_still_count_once)
     CHECK_OK(submit(pool, DS_L2_POOL_PUT, "b", 3));
     collect(pool, events, 1);
     CHECK_OK(events[0].rc);
+    end(pool);
+}
+
+DS_TEST(pool__work_that_no_thread_can_be_had_for_fails)
+{
+    struct ds_l2_pool *pool = begin((struct ds_l2_pool_config){.threads = 2}, false, false);
+    struct ds_l2_event e;
+
+#ifndef DS_FAILPOINTS
+    DS_SKIP("built without failpoints");
+#endif
+    ds_failpoint_arm("sys.thread=errno:11");
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 1));
+    collect(pool, &e, 1);
+    CHECK_EQ(e.rc, DS_ENOMEM);
+    CHECK_STR(e.err, "no thread could be started");
+    ds_failpoint_arm(NULL);
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 2));
+    collect(pool, &e, 1);
+    CHECK_OK(e.rc);
+    end(pool);
+}
+
+DS_TEST(pool__a_thread_that_cannot_be_had_leaves_the_work_to_others)
+{
+    struct ds_l2_pool *pool = begin((struct ds_l2_pool_config){.threads = 2}, false, true);
+    struct ds_l2_event e[2];
+
+#ifndef DS_FAILPOINTS
+    DS_SKIP("built without failpoints");
+#endif
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 1));
+    await(1);
+    ds_failpoint_arm("sys.thread=errno:11");
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "b", 2));
+    gate(false);
+    collect(pool, e, 2);
+    CHECK(e[0].rc == 0 && e[1].rc == 0);
+    ds_failpoint_arm(NULL);
     end(pool);
 }
