@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -191,3 +192,83 @@ def test_a_new_node_whose_storage_refuses_does_not_start(start_worker, storage):
     storage.away()
     with pytest.raises(AssertionError, match="credentials|bucket|cannot open directory"):
         start_worker(shared_memory_size_mb=64, **storage.flags)
+
+
+class Busy(Expired):
+    """The store is overloaded."""
+
+    def __init__(self, stub, tmp_path):
+        super().__init__(stub, tmp_path, (503, "SlowDown"))
+
+
+class Hanging(Expired):
+    """Connections are taken, but no request is answered."""
+
+    def away(self):
+        self.stub.fault("hang", times=10**9, value=0.3)
+
+
+class Unheard(Expired):
+    """What is put is there, but the answer is lost."""
+
+    def away(self):
+        self.stub.fault("cut after", "PUT", times=10**9)
+
+
+class FullDirectory(Removed):
+    moved = False
+
+    def __init__(self, stub, tmp_path):
+        super().__init__(stub, tmp_path)
+        self.path.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", self.path], check=False, capture_output=True)
+        if mounted.returncode != 0:
+            pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode()[-200:]}")
+
+    def away(self):
+        with open(self.path / ".filler", "wb", buffering=0) as filler:
+            with pytest.raises(OSError):
+                while True:
+                    filler.write(bytes(4096))
+
+    def back(self):
+        (self.path / ".filler").unlink()
+
+    def end(self):
+        subprocess.run(["umount", "-l", self.path], check=True)
+
+
+@pytest.fixture(name="faulty", params=[Expired, Busy, Hanging, Unheard, FullDirectory])
+def faulty_fixture(request, tmp_path):
+    with Stub() as stub:
+        faulty = request.param(stub, tmp_path)
+        yield faulty
+        if isinstance(faulty, FullDirectory):
+            faulty.end()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_write_backs_that_met_a_fault_all_arrive(start_worker, faulty, killed, tmp_path, eventually):
+    flags = {"shared_memory_size_mb": 64, "write_back_directory": tmp_path / "journal", **faulty.flags}
+    worker = start_worker(**flags)
+    with client(worker, 20000) as kv:
+        for key in KEYS:
+            kv.set(key, b"older", BACK)
+        eventually(lambda: figures(worker)["l2_waiting"] == 0)
+        faulty.away()
+        for key in KEYS + MORE:
+            kv.set(key, value(key), BACK)
+        eventually(lambda: figures(worker)["l2_errors"] + figures(worker)["l2_retries"] > 0)
+        if killed:
+            kill_worker(worker, eventually)
+        for key in KEYS[:10]:
+            kv.set(key, value(key + "again"), BACK)
+        want = [value(key + "again") for key in KEYS[:10]] + [value(key) for key in KEYS[10:] + MORE]
+        assert kv.get(KEYS + MORE) == want
+        assert figures(worker)["l2_waiting"] > 0
+        faulty.back()
+        eventually(lambda: figures(worker)["l2_waiting"] == 0, "the end of all uploads", 60)
+    worker.kill()
+    worker = start_worker(**{**flags, "write_back_directory": tmp_path / "fresh"})
+    with client(worker, 20000) as kv:
+        assert kv.get(KEYS + MORE) == want
