@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -74,6 +76,36 @@ int ds_sys_fdatasync(int fd)
         rc = fdatasync(fd);
     } while (rc < 0 && errno == EINTR);
     return rc < 0 ? -errno : 0;
+}
+
+static int sync_directory(const char *path)
+{
+    int fd = ds_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+    int rc = fd < 0 ? fd : ds_sys_fsync(fd);
+
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return rc == -EACCES || rc == -EPERM || rc == -EINVAL || rc == -EROFS ? 0 : rc;
+}
+
+int ds_sys_sync_parents(const char *path)
+{
+    char part[PATH_MAX];
+    size_t n = strlen(path);
+    int rc = path[0] == '/' ? 0 : sync_directory(".");
+
+    if (n >= sizeof(part)) {
+        return -ENAMETOOLONG;
+    }
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (path[i] == '/') {
+            memcpy(part, path, i + 1);
+            part[i + 1] = '\0';
+            rc = sync_directory(part);
+        }
+    }
+    return rc;
 }
 
 void ds_sys_start_writeback(int fd)

@@ -25,6 +25,11 @@ DS_MUST_USE int ds_sys_fsync(int fd);
 /* What reading the file back needs; of directories only fsync makes names durable. */
 DS_MUST_USE int ds_sys_fdatasync(int fd);
 
+/* Makes the name of `path` durable, and those of the directories that it is in: what is synced in a
+ * new directory is lost with it otherwise. Directories that cannot be read or synced at all are
+ * passed over: they are not ours. */
+DS_MUST_USE int ds_sys_sync_parents(const char *path);
+
 /* Starts writing dirty pages to the disk without waiting. Best effort. */
 void ds_sys_start_writeback(int fd);
 

@@ -36,35 +36,62 @@ static void make_shards(int root)
     }
 }
 
+/* A worker was killed, or the power failed, while it was written; or another one is at it now. */
+static bool is_unfinished(const char *text, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && i < sizeof(FORMAT_TEXT) - 1 && (text[i] == FORMAT_TEXT[i] || text[i] == '\0')) {
+        i++;
+    }
+    return i == n && memcmp(text, FORMAT_TEXT, sizeof(FORMAT_TEXT) - 1) != 0;
+}
+
+/* Who sees a FORMAT, of whomever, may take it that the directory itself and the shards in it are
+ * durable. */
+static int make_format(int root, const char *path)
+{
+    int fd;
+    int rc = ds_sys_sync_parents(path);
+
+    if (rc < 0) {
+        return rc;
+    }
+    make_shards(root);
+    rc = ds_sys_fsync(root);
+    if (rc < 0) {
+        return rc;
+    }
+    fd = ds_sys_openat(root, FORMAT_NAME, O_RDWR | O_CREAT, 0600);
+    rc = fd < 0 ? fd : ds_sys_pwrite_all(fd, FORMAT_TEXT, sizeof(FORMAT_TEXT) - 1, 0);
+    rc = rc < 0 ? rc : ds_sys_fsync(fd);
+    rc = rc < 0 ? rc : ds_sys_fsync(root);
+    ds_sys_close(fd);
+    return rc;
+}
+
 /* Whether FORMAT is ours; made if it is missing. */
 static int check_format(int root, const char *path, char *err, size_t err_size)
 {
     char text[sizeof(FORMAT_TEXT) + 16] = "";
-    ssize_t n;
-    int rc;
     int fd = ds_sys_openat(root, FORMAT_NAME, O_RDONLY, 0);
+    ssize_t n = fd < 0 ? fd : ds_sys_pread_some(fd, text, sizeof(text) - 1, 0);
+    int rc;
 
-    if (fd == -ENOENT) {
-        make_shards(root);
-        fd = ds_sys_openat(root, FORMAT_NAME, O_RDWR | O_CREAT, 0600);
-        rc = fd < 0 ? fd : ds_sys_pwrite_all(fd, FORMAT_TEXT, sizeof(FORMAT_TEXT) - 1, 0);
-        rc = rc < 0 ? rc : ds_sys_fsync(fd);
-        rc = rc < 0 ? rc : ds_sys_fsync(root);
+    ds_sys_close(fd);
+    if (fd == -ENOENT || (n >= 0 && is_unfinished(text, (size_t)n))) {
+        rc = make_format(root, path);
         if (rc < 0) {
             (void)snprintf(err, err_size, "cannot write in %s: %s", path, strerror(-rc));
-            ds_sys_close(fd);
-            return ds_l2_errno(-rc);
         }
+        return rc < 0 ? ds_l2_errno(-rc) : 0;
     }
-    n = fd < 0 ? fd : ds_sys_pread_some(fd, text, sizeof(text) - 1, 0);
-    ds_sys_close(fd);
     if (n < 0) {
         (void)snprintf(err, err_size, "cannot read %s/" FORMAT_NAME ": %s", path,
                        strerror((int)-n));
         return ds_l2_errno((int)-n);
     }
-    /* Empty: another worker makes it right now, or was killed doing so. */
-    if (n > 0 && strncmp(text, FORMAT_TEXT, (size_t)n) != 0) {
+    if (strncmp(text, FORMAT_TEXT, (size_t)n) != 0) {
         (void)snprintf(err, err_size,
                        "%s/" FORMAT_NAME " is not '%.*s': the directory belongs to another program "
                        "or version; choose another one",

@@ -212,7 +212,8 @@ static int identify(struct opening *o, bool has_segments)
     int rc;
 
     if (fd == -ENOENT && !has_segments) {
-        rc = write_identity(s);
+        rc = ds_sys_sync_parents(s->config.directory); /* who sees an identity takes it for done */
+        rc = rc < 0 ? rc : write_identity(s);
         return rc < 0 ? fail(o, ds_slog_errno(rc), "cannot write to %s: %s", s->config.directory,
                              strerror(-rc))
                       : 0;

@@ -137,6 +137,58 @@ DS_TEST(dir__a_mount_point_that_lost_its_mount_is_not_used)
     end(l2);
 }
 
+/* The first opening was killed, or lost its power: bytes of a file may be zeros then. */
+DS_TEST(dir__finishes_what_a_first_opening_left)
+{
+    static const char *const left[] = {"", "dsL2d", "\0\0\0\0\0\0\0\0\0\0", "dsL2d\0\0\0\0\0"};
+    static const size_t sizes[] = {0, 5, 10, 10};
+    struct ds_l2_config config = {.type = DS_L2_DIR, .directory = root};
+    struct ds_l2 *l2 = begin();
+    char path[80], text[16];
+
+    (void)snprintf(path, sizeof(path), "%s/FORMAT", root);
+    for (size_t i = 0; i < DS_ARRAY_SIZE(left); i++) {
+        FILE *f = fopen(path, "we");
+
+        CHECK(f != NULL && fwrite(left[i], 1, sizes[i], f) == sizes[i] && fclose(f) == 0);
+        ds_l2_close(l2);
+        l2 = reopen();
+        f = fopen(path, "re");
+        CHECK(f != NULL && fgets(text, sizeof(text), f) != NULL);
+        (void)fclose(f);
+        CHECK_STR(text, "dsL2dir 1\n");
+    }
+    ds_l2_close(l2);
+    CHECK_OK(write_text(path, "dsL2dir 2\n"));
+    CHECK_EQ(ds_l2_open(&config, text, sizeof(text), &l2), DS_EVERSION);
+    CHECK_OK(write_text(path, "dsL2dir 1\n"));
+    end(reopen());
+}
+
+/* Nothing is durable in a directory whose own name is not. */
+DS_TEST(dir__is_not_used_unless_its_name_is_durable)
+{
+#ifndef DS_FAILPOINTS
+    DS_SKIP("built without failpoints");
+#endif
+    struct ds_l2 *l2 = begin();
+    char deep[80], err[256];
+    struct ds_l2_config config = {.type = DS_L2_DIR, .directory = deep};
+
+    (void)snprintf(deep, sizeof(deep), "%s/made/of/it", root);
+    for (int n = 1; n <= 5; n++) { /* of /, /tmp, root, made and of */
+        char spec[32];
+
+        (void)snprintf(spec, sizeof(spec), "sys.fsync=errno:5@%d", n);
+        ds_failpoint_arm(spec);
+        CHECK_EQ(ds_l2_open(&config, err, sizeof(err), &l2), DS_EIO);
+        (void)snprintf(err, sizeof(err), "%s/FORMAT", deep);
+        CHECK(access(err, F_OK) < 0);
+    }
+    ds_failpoint_arm(NULL);
+    end(l2);
+}
+
 struct writer {
     struct ds_l2 *l2;
     atomic_bool stop;
