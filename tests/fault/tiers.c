@@ -5,9 +5,9 @@
  *     fault_tiers CLIENTS KEYS LARGEST [errors]
  *
  * Each client owns KEYS keys, in turn of all write modes, and sets, overwrites, deletes, expires
- * and reads them; it reads those of others as well. Values have up to LARGEST bytes. One client
- * more uses memory only. A call that fails is a violation, unless `errors` says that the disk is
- * bad.
+ * and reads them, a quarter of them as CacheType.DISK; it reads those of others as well. Values
+ * have up to LARGEST bytes. One client more uses memory only. A call that fails is a violation,
+ * unless `errors` says that the disk is bad.
  *
  * Standard input drives it, a line each, and each is answered by a line:
  *     fall    the node is about to be killed whole: calls may fail, values of the modes that no
@@ -69,7 +69,7 @@ struct shared {
     _Atomic bool falling, dark;
     _Atomic int phase;
     _Atomic unsigned parked, looked;
-    _Atomic uint64_t violations, ops, failed, hot, found, missing;
+    _Atomic uint64_t violations, ops, failed, hot, disk, found, missing;
     _Atomic int64_t longest_ns;
 };
 
@@ -95,6 +95,12 @@ static enum ds_write_mode mode_of(unsigned i)
         DS_WRITE_NONE_EVICT, DS_WRITE_NONE,    DS_WRITE_BACK_EVICT, DS_WRITE_NONE_EVICT};
 
     return modes[i % 8];
+}
+
+/* Of set n of key i. DISK: in memory only while it is written or read. Some keys change theirs. */
+static enum ds_cache_type cache_of(unsigned i, uint64_t n)
+{
+    return i % 5 == 0 || (i % 5 == 1 && n % 2 == 0) ? DS_CACHE_DISK : DS_CACHE_MEMORY;
 }
 
 static const char *const mode_name[] = {"none", "through", "back", "evict", "back-evict"};
@@ -229,12 +235,14 @@ static void do_set(struct me *me, unsigned i, uint64_t ttl_ms)
 
     key_name(key, sizeof(key), me->number, i);
     n = begin_op(o, UINT64_MAX, size, ttl_ms);
+    options.cache_type = cache_of(i, n);
     value_fill(me->buf, size, key, me->number, n);
     since = now_ns();
     rc = ds_kv_set(me->client, key, strlen(key), me->buf, size, &options);
-    took("set", key, rc, since);
+    took(options.cache_type == DS_CACHE_DISK ? "set on disk" : "set", key, rc, since);
     if (rc == 0) {
         end_op(o, n, ttl_ms);
+        atomic_fetch_add(&shared->disk, options.cache_type == DS_CACHE_DISK);
     }
 }
 
@@ -607,12 +615,12 @@ static void risen(void)
 
 static void figures(void)
 {
-    (void)printf("ops %lu failed %lu hot %lu longest_ms %ld violations %lu\n",
-                 (unsigned long)atomic_load(&shared->ops),
-                 (unsigned long)atomic_load(&shared->failed),
-                 (unsigned long)atomic_load(&shared->hot),
-                 (long)(atomic_load(&shared->longest_ns) / 1000000),
-                 (unsigned long)atomic_load(&shared->violations));
+    (void)printf(
+        "ops %lu failed %lu hot %lu disk %lu longest_ms %ld violations %lu\n",
+        (unsigned long)atomic_load(&shared->ops), (unsigned long)atomic_load(&shared->failed),
+        (unsigned long)atomic_load(&shared->hot), (unsigned long)atomic_load(&shared->disk),
+        (long)(atomic_load(&shared->longest_ns) / 1000000),
+        (unsigned long)atomic_load(&shared->violations));
 }
 
 static void obey(void)
