@@ -331,7 +331,7 @@ int ds_slog_bury_quietly(struct ds_slog *s, const void *key, size_t key_size)
         return DS_ENOMEM;
     }
     op->quiet = true;
-    return submit(s, op, SLOG_TOMBSTONE, false, 0);
+    return submit(s, op, SLOG_TOMBSTONE, true, 0);
 }
 
 /* Only one that has its place in a segment: what waits for room may wait long. */

@@ -239,6 +239,8 @@ static inline uint32_t ds_slog_gc_max(const struct ds_slog *s, uint32_t before)
 void ds_slog_progress(const struct ds_slog *s);
 struct slog_op *ds_slog_op_new(enum slog_op_type type, const void *key, size_t key_size);
 int ds_slog_place(struct ds_slog *s, int stream, struct slog_op *op);
+/* Durable: its answer lets the file of tombstones be written anew, and that may be what reaches the
+ * disk first. */
 int ds_slog_bury_quietly(struct ds_slog *s, const void *key, size_t key_size);
 ds_slog_at ds_slog_at_of(uint32_t slot, uint64_t number, uint64_t offset);
 struct slog_segment *ds_slog_find(const struct ds_slog *s, ds_slog_at at, uint32_t *ret_slot,
