@@ -46,6 +46,8 @@ struct owner {
     char notice[512]; /* the last one */
 };
 
+static const char *owner_folder = "/var/tmp";
+
 static inline size_t key_of(unsigned k, char *ret)
 {
     return (size_t)snprintf(ret, 32, "key-%u", k);
@@ -129,7 +131,7 @@ static inline void owner_init(struct owner *o, uint64_t limit, uint64_t segment,
     int fd = memfd_create("data", MFD_CLOEXEC);
 
     memset(o, 0, sizeof(*o));
-    (void)snprintf(o->dir, sizeof(o->dir), "/var/tmp/ds-slog-XXXXXX");
+    (void)snprintf(o->dir, sizeof(o->dir), "%s/ds-slog-XXXXXX", owner_folder);
     CHECK(mkdtemp(o->dir) != NULL);
     CHECK(fd >= 0 && ftruncate(fd, DATA_SIZE) == 0);
     o->data = mmap(NULL, DATA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -1,147 +1,97 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Power loss: everything that the log does to its files is recorded (the linker puts the functions
- * below in front of the C library's), together with what was asked and what was acknowledged. Then,
- * for every prefix of the record, states of the directory are made in which what was not synced
- * before is there, is not there, or is there in part (by sectors of 512 bytes), and recovered.
+ * test_slog_power.c - what a kill or a loss of power may leave of the segment log.
+ *
+ * What the log does to its files is recorded (fs_record.h), stores into the mapped file of
+ * tombstones too, together with what was asked and what was acknowledged. Then, for moments all
+ * over the record, states of the directory are made and recovered: after a kill all that was
+ * acknowledged counts, after a loss of power what was durable, and in both cases whatever was asked
+ * later may. One of the states is where the next process goes on, so that what it does to the files
+ * of an earlier one is looked at as well.
+ *
+ * DS_CRASH_ROUNDS: how many requests a process makes, 120 otherwise; DS_TEST_SEED=n repeats a run.
  */
-#include <pthread.h>
-#include <stdarg.h>
-
+#include "base/failpoint.h"
+#include "fs_record.h"
 #include "slog_owner.h"
 
 #define SEGMENT (64u << 10)
-#define LIMIT (9u * SEGMENT + (64u << 10))
-#define EVENTS_MAX 8192
-#define FILES_MAX 256
-#define SECTOR 512u
+#define KEPT 4096u
+#define LIMIT (9u * SEGMENT + (64u << 10) + KEPT)
+#define USED_KEYS 40u
+#define STEP 5 /* events from one moment that is looked at to the next */
 
-enum what { CREATE, WRITE, SYNC, SYNC_DIR, UNLINK, BEGIN, ACK };
+static uint8_t mapped[KEPT]; /* the file of tombstones, as it was when it was looked at last */
 
-struct event {
-    enum what what;
-    int file;
-    uint64_t offset, size;
-    uint8_t *bytes;
-    unsigned key; /* BEGIN, ACK */
-    uint64_t version;
-    bool durable;
-};
+/* --- recorded work --- */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct event events[EVENTS_MAX];
-static int n_events = -1; /* not recording */
-static char names[FILES_MAX][32];
-static int n_files;
-static int file_of_fd[1024]; /* + 1 */
-
-int __real_openat(int dir, const char *path, int flags, mode_t mode);
-ssize_t __real_pwrite(int fd, const void *p, size_t n, off_t at);
-int __real_unlinkat(int dir, const char *path, int flags);
-int __wrap_openat(int dir, const char *path, int flags, mode_t mode);
-ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t at);
-int __wrap_fsync(int fd);
-int __wrap_fdatasync(int fd);
-int __wrap_unlinkat(int dir, const char *path, int flags);
-
-static struct event *add(enum what what, int file)
+/* Records what was stored into the mapping. Of the owner's thread, as all such stores. */
+static void look_at_mapped(struct owner *o)
 {
-    static struct event unused;
+    char path[128];
+    uint8_t now[KEPT];
+    int fd;
 
-    if (n_events < 0) {
-        return &unused;
-    }
-    CHECK_LT(n_events, EVENTS_MAX);
-    events[n_events] = (struct event){.what = what, .file = file};
-    return &events[n_events++];
-}
+    (void)snprintf(path, sizeof(path), "%s/tombstones", o->dir);
+    fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    CHECK_GE(fd, 0);
+    CHECK_EQ(pread(fd, now, sizeof(now), 0), sizeof(now));
+    (void)pthread_mutex_lock(&fs_lock);
+    for (unsigned at = 0; at < KEPT; at += 64) {
+        unsigned to = at;
 
-static int file_named(const char *name)
-{
-    for (int i = 0; i < n_files; i++) {
-        if (strcmp(names[i], name) == 0) {
-            return i;
+        while (to < KEPT && memcmp(now + to, mapped + to, 64) != 0) {
+            to += 64;
+        }
+        if (to > at) {
+            fs_written(fs_of(fd), at, now + at, to - at);
+            at = to;
         }
     }
-    CHECK_LT(n_files, FILES_MAX);
-    (void)snprintf(names[n_files], sizeof(names[0]), "%s", name);
-    return n_files++;
+    (void)pthread_mutex_unlock(&fs_lock);
+    memcpy(mapped, now, sizeof(mapped));
+    (void)close(fd);
 }
 
-int __wrap_openat(int dir, const char *path, int flags, mode_t mode)
+static void wait_a_little(struct owner *o)
 {
-    int fd = __real_openat(dir, path, flags, mode);
+    struct pollfd p = {.fd = ds_slog_fd(o->s), .events = POLLIN};
+    struct ds_slog_event e;
 
-    (void)pthread_mutex_lock(&lock);
-    if (fd >= 0 && fd < 1024) {
-        bool segment = n_events >= 0 && strstr(path, ".seg") != NULL;
+    CHECK_EQ(poll(&p, 1, 30000), 1);
+    CHECK_EQ(ds_slog_poll(o->s, &e, 1), 0u);
+}
 
-        file_of_fd[fd] = segment ? file_named(path) + 1 : 0;
-        if ((flags & O_CREAT) != 0 && file_of_fd[fd] > 0) {
-            (void)add(CREATE, file_of_fd[fd] - 1);
+static void keep_one(struct owner *o, unsigned k)
+{
+    fs_note(FS_BEGIN, k, 0, false);
+    if (keep(o, k)) {
+        look_at_mapped(o);
+        fs_note(FS_ACK, k, 0, false);
+    }
+}
+
+static void poll_once(struct owner *o)
+{
+    struct ds_slog_event e;
+
+    CHECK_EQ(ds_slog_poll(o->s, &e, 1), 0u);
+}
+
+/* More than the file holds, while the writer is slow: some are in segments, some on their way. */
+static void keep_many(struct owner *o, unsigned first)
+{
+    ds_failpoint_arm("slog.write.before=sleep:4");
+    for (unsigned i = 0; i < KEPT / 128 + 16; i++) {
+        if (i == 8) { /* the first ones are handed to the writer */
+            poll_once(o);
+        } else if (i == 16) { /* and are done, the next ones are handed over */
+            (void)usleep(8000);
+            poll_once(o);
         }
+        keep_one(o, (first + i) % USED_KEYS);
     }
-    (void)pthread_mutex_unlock(&lock);
-    return fd;
-}
-
-ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
-{
-    ssize_t done;
-
-    (void)pthread_mutex_lock(&lock);
-    done = __real_pwrite(fd, p, n, at);
-    if (n_events >= 0 && file_of_fd[fd] > 0 && done > 0) {
-        struct event *e = add(WRITE, file_of_fd[fd] - 1);
-
-        e->offset = (uint64_t)at;
-        e->size = (uint64_t)done;
-        e->bytes = malloc(e->size);
-        CHECK(e->bytes != NULL);
-        memcpy(e->bytes, p, e->size);
-    }
-    (void)pthread_mutex_unlock(&lock);
-    return done;
-}
-
-int __wrap_fsync(int fd)
-{
-    (void)pthread_mutex_lock(&lock);
-    if (file_of_fd[fd] > 0) {
-        (void)add(SYNC, file_of_fd[fd] - 1);
-    } else {
-        (void)add(SYNC_DIR, -1);
-    }
-    (void)pthread_mutex_unlock(&lock);
-    return 0;
-}
-
-int __wrap_fdatasync(int fd)
-{
-    return __wrap_fsync(fd);
-}
-
-int __wrap_unlinkat(int dir, const char *path, int flags)
-{
-    (void)pthread_mutex_lock(&lock);
-    if (n_events >= 0 && strstr(path, ".seg") != NULL) {
-        (void)add(UNLINK, file_named(path));
-    }
-    (void)pthread_mutex_unlock(&lock);
-    return __real_unlinkat(dir, path, flags);
-}
-
-/* version 0: a deletion */
-static void record(enum what what, unsigned key, uint64_t version, bool durable)
-{
-    struct event *e;
-
-    (void)pthread_mutex_lock(&lock);
-    e = add(what, -1);
-    e->key = key;
-    e->version = version;
-    e->durable = durable;
-    (void)pthread_mutex_unlock(&lock);
+    ds_failpoint_arm(NULL);
 }
 
 static void work(struct owner *o, uint64_t *x, int rounds)
@@ -153,165 +103,167 @@ static void work(struct owner *o, uint64_t *x, int rounds)
         int rc;
 
         *x = *x * 6364136223846793005u + 1442695040888963407u;
-        k = (unsigned)(*x >> 33) % 40;
+        k = (unsigned)(*x >> 33) % USED_KEYS;
         durable = (*x >> 20) % 3 == 0;
         remove = (*x >> 24) % 4 == 0;
-        record(BEGIN, k, remove ? 0 : o->version + 1, durable);
+        if ((*x >> 27) % 8 == 0) {
+            keep_one(o, k);
+            continue;
+        }
+        if ((*x >> 27) % 64 == 1) {
+            keep_many(o, k);
+            continue;
+        }
+        fs_note(FS_BEGIN, k, remove ? 0 : o->version + 1, durable);
         rc = remove ? del(o, k, durable) : put(o, k, (*x >> 40) % 9000, durable);
         if (rc == DS_EAGAIN) {
-            struct pollfd p = {.fd = ds_slog_fd(o->s), .events = POLLIN};
-            struct ds_slog_event e;
-
-            CHECK_EQ(poll(&p, 1, 30000), 1);
-            CHECK_EQ(ds_slog_poll(o->s, &e, 1), 0u);
+            wait_a_little(o);
             continue;
         }
         CHECK_OK(rc);
-        record(ACK, k, remove ? 0 : o->version, durable);
+        fs_note(FS_ACK, k, remove ? 0 : o->version, durable);
     }
 }
 
-/* --- states of the disk --- */
+/* --- checks --- */
 
-struct disk {
-    bool exists[FILES_MAX];
-    uint8_t *bytes[FILES_MAX];
-};
-
-static bool coin(uint64_t *x)
+/* The last answer of a key that binds, or anything that was asked after it. */
+static void check_keys(struct owner *o, int end, bool killed)
 {
-    *x = *x * 6364136223846793005u + 1442695040888963407u;
-    return (*x >> 40) % 2 != 0;
-}
-
-/* Whether what event i did is surely on the disk after event `end`. */
-static bool is_synced(int i, int end)
-{
-    enum what by = events[i].what == WRITE ? SYNC : SYNC_DIR;
-
-    for (int j = i + 1; j < end; j++) {
-        if (events[j].what == by && (by == SYNC_DIR || events[j].file == events[i].file)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* way 0: nothing that is not synced; 1: everything; else by chance. */
-static void make_state(struct disk *d, int end, int way, uint64_t *x)
-{
-    memset(d->exists, 0, sizeof(d->exists));
-    for (int i = 0; i < end; i++) {
-        const struct event *e = &events[i];
-        bool sure = way == 1 || (e->what <= UNLINK && is_synced(i, end));
-
-        if (e->what == CREATE && (sure || (way > 1 && coin(x)))) {
-            d->exists[e->file] = true;
-            memset(d->bytes[e->file], 0, SEGMENT);
-        } else if (e->what == UNLINK && (sure || (way > 1 && coin(x)))) {
-            d->exists[e->file] = false;
-        } else if (e->what == WRITE && (sure || way > 1) && e->offset + e->size <= SEGMENT) {
-            bool torn = !sure && coin(x);
-
-            for (uint64_t at = 0; at < e->size && (sure || torn || coin(x)); at += SECTOR) {
-                if (sure || !torn || coin(x)) {
-                    memcpy(d->bytes[e->file] + e->offset + at, e->bytes + at,
-                           ds_min_u64(SECTOR, e->size - at));
-                }
-            }
-        }
-    }
-}
-
-static void put_state(struct owner *o, const struct disk *d)
-{
-    DIR *dir = opendir(o->dir);
-    struct dirent *e;
-
-    CHECK(dir != NULL);
-    while ((e = readdir(dir)) != NULL) {
-        if (strstr(e->d_name, ".seg") != NULL) {
-            CHECK_EQ(__real_unlinkat(dirfd(dir), e->d_name, 0), 0);
-        }
-    }
-    for (int i = 0; i < n_files; i++) {
-        if (d->exists[i]) {
-            int fd = __real_openat(dirfd(dir), names[i], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-            CHECK_GE(fd, 0);
-            CHECK_EQ(__real_pwrite(fd, d->bytes[i], SEGMENT, 0), SEGMENT);
-            (void)close(fd);
-        }
-    }
-    (void)closedir(dir);
-}
-
-/* The last durable answer of a key binds, or anything that was asked after it. */
-static void check_state(struct owner *o, int end)
-{
-    for (unsigned k = 0; k < 40; k++) {
+    for (unsigned k = 0; k < USED_KEYS; k++) {
         const struct rec *r = &o->recs[k];
         uint64_t found = r->at != 0 ? r->version : 0;
         bool fine = false;
         bool bound = false;
 
         for (int i = end - 1; i >= 0 && !bound; i--) {
-            const struct event *e = &events[i];
+            const struct fs_event *e = &fs_events[i];
 
-            if ((e->what == BEGIN || e->what == ACK) && e->key == k) {
+            if ((e->what == FS_BEGIN || e->what == FS_ACK) && e->key == k) {
                 fine = fine || e->version == found;
-                bound = e->what == ACK && e->durable;
+                bound = e->what == FS_ACK && (e->durable || killed);
             }
         }
-        CHECK(fine || (!bound && found == 0));
+        if (!fine && (bound || found != 0)) {
+            ds_test_fail(__FILE__, __LINE__, "%s before event %d: key %u has version %lu",
+                         killed ? "killed" : "power lost", end, k, (unsigned long)found);
+        }
         CHECK(r->at == 0 || get(o, k) == 0);
     }
 }
 
-static void power_loss(int rounds, int step)
+/* What is set now counts, whatever was found. */
+static void check_use(struct owner *o, uint64_t *x)
 {
-    struct owner o;
-    struct disk *d = ds_zalloc(sizeof(*d), "test");
-    uint64_t x = ds_test_seed() | 1;
-    int n;
+    uint64_t versions[4];
+    uint64_t events = o->events;
+    unsigned first = (unsigned)((*x = *x * 6364136223846793005u + 1) >> 40) % USED_KEYS;
 
-    CHECK(d != NULL);
-    owner_init(&o, LIMIT, SEGMENT, false);
-    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
-    n_events = 0;
-    work(&o, &x, rounds);
-    CHECK_GT(stats_of(&o).segments_freed, 0u);
-    o.s = ds_slog_close(o.s, false);
-    n = n_events;
-    n_events = -1;
-    for (int i = 0; i < n_files; i++) {
-        d->bytes[i] = ds_zalloc(SEGMENT, "test");
-        CHECK(d->bytes[i] != NULL);
+    for (unsigned i = 0; i < 4; i++) {
+        int rc = put_begin(o, (first + i) % USED_KEYS, 300, true, 4096 * i);
+
+        CHECK(rc == 0 || rc == DS_EAGAIN);
+        versions[i] = rc == 0 ? o->version : 0;
+        events += rc == 0;
     }
-    for (int end = 1; end <= n; end += step) {
-        for (int way = 0; way < 4; way++) {
-            for (int i = 0; i < n_files; i++) {
-                memset(d->bytes[i], 0, SEGMENT);
-            }
-            make_state(d, end, way, &x);
-            put_state(&o, d);
-            owner_reopen(&o, false);
-            check_state(&o, end);
-            o.s = ds_slog_close(o.s, false);
-        }
+    owner_wait(o, events);
+    owner_reopen(o, false);
+    for (unsigned i = 0; i < 4; i++) {
+        const struct rec *r = &o->recs[(first + i) % USED_KEYS];
+
+        CHECK(versions[i] == 0 || (r->at != 0 && r->version == versions[i]));
     }
-    for (int i = 0; i < n_files; i++) {
-        ds_free(d->bytes[i]);
-    }
-    for (int i = 0; i < n; i++) {
-        free(events[i].bytes);
-    }
-    ds_free(d);
-    owner_open(&o);
-    owner_fini(&o, false);
 }
 
-DS_TEST_TIMEOUT(slog__power_loss_takes_nothing_durable, 300)
+static void check_state(struct owner *o, struct fs_state *s, int end, enum fs_way way, uint64_t *x)
 {
-    power_loss(400, 4);
+    uint64_t version = o->version;
+
+    fs_put(s, o->dir);
+    owner_reopen(o, false);
+    check_keys(o, end, way == FS_MOST);
+    check_use(o, x);
+    o->s = ds_slog_close(o->s, false);
+    o->version = version;
+}
+
+/* --- processes --- */
+
+static bool nothing_queued(struct owner *o)
+{
+    return stats_of(o).queued == 0;
+}
+
+/* What the next process finds on the disk is there to stay. */
+static void begin_life(struct owner *o)
+{
+    int fd;
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/tombstones", o->dir);
+    memset(mapped, 0, sizeof(mapped));
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(fd < 0 || pread(fd, mapped, sizeof(mapped), 0) >= 0);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    fs_begin(o->dir);
+    owner_reopen(o, false);
+    for (unsigned k = 0; k < USED_KEYS; k++) {
+        uint64_t found = o->recs[k].at != 0 ? o->recs[k].version : 0;
+
+        fs_note(FS_BEGIN, k, found, false);
+        fs_note(FS_ACK, k, found, true);
+    }
+}
+
+/* `next`: what is left to the next one. */
+static void live(struct owner *o, struct fs_state *s, uint64_t *x, int rounds, enum fs_way next)
+{
+    static const enum fs_way ways[] = {FS_LEAST, FS_MOST, FS_CHANCE, FS_CHANCE};
+    int from;
+    int to;
+    int n;
+
+    begin_life(o);
+    from = fs_n;
+    keep_many(o, 0); /* over those of the last one, as early as it lets us */
+    owner_until(o, nothing_queued);
+    keep_many(o, 7);
+    work(o, x, rounds);
+    keep_many(o, 14);
+    to = fs_n; /* the writer still has most of them */
+    o->s = ds_slog_close(o->s, false);
+    n = fs_end();
+    for (int end = from; end <= n; end += STEP) {
+        for (size_t i = 0; i < DS_ARRAY_SIZE(ways); i++) {
+            struct fs_choices c = {.way = ways[i], .random = x};
+
+            fs_make(s, end, &c);
+            check_state(o, s, end, ways[i], x);
+        }
+    }
+    fs_make(s, to, &(struct fs_choices){.way = next, .random = x});
+    fs_put(s, o->dir);
+}
+
+DS_TEST_TIMEOUT(slog__power_loss_takes_nothing_durable, 3600)
+{
+    struct owner o;
+    struct fs_state *s = calloc(1, sizeof(*s));
+    uint64_t x = ds_test_seed() | 1;
+    const char *text = getenv("DS_CRASH_ROUNDS");
+    int rounds = text != NULL ? (int)strtol(text, NULL, 10) : 120;
+
+    CHECK(s != NULL);
+    owner_folder = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : owner_folder; /* much faster */
+    owner_init(&o, LIMIT, SEGMENT, false);
+    o.s = ds_slog_close(o.s, false);
+    o.config.kept_size = KEPT;
+    for (int i = 0; i < 3; i++) {
+        live(&o, s, &x, rounds, i == 0 ? FS_MOST : FS_CHANCE);
+    }
+    owner_open(&o);
+    fs_free(s);
+    owner_fini(&o, false);
 }
