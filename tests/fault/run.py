@@ -10,6 +10,7 @@
     tests/fault/run.py tier-worker-kill --cycles 10000
     tests/fault/run.py tier-s3-kill --cycles 10000
     tests/fault/run.py tier-node-kill --cycles 200
+    tests/fault/run.py tier-disk-errors --seconds 60
     unshare -m tests/fault/run.py tier-power-loss --cycles 200     as root: it mounts a file system
 
 DS_BUILD_DIR names the build (default build/dev; it needs failpoints). Exit status 0: no promise was
@@ -51,6 +52,8 @@ def main():
     tier_nodes.add_argument("--cycles", type=int, default=20)
     tier_power = what.add_parser("tier-power-loss")
     tier_power.add_argument("--cycles", type=int, default=10)
+    tier_errors = what.add_parser("tier-disk-errors")
+    tier_errors.add_argument("--seconds", type=float, default=10)
     args = parser.parse_args()
     if args.what == "client-kill":
         for name, count in campaigns.kill_clients(args.kills, args.seed)[1].items():
@@ -77,6 +80,9 @@ def main():
         tiers.kill_nodes(args.cycles)
     elif args.what == "tier-power-loss":
         tiers.lose_power(args.cycles)
+    elif args.what == "tier-disk-errors":
+        for spec in tiers.DISK_ERRORS.values():
+            tiers.with_disk_errors(spec, args.seconds)
     elif args.what == "failing":
         fail_each_call(args.program, args.limit)
     else:

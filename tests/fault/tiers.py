@@ -75,6 +75,13 @@ COLLECT = "dsworker:l2.collect=errno:4%300"
 SMALL_PARTS = "dsworker:l2.s3.small_parts=errno:4"
 GARBAGE = 200  # objects whose time is long over: what there is to collect
 SLOW = "dsworker:sys.pwrite=sleep:30%3"
+# Errors that come and go: of writes, of reads, of second-level storage; a disk that is full now and
+# then, and a failed sync, after which the log is not written any more.
+DISK_ERRORS = {
+    "that pass": "dsworker:slog.write.before=errno:5%8;dsworker:slog.ring.read=errno:5%3;"
+    "dsworker:l2.dir.mid_write=errno:5%20",
+    "that stay": "dsworker:slog.write.mid=errno:28%8;dsworker:slog.sync.before=errno:5@20",
+}
 KILL_GAP_S = 0.25
 CLIENTS = 4
 KEYS = 1000
