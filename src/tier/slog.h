@@ -47,6 +47,7 @@ struct ds_slog_config {
     int data_fd;           /* where values are; not closed here */
     uint64_t data_size;    /* bytes of it */
     uint64_t gc_bytes_per_s; /* what cleaning may copy while there is room; 0: no cap */
+    int64_t again_ns;        /* cleaning that failed waits so long, at first; 0: a second */
     uint64_t kept_size; /* bytes of the file for ds_slog_keep_tombstone(), at most 1 MiB; 0: none */
 
     /* Called by ds_slog_poll(). Whether the owner's record of the key is at this place, and the
@@ -54,13 +55,13 @@ struct ds_slog_config {
     bool (*is_live)(void *arg, const void *key, size_t key_size, ds_slog_at at, uint16_t *flags);
 
     /* The record was copied, with `flags`. true: the owner refers to `to` from now on; it repeats
-     * ds_slog_note() if flags have changed meanwhile. false: the record died. to == 0: it could not
-     * be read (it is lost) or written (it stays at `from`, with rc other than DS_ECORRUPT). */
+     * ds_slog_note() if flags have changed meanwhile. false: the record died. to == 0, with
+     * DS_ECORRUPT: it is damaged, or could not be read several times: it is lost. */
     bool (*moved)(void *arg, const void *key, size_t key_size, ds_slog_at from, ds_slog_at to,
                   uint16_t flags, int rc);
 
     /* May be NULL. A sentence for the owner's log, of a segment that is damaged or cannot be read:
-     * during ds_slog_open(), _recover() and _adopted(). */
+     * during ds_slog_open(), _recover(), _adopted() and _poll(). */
     void (*notice)(void *arg, const char *text);
 
     /* May be NULL. Called now and then while ds_slog_open(), _recover() and _adopted() read. */

@@ -7,6 +7,10 @@
  *
  * Copies keep their LSN, so a copy and its original mean the same. A tombstone is copied while a
  * dead put older than it may still lie in another segment: without it that put would come back.
+ *
+ * What cannot be read must not end cleaning, or the disk fills. A segment that could not be cleaned
+ * for a reason of its own is left alone for a time that grows, and others are; what it has that can
+ * be read has left it. Values that could not be read UNREAD_MAX times are lost.
  */
 #include <string.h>
 
@@ -16,7 +20,9 @@
 
 #define MOVING_BYTES_MAX (2u << 20) /* queued copies: a put waits for no more than these */
 #define ENTRIES_PER_STEP 256
-#define AGAIN_NS 1000000000 /* after a failure */
+#define AGAIN_NS INT64_C(1000000000) /* after a failure */
+#define WAITS_MAX 5u                 /* of a segment: after 1, 4, 16 ... 256 and 1024 s */
+#define UNREAD_MAX 5u                /* within 85 s */
 
 /* Segments that a stream may still make. The last one is the cleaner's, the one before it is for
  * tombstones: what gives room must not wait for room. */
@@ -31,6 +37,13 @@ uint32_t ds_slog_room(const struct ds_slog *s, int stream, bool put)
 static uint64_t dead_of(const struct slog_segment *g)
 {
     return g->end - SLOG_BLOCK - g->live - g->keep;
+}
+
+/* Whether it may be looked at: a log that has no failures asks no clock. */
+static bool cleanable(const struct slog_segment *g)
+{
+    return g->state == SEG_SEALED && g->pending == 0 &&
+           (g->not_before_ns == 0 || ds_monotonic_ns() >= g->not_before_ns);
 }
 
 /* Whether to clean whatever has something dead: for a tombstone that waits, or when a full log
@@ -48,7 +61,7 @@ static bool eager(const struct ds_slog *s)
     for (uint32_t i = 0; i < s->n_slots && dead < s->segment_size; i++) {
         const struct slog_segment *g = &s->segments[i];
 
-        dead += g->state == SEG_SEALED && g->pending == 0 ? dead_of(g) : 0;
+        dead += cleanable(g) ? dead_of(g) : 0;
     }
     return dead >= s->segment_size;
 }
@@ -113,7 +126,7 @@ static bool pick(const struct ds_slog *s, uint32_t *ret)
         uint64_t stays;
         double value;
 
-        if (g->state != SEG_SEALED || g->pending > 0) {
+        if (!cleanable(g)) {
             continue;
         }
         if (g->live == 0 && !g->keepers) {
@@ -143,14 +156,55 @@ static bool queue(struct ds_slog *s, enum slog_op_type type, struct slog_ops *li
     return true;
 }
 
-static void give_up(struct ds_slog *s)
+static void leave(struct ds_slog *s)
 {
     s->segments[s->gc.slot].state = SEG_SEALED;
     ds_free(s->gc.summary);
-    s->gc = (struct slog_gc){.not_before_ns = ds_monotonic_ns() + AGAIN_NS,
+    s->gc = (struct slog_gc){.not_before_ns = s->gc.not_before_ns,
                              .tokens = s->gc.tokens,
                              .refilled_ns = s->gc.refilled_ns};
+}
+
+static int64_t again_ns(const struct ds_slog *s)
+{
+    return s->config.again_ns > 0 ? s->config.again_ns : AGAIN_NS;
+}
+
+/* For want of memory or of room, or the disk is not written: no other segment fares better. */
+static void give_up(struct ds_slog *s)
+{
+    leave(s);
+    s->gc.not_before_ns = ds_monotonic_ns() + again_ns(s);
     ds_slog_wake_at(s, s->gc.not_before_ns);
+}
+
+/* It is this segment that fails. */
+static void put_off(struct ds_slog *s)
+{
+    struct slog_segment *g = &s->segments[s->gc.slot];
+
+    leave(s);
+    g->not_before_ns = ds_monotonic_ns() + (again_ns(s) << (2 * g->put_off));
+    g->put_off += g->put_off < WAITS_MAX;
+    ds_slog_wake_at(s, 1); /* for the others */
+}
+
+/* When the first of those that were put off may be tried: the alarm knows one time only. */
+static void wake_for_put_off(struct ds_slog *s)
+{
+    int64_t now = ds_monotonic_ns();
+    int64_t first = INT64_MAX;
+
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        const struct slog_segment *g = &s->segments[i];
+
+        if (g->state == SEG_SEALED && g->not_before_ns > now) {
+            first = g->not_before_ns < first ? g->not_before_ns : first;
+        }
+    }
+    if (first < INT64_MAX) {
+        ds_slog_wake_at(s, first);
+    }
 }
 
 static void begin(struct ds_slog *s, uint32_t slot)
@@ -164,7 +218,7 @@ static void begin(struct ds_slog *s, uint32_t slot)
     s->gc.slot = slot;
     s->gc.summary = NULL;
     s->gc.summary_size = s->gc.at = 0;
-    s->gc.moving = s->gc.moving_bytes = 0;
+    s->gc.moving = s->gc.moving_bytes = s->gc.unread = 0;
     if (g->live == 0 && !g->keepers) {
         s->gc.summary = ds_zalloc(1, "slog summary"); /* none is needed */
         if (s->gc.summary == NULL) {
@@ -274,6 +328,21 @@ static void copy_some(struct ds_slog *s)
     }
 }
 
+/* All that could be read has left it. */
+static void unread(struct ds_slog *s)
+{
+    struct slog_segment *g = &s->segments[s->gc.slot];
+
+    if (g->unread == 0) {
+        ds_slog_notice(s,
+                       "%llu records of segment %016llx cannot be read: see the system log for "
+                       "errors of the disk. They are tried again, then taken for lost",
+                       (unsigned long long)s->gc.unread, (unsigned long long)g->number);
+    }
+    g->unread += g->unread < UNREAD_MAX;
+    put_off(s);
+}
+
 void ds_slog_gc_step(struct ds_slog *s)
 {
     struct slog_gc *gc = &s->gc;
@@ -281,8 +350,11 @@ void ds_slog_gc_step(struct ds_slog *s)
 
     ds_slog_place_late(s);
     if (!gc->active) {
-        if (!s->began || s->stopped_told || ds_monotonic_ns() < gc->not_before_ns ||
-            !pick(s, &slot)) {
+        if (!s->began || s->stopped_told || ds_monotonic_ns() < gc->not_before_ns) {
+            return;
+        }
+        if (!pick(s, &slot)) {
+            wake_for_put_off(s);
             return;
         }
         begin(s, slot);
@@ -294,14 +366,31 @@ void ds_slog_gc_step(struct ds_slog *s)
     if (gc->moving > 0) {
         return;
     }
-    if (gc->rc < 0) {
+    if (gc->rc == DS_ECORRUPT) { /* of the summary */
+        put_off(s);
+    } else if (gc->rc < 0) {
         give_up(s);
+    } else if (gc->at == gc->summary_size && gc->unread > 0) {
+        unread(s);
     } else if (gc->at == gc->summary_size && s->segments[gc->slot].reads == 0) {
         gc->freeing = queue(s, OP_FREE, &s->to_write);
         if (!gc->freeing) {
             give_up(s);
         }
     }
+}
+
+/* Whether this was the last try. Not while most segments fail: then it is the disk, which may come
+ * back, as when the log is opened. */
+static bool is_lost(const struct ds_slog *s)
+{
+    uint32_t failing = 0;
+
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        failing += s->segments[i].state != SEG_FREE && s->segments[i].put_off > 0;
+    }
+    return s->segments[s->gc.slot].unread + 1 >= UNREAD_MAX &&
+           !ds_slog_disk_fails(failing, s->n_used - s->n_aside);
 }
 
 static void moved(struct ds_slog *s, struct slog_op *op)
@@ -312,6 +401,13 @@ static void moved(struct ds_slog *s, struct slog_op *op)
 
     s->gc.moving--;
     s->gc.moving_bytes -= size;
+    if (op->unread && is_lost(s)) {
+        op->rc = DS_ECORRUPT;
+        s->corrupt_read++;
+    } else if (op->unread) { /* the others first; the segment stays */
+        s->gc.unread++;
+        return;
+    }
     if (op->rc < 0 && op->rc != DS_ECORRUPT) {
         s->gc.rc = op->rc; /* the segment stays */
     }
@@ -341,13 +437,15 @@ void ds_slog_gc_done(struct ds_slog *s, struct slog_op *op)
         s->gc.summary = op->summary != NULL ? op->summary : ds_zalloc(1, "slog summary");
         s->gc.summary_size = op->summary_size;
         s->gc.rc = s->gc.summary == NULL ? DS_ENOMEM : s->gc.rc;
-        if (s->gc.rc < 0) {
+        if (s->gc.rc == DS_ENOMEM) {
             give_up(s);
+        } else if (s->gc.rc < 0) {
+            put_off(s);
         }
         break;
     default: /* OP_FREE */
         if (op->rc < 0) {
-            give_up(s);
+            put_off(s);
             break;
         }
         ds_free(s->gc.summary);

@@ -42,6 +42,7 @@ struct slog_op {
     enum slog_op_type type;
     int rc;
     bool durable;
+    bool unread; /* OP_MOVE: its source could not be read: an error of the disk, not damage */
     uint8_t stream;
     uint32_t slot; /* with number and offset: the place of the record */
     uint64_t number, offset;
@@ -73,11 +74,14 @@ struct slog_segment {
     uint64_t live, keep;  /* bytes of live puts; of tombstones and notes */
     uint64_t put_lsn_min; /* UINT64_MAX: no puts */
     uint64_t lsn_max;
-    uint64_t reads;   /* under way */
-    uint64_t pending; /* records placed here whose event was not given yet */
-    bool keepers;     /* may hold tombstones or notes */
-    bool told;        /* its damage was counted */
-    int fd;           /* set by the writer before the first record is done, closed by it */
+    uint64_t reads;        /* under way */
+    uint64_t pending;      /* records placed here whose event was not given yet */
+    int64_t not_before_ns; /* the cleaner failed with it: not again before; 0: it did not */
+    unsigned put_off;      /* how often */
+    unsigned unread;       /* how often there were records that could not be read */
+    bool keepers;          /* may hold tombstones or notes */
+    bool told;             /* its damage was counted */
+    int fd;                /* set by the writer before the first record is done, closed by it */
 };
 
 struct slog_bytes {
@@ -131,6 +135,7 @@ struct slog_gc {
     uint8_t *summary; /* NULL: on its way */
     uint64_t summary_size, at;
     uint64_t moving, moving_bytes;
+    uint64_t unread; /* records that stay, since they could not be read */
     int64_t tokens, refilled_ns, not_before_ns;
 };
 
