@@ -111,7 +111,7 @@ bool ds_request_waits(const struct ds_link *l, enum ds_op op)
         return false;
     }
     return op == DS_OP_GET || op == DS_OP_EXIST || op == DS_OP_EXPIRE || op == DS_OP_DELETE ||
-           op == DS_OP_SET;
+           op == DS_OP_SET || op == DS_OP_SET_ABSENT;
 }
 
 struct ds_request_header *ds_request_header(struct request *r)
@@ -215,6 +215,7 @@ static bool to_be_cancelled(uint16_t op)
     case DS_OP_LATCH_WRITE:
     case DS_OP_GET:
     case DS_OP_SET:
+    case DS_OP_SET_ABSENT:
     case DS_OP_EXPIRE:
     case DS_OP_DELETE:
     case DS_OP_EXIST:
@@ -235,7 +236,7 @@ void ds_request_give_up(struct request *r)
     struct ds_request_header *h = ds_request_header(r);
 
     if (to_be_cancelled(h->op)) {
-        bool set = h->op == DS_OP_SET;
+        bool set = h->op == DS_OP_SET || h->op == DS_OP_SET_ABSENT;
 
         *h = (struct ds_request_header){.op = DS_OP_CANCEL,
                                         .n = set ? r->n : 0,

@@ -392,7 +392,7 @@ static int put_item(struct ds_link *l, enum ds_op op, struct write *w, bool abse
 {
     struct ds_request_item item = ds_second_item(w, absent);
     struct request r;
-    int rc = ds_request_begin(&r, l, op, deadline_ns, op == DS_OP_SET);
+    int rc = ds_request_begin(&r, l, op, deadline_ns, ds_request_waits(l, op));
 
     if (rc != 0) {
         return rc;

@@ -10,6 +10,7 @@
  */
 #include "base/failpoint.h"
 #include "store/internal.h"
+#include "store/second_op.h"
 
 #define DONE_WORD(number, items) ((uint64_t)(number) << 32 | (items))
 #define DONE_ALL UINT32_MAX
@@ -211,20 +212,31 @@ static struct ds_store_set set_of(const struct ds_request_item *item, const uint
     };
 }
 
-/* Insert if absent. */
-static int set_absent(struct ds_store *s, struct session *by, const struct ds_request_item *item,
-                      const uint8_t *key, uint64_t origin)
+/* Insert if absent, here and in second-level storage. An item behind one that waits for that is
+ * executed without being marked as done: an earlier worker may have, and used the grant up. */
+static int set_absent(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
+                      const struct ds_request_item *item, const uint8_t *key)
 {
     struct ds_store_set set = set_of(item, key);
+    uint64_t size;
+    int rc;
 
+    set.origin = DS_ORIGIN(by->number, slot, by->known[slot], i);
     if (!ds_store_plain_mode(set.mode) || !ds_store_set_valid(s, by, &set)) {
+        if (by->adopted && ds_store_has_l2(s) && ds_store_plain_mode(set.mode) &&
+            set.key_size > 0) {
+            return 0;
+        }
         s->bad_records++;
         return DS_EINVAL;
     }
     if (ds_store_find(s, key, item->key_size) != DS_ID_NONE) {
         return DS_UNCHANGED;
     }
-    set.origin = origin;
+    rc = ds_store_second_look(s, by, slot, i, key, item->key_size, false, &size);
+    if (rc != DS_ENOTFOUND) {
+        return rc == 0 ? DS_UNCHANGED : rc;
+    }
     set.version = 0; /* counts as the oldest: any set that races with it wins */
     ds_store_publish_plain(s, by, &set);
     return 0;
@@ -399,7 +411,8 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
 
     switch (op) {
     case DS_OP_SET_ABSENT:
-        rc = set_absent(s, by, item, key, origin);
+        rc = set_absent(s, by, slot, i, item, key);
+        pending = rc == DS_EAGAIN;
         break;
     case DS_OP_PUT:
         rc = put(s, by, item, key, origin, &value);

@@ -409,6 +409,32 @@ def test_insert_if_absent_sees_the_second_level(start_worker, second):
         assert kv.get(["k", "l"]) == [b"first", b"other"]
 
 
+@pytest.mark.parametrize("mode", [NONE, WriteMode.NONE_L2_CACHE_EVICT])
+def test_insert_if_absent_of_a_plain_mode_sees_the_second_level(start_worker, second, mode):
+    worker = start_worker(**second)
+    with client(worker) as kv:
+        kv.set("k", b"first", THROUGH)
+        kv.set("n", b"first", THROUGH)
+    worker = start_again(start_worker, worker, **second)
+    with client(worker) as kv:
+        assert kv.mset_nx(["k", "l"], [b"second", b"other"], mode) == [False, True]
+        assert kv.mset_nx(["l"], [b"third"], mode) == [False]
+        assert kv.get(["k", "l"]) == [b"first", b"other"]
+        kv.set("n", b"plain", mode)  # asks nobody, and hides what is there
+        assert kv.get(["n"]) == [b"plain"]
+
+
+def test_insert_if_absent_that_cannot_ask_is_told(start_worker, store, stub):
+    worker = start_worker(**store)
+    with KVClient(worker.host, worker.port, req_timeout_ms=1000) as kv:
+        stub.fault("status", times=100000, value=(503, "SlowDown"))
+        with pytest.raises(DsError):
+            kv.mset_nx(["k"], [b"value"])
+        stub.faults.clear()
+        assert kv.mset_nx(["k"], [b"value"]) == [True]
+        assert kv.get(["k"]) == [b"value"]
+
+
 def test_a_waiting_get_finds_what_is_set_later(start_worker, second):
     worker = start_worker(**second)
     with client(worker) as kv:
