@@ -134,7 +134,8 @@ struct ds_worker_stats {
     uint64_t l2_breaker_open; /* 1: second-level storage does not answer, and is not asked */
     uint64_t l2_trips;        /* times that this began */
     uint64_t l2_rejected;     /* requests that failed at once for it */
-    uint64_t reserved[13];
+    uint64_t l2_unerased;     /* values that dropped objects had hidden and that stay there */
+    uint64_t reserved[12];
 };
 
 DS_API DS_MUST_USE int ds_client_stats(struct ds_client *client, struct ds_worker_stats *ret);

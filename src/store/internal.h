@@ -39,6 +39,7 @@
 #define DS_STORE_MIRROR_HOLDS 16u
 #define DS_STORE_FRESH 256u
 #define DS_STORE_UPLOADS 64u   /* at a time */
+#define DS_STORE_ERASES 256u   /* of what dropped objects have hidden, at a time */
 #define DS_STORE_VICTIMS 4096u /* looked at in one go */
 #define DS_STORE_SECOND_BUCKETS 1024u
 #define DS_STORE_LEAVERS_MAX 4096u
@@ -139,6 +140,7 @@ struct ds_store {
     uint64_t fetching;         /* bytes of blocks that objects are read back into */
     struct ds_second_op *second[DS_STORE_SECOND_BUCKETS]; /* by key: see second.c */
     uint64_t second_n;
+    uint64_t erasing;            /* of what dropped objects have hidden */
     bool second_done;            /* some are finished */
     struct ds_list uploads;      /* dirty objects but for those being uploaded: see upload.c */
     struct ds_link *upload_link; /* by record; NULL: no second-level storage */
@@ -341,9 +343,9 @@ bool ds_store_unreadable(const struct ds_store *s, uint32_t id);
 uint64_t ds_store_order(const struct ds_store *s, uint32_t id);
 void ds_store_set_order(struct ds_store *s, uint32_t id, uint64_t order);
 
-/* For what is about to be published: if it may be uploaded, or dropped (ds_store_second_drop()).
- * Without memory for the number it gets one then. */
-void ds_store_number(struct ds_store *s, const struct ds_store_set *set);
+/* For what is about to be published, over `old`: if it is to be uploaded, or is of a plain mode and
+ * hides a value that L2 is known to have: see ds_store_second_drop(). */
+void ds_store_number(struct ds_store *s, const struct ds_store_set *set, uint32_t old);
 
 /* The object is on its way to disk. DS_EAGAIN: too many are. DS_ENOSPACE, DS_ENOTSUPPORTED. */
 DS_MUST_USE int ds_store_spill(struct ds_store *s, uint32_t id);
@@ -416,9 +418,9 @@ DS_MUST_USE int ds_store_second_set(struct ds_store *s, struct session *by, unsi
 DS_MUST_USE int ds_store_second_delete(struct ds_store *s, const uint8_t *key, uint32_t key_size,
                                        uint64_t origin);
 
-/* L2 may have an older value of an object that is about to be dropped: it goes first. 0: under
- * way, the object is dropped when it is done. */
-DS_MUST_USE int ds_store_second_drop(struct ds_store *s, uint32_t id);
+/* The object is about to end. If it hides an older value in L2 that must not show then, that is
+ * erased; nobody waits for it. */
+void ds_store_second_drop(struct ds_store *s, uint32_t id);
 
 /* L2 learns of a new expiry before memory does. 0: it has, or need not. */
 DS_MUST_USE int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms,

@@ -354,6 +354,9 @@ static void end_object(struct ds_store *s, uint32_t id, enum ds_gone why, bool b
 
 void ds_store_unpublish(struct ds_store *s, uint32_t id, enum ds_gone why)
 {
+    if (why != DS_GONE_DELETED) { /* a delete has reached L2 already */
+        ds_store_second_drop(s, id);
+    }
     end_object(s, id, why, true);
 }
 
@@ -450,30 +453,6 @@ static void count_refusal(struct ds_store *s, uint32_t id)
 
 /* What is on disk already goes at once; what is not is written there first; without a disk, or when
  * that is full, what may be dropped is. Bytes that will be free, 0: it cannot leave now. */
-static uint64_t drop(struct ds_store *s, uint32_t id, uint64_t block, struct room *room)
-{
-    int rc;
-
-    if (!s->config.l2 || ds_store_in_l2(s, id)) {
-        count_refusal(s, id);
-        leave_order(s, id);
-        ds_store_unpublish(s, id, DS_GONE_EVICTED);
-        return block;
-    }
-    rc = ds_store_second_drop(s, id); /* a value of before in L2 must not show then */
-    if (rc == 0) {
-        count_refusal(s, id);
-        leave_order(s, id);
-        s->leaving += block;
-        room->coming += block;
-    } else if (rc == DS_EUNAVAILABLE) { /* nothing will come of waiting */
-        ds_policy_skip(s->policy, id);
-    } else {
-        room->tier_busy = true;
-    }
-    return 0;
-}
-
 static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
 {
     uint64_t block = ds_store_block(s->record[id].size);
@@ -507,7 +486,10 @@ static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
     } else if (rc == DS_EAGAIN) { /* something will come of what it has in hand */
         room->tier_busy = true;
     } else if (ds_store_droppable(s, id)) {
-        return drop(s, id, block, room);
+        count_refusal(s, id);
+        leave_order(s, id);
+        ds_store_unpublish(s, id, DS_GONE_EVICTED);
+        return block;
     } else {
         room->disk_full = room->disk_full || rc == DS_ENOSPACE;
         ds_policy_skip(s->policy, id);

@@ -270,7 +270,7 @@ static int put(struct ds_store *s, struct session *by, const struct ds_request_i
     if (old != DS_ID_NONE) {
         set.version = ds_max_u64(set.version, s->record[old].version + 1);
     }
-    ds_store_number(s, &set);
+    ds_store_number(s, &set, old);
     ds_store_publish(s, by, &set);
     *ret_gen = ds_load_relaxed(&s->record[set.id].gen);
     return 0;

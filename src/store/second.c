@@ -475,19 +475,31 @@ int ds_store_second_delete(struct ds_store *s, const uint8_t *key, uint32_t key_
     return o->op.status;
 }
 
-int ds_store_second_drop(struct ds_store *s, uint32_t id)
+/* Not awaited: a writer who needs the memory must not wait for L2, which may be away. A get of the
+ * key does wait, since of one key there is one piece of work at a time. What a killed worker had
+ * not erased stays. */
+void ds_store_second_drop(struct ds_store *s, uint32_t id)
 {
-    struct ds_second_op *o =
-        ds_store_op_new(s, DS_TIER_ERASE, ds_store_key(s, id), s->record[id].key_size, 0);
+    struct ds_second_op *o = NULL;
 
-    if (o == NULL) {
-        return DS_EAGAIN;
+    if (!ds_store_has_l2(s) || !ds_store_plain_mode(s->record[id].mode) ||
+        ds_store_order(s, id) == 0) {
+        return;
     }
-    o->op.id = id;
-    o->op.claim = DS_CLAIM_YIELDS; /* it is for what was there before this one was set */
-    o->op.order = ds_store_order(s, id);
-    o->record_version = s->record[id].version;
-    return ds_store_op_start(s, o);
+    if (s->erasing < DS_STORE_ERASES && !ds_store_second_busy(s, id)) {
+        o = ds_store_op_new(s, DS_TIER_ERASE, ds_store_key(s, id), s->record[id].key_size, 0);
+    }
+    if (o != NULL) {
+        o->hidden = true;
+        o->op.claim = DS_CLAIM_YIELDS; /* it is for what was there before this one was set */
+        o->op.order = ds_store_order(s, id);
+        s->erasing++;
+        if (ds_store_op_start(s, o) == 0) {
+            return;
+        }
+        s->erasing--;
+    }
+    s->stats.l2_unerased++;
 }
 
 /* The value with another expiry. It is no later write: it has the number behind the value's own, so
@@ -550,21 +562,11 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
 
 /* --- answers --- */
 
-/* See ds_store_second_drop(). */
+/* See ds_store_second_drop(). Stale: nothing older is there. */
 static void erased(struct ds_store *s, const struct ds_second_op *o)
 {
-    uint32_t id = o->op.id;
-
-    s->leaving -= ds_store_block(s->record[id].size);
-    if (ds_store_state(s, id) != DS_RECORD_LIVE || s->record[id].version != o->record_version) {
-        return;
-    }
-    if (o->op.status != 0 && o->op.status != DS_ESTALE) { /* stale: nothing older is there */
-        ds_store_rank(s, id);
-        return;
-    }
-    ds_store_unpublish(s, id, DS_GONE_EVICTED);
-    ds_store_memory_news(s);
+    s->erasing--;
+    s->stats.l2_unerased += o->op.status != 0 && o->op.status != DS_ESTALE;
 }
 
 void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
@@ -578,7 +580,7 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
         loaded(s, o);
     } else if (o->upload) {
         ds_store_upload_done(s, o);
-    } else if (op->kind == DS_TIER_ERASE && op->id != DS_ID_NONE) {
+    } else if (o->hidden) {
         erased(s, o);
     } else if (o->renews && op->status == DS_ESTALE && ds_store_tier_current(s, op)) {
         ds_store_outrun(s, o); /* whoever waits for it looks in L2 */

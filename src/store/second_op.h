@@ -17,6 +17,7 @@ struct ds_second_op {
     bool voided;   /* JOURNAL: an older copy was buried behind it, and it with that */
     bool upload;   /* UPLOAD, or the ERASE instead of it for an object that is over */
     bool renews;   /* STORE: of an object that is published, for its new expiry */
+    bool hidden;   /* ERASE: of what an object hid that was dropped */
     uint8_t key[];
 };
 

@@ -55,12 +55,24 @@ void ds_store_set_order(struct ds_store *s, uint32_t id, uint64_t order)
     }
 }
 
-void ds_store_number(struct ds_store *s, const struct ds_store_set *set)
+/* Whether L2 is known to have an older value: what stood here before hides it, or this worker left
+ * it there lately. */
+static bool hides(const struct ds_store *s, const struct ds_store_set *set, uint32_t old)
 {
-    bool needed =
-        set->mode == DS_WRITE_BACK || set->mode == DS_WRITE_NONE_EVICT || s->config.drop_none;
+    int64_t when_ns;
 
-    if (s->config.tier != NULL && s->config.l2 && needed && ds_store_need_place(s, set->id) == 0) {
+    if (old != DS_ID_NONE) {
+        return ds_store_plain_mode(s->record[old].mode) && ds_store_order(s, old) != 0;
+    }
+    return ds_gone_find(&s->gone, ds_store_key_hash(s, set->key, set->key_size), &when_ns) ==
+           DS_GONE_L2;
+}
+
+void ds_store_number(struct ds_store *s, const struct ds_store_set *set, uint32_t old)
+{
+    if (s->config.tier != NULL && s->config.l2 &&
+        (set->mode == DS_WRITE_BACK || hides(s, set, old)) &&
+        ds_store_need_place(s, set->id) == 0) {
         ds_store_set_order(s, set->id, s->config.tier->order(s->config.tier_arg));
     }
 }

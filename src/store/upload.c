@@ -146,7 +146,7 @@ void ds_store_publish_plain(struct ds_store *s, struct session *by, struct ds_st
     bool upload = old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old));
 
     set->mode = upload ? DS_WRITE_BACK : set->mode;
-    ds_store_number(s, set);
+    ds_store_number(s, set, old);
     if (upload) {
         ds_store_publish_dirty(s, by, set, old, false);
     } else {

@@ -424,6 +424,17 @@ def test_insert_if_absent_of_a_plain_mode_sees_the_second_level(start_worker, se
         assert kv.get(["n"]) == [b"plain"]
 
 
+def test_evictable_values_do_not_wait_for_a_store_that_is_away(start_worker, store, stub):
+    worker = start_worker(**store)
+    stub.fault("status", times=1000000, value=(503, "SlowDown"))
+    with KVClient(worker.host, worker.port, req_timeout_ms=2000) as kv:
+        for i in range(300):
+            kv.set(f"k{i}", value(f"k{i}"), WriteMode.NONE_L2_CACHE_EVICT)
+        assert kv.get(["k299"]) == [value("k299")]
+        assert kv.worker_stats()["evictions"] > 200
+    stub.faults.clear()
+
+
 def test_insert_if_absent_that_cannot_ask_is_told(start_worker, store, stub):
     worker = start_worker(**store)
     with KVClient(worker.host, worker.port, req_timeout_ms=1000) as kv:

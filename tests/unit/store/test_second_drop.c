@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_second_drop.c - what becomes of an older value in second-level storage when a plain value of
+ * its key is dropped. */
+#include "second_scene.h"
+
+static void begin(struct scene *c, bool spill)
+{
+    scene_init(c, MIB);
+    c->w.config.spill = spill;
+    c->w.s->config.spill = spill;
+}
+
+/* L2 has 1000 bytes, memory 600 of another write, and the worker knows of both. */
+static void hide(struct scene *c, bool spill)
+{
+    begin(c, false);
+    only_in_l2(c, "a", 1000);
+    c->w.config.spill = spill;
+    c->w.s->config.spill = spill;
+    (void)set(&c->w, c->p, "a", 600);
+}
+
+static void nothing_shows(struct scene *c)
+{
+    CHECK_EQ(id_of(&c->w, "a"), DS_ID_NONE);
+    CHECK_EQ(ask_l2(c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    CHECK_EQ(in_l2(c, "a"), 0);
+    CHECK_EQ(world_stats(&c->w).l2_unerased, 0);
+}
+
+DS_TEST(second_drop__writers_do_not_depend_on_l2)
+{
+    struct scene c;
+    char key[32];
+
+    begin(&c, false);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    for (unsigned i = 0; i < 200; i++) { /* eight times the memory; grants wait for nothing */
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        (void)set(&c.w, c.p, key, 40000);
+        CHECK_EQ(hit(&c.w, c.p, key), 40000);
+    }
+    CHECK_GE(world_stats(&c.w).evictions, 150);
+    CHECK_EQ(c.t.n, 0); /* L2 was not asked at all: nothing there is known to be older */
+    CHECK_EQ(world_stats(&c.w).tier_errors, 0);
+    CHECK_EQ(world_stats(&c.w).l2_unerased, 0);
+    c.t.fail_l2 = 0;
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__what_cannot_be_erased_is_dropped_and_counted)
+{
+    struct scene c;
+    struct lent g;
+
+    hide(&c, false);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    CHECK_EQ(c.t.n, 1);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    CHECK_OK(grant(&c.w, c.p, 512 * KIB, &g)); /* while L2 has not answered */
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(world_stats(&c.w).l2_unerased, 1);
+    c.t.fail_l2 = 0;
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    settle(&c.w);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__a_tier_that_takes_no_more_is_not_waited_for)
+{
+    struct scene c;
+
+    hide(&c, false);
+    c.t.limit = 0;
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    CHECK_EQ(world_stats(&c.w).l2_unerased, 1);
+    c.t.limit = FAKE_QUEUE;
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__a_get_waits_for_the_erase)
+{
+    struct scene c;
+
+    hide(&c, false);
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    CHECK_EQ(c.t.n, 1);
+    post(&c, 3, DS_OP_GET, "a");
+    settle(&c.w);
+    CHECK(!req_done(c.p, 3));
+    work_until_done(&c, 3);
+    CHECK_EQ(req_result(c.p, 3, 0)->status, DS_ENOTFOUND);
+    nothing_shows(&c);
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__holds_for_newer_plain_values_and_after_a_restart)
+{
+    struct scene c;
+
+    hide(&c, false);
+    (void)set(&c.w, c.p, "a", 700);
+    world_restart(&c.w);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 700);
+    scene_squeeze(&c);
+    nothing_shows(&c);
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__holds_on_disk)
+{
+    struct scene c;
+
+    hide(&c, true);
+    scene_squeeze(&c);
+    CHECK(ds_store_spilled(c.w.s, id_of(&c.w, "a")));
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    CHECK_EQ(ds_store_drop_disk(c.w.s, MIB), 600);
+    settle_tiers(&c.w, &c.t);
+    nothing_shows(&c);
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__holds_for_the_end_of_its_time)
+{
+    struct scene c;
+
+    begin(&c, false);
+    only_in_l2(&c, "a", 1000);
+    (void)set_post(
+        &c.w, c.p,
+        (struct post){.key = "a", .size = 600, .mode = DS_WRITE_NONE_EVICT, .ttl_ms = 100});
+    settle(&c.w);
+    c.w.now.boot_ns += 200 * MS;
+    settle_tiers(&c.w, &c.t);
+    nothing_shows(&c);
+    scene_end(&c);
+}
+
+/* Another worker has written since: that stays. */
+DS_TEST(second_drop__gives_way_to_a_later_write)
+{
+    struct scene c;
+    struct fake_object *o;
+
+    hide(&c, false);
+    o = fake_l2(&c.t, "a", 1, false);
+    o->order = c.t.disk->orders + 10;
+    scene_squeeze(&c);
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    CHECK_EQ(world_stats(&c.w).l2_unerased, 0);
+    scene_end(&c);
+}
