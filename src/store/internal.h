@@ -32,6 +32,7 @@
 #define FLAG_COUNTED 1024u /* a write-back that was acknowledged: counts against upload_max */
 #define FLAG_FOUND 2048u   /* dirty since before this worker started */
 #define FLAG_GUEST 4096u   /* in the list `guests` */
+#define FLAG_SPARE 8192u   /* in the list `spare` */
 
 /* Write modes that the ring of sets and plain inserts take; the others go through DS_OP_SET. */
 #define ds_store_plain_mode(mode) ((mode) == DS_WRITE_NONE || (mode) == DS_WRITE_NONE_EVICT)
@@ -112,6 +113,7 @@ struct ds_store {
     uint32_t free_first;         /* free records below records_used, through link[].next */
     struct ds_policy *policy;    /* the order of evictable objects */
     struct ds_list lower;        /* spilled objects, the one that was spilled first in front */
+    struct ds_list spare;        /* those of them that L2 has too */
     struct ds_list guests;       /* objects of DS_KIND_DISK that are in memory */
     struct ds_link *guest_link;  /* by record */
     struct ds_place *place;      /* by record, in the state: see spill.c */

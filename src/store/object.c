@@ -31,6 +31,11 @@ bool ds_store_found_droppable(const struct ds_store *s, const struct ds_store_fo
     return may_drop(s, f->mode, ds_store_mode_in_l2(f->mode, f->uploaded));
 }
 
+bool ds_store_found_in_l2(const struct ds_store *s, const struct ds_store_found *f)
+{
+    return s->config.l2 && ds_store_mode_in_l2(f->mode, f->uploaded);
+}
+
 bool ds_store_rankable(const struct ds_store *s, uint32_t id)
 {
     return s->config.spill || ds_store_droppable(s, id) || ds_store_copied(s, id);
@@ -60,8 +65,8 @@ void ds_store_unlist(struct ds_store *s, uint32_t id)
 {
     if ((s->flags[id] & FLAG_RANKED) != 0) {
         ds_policy_remove(s->policy, id);
-    } else if ((s->flags[id] & FLAG_LOWER) != 0) {
-        ds_list_remove(&s->lower, s->link, id);
+    } else if ((s->flags[id] & (FLAG_LOWER | FLAG_SPARE)) != 0) {
+        ds_list_remove((s->flags[id] & FLAG_LOWER) != 0 ? &s->lower : &s->spare, s->link, id);
         s->stats.spilled_objects--;
         s->stats.spilled_bytes -= s->record[id].size;
     } else if ((s->flags[id] & FLAG_EARLIER) != 0) {
@@ -70,7 +75,7 @@ void ds_store_unlist(struct ds_store *s, uint32_t id)
         ds_list_remove(&s->newer, s->link, id);
     }
     ds_store_unguest(s, id);
-    s->flags[id] &= (uint16_t) ~(FLAG_RANKED | FLAG_LOWER | FLAG_EARLIER | FLAG_NEWER);
+    s->flags[id] &= (uint16_t) ~(FLAG_RANKED | FLAG_LOWER | FLAG_SPARE | FLAG_EARLIER | FLAG_NEWER);
 }
 
 /* A grant guarantees that its set cannot fail later: room for the longest key as well. */
@@ -439,8 +444,7 @@ static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
 static bool turned_away(const struct ds_store *s, uint32_t id)
 {
     return s->config.spill && s->config.spill_second && (s->flags[id] & FLAG_READ) == 0 &&
-           (s->record[id].kind & DS_KIND_DISK) == 0 && ds_store_droppable(s, id) &&
-           !ds_store_in_l2(s, id);
+           (s->record[id].kind & DS_KIND_DISK) == 0 && ds_store_droppable(s, id);
 }
 
 static void count_refusal(struct ds_store *s, uint32_t id)
@@ -472,9 +476,9 @@ static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
         ds_store_leave(s, id);
         return block;
     }
-    rc = ds_store_in_l2(s, id) || turned_away(s, id) ? DS_ENOTSUPPORTED
-         : room->disk_full                           ? DS_ENOSPACE
-                                                     : ds_store_spill(s, id);
+    rc = turned_away(s, id) ? DS_ENOTSUPPORTED
+         : room->disk_full  ? DS_ENOSPACE
+                            : ds_store_spill(s, id);
     if (rc == DS_ENOSPACE && !room->disk_full) {
         rc = spill_instead(s, id, block);
     }

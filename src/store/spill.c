@@ -113,6 +113,7 @@ static struct ds_tier_op *new_op(const struct ds_store *s, enum ds_tier_kind kin
         op->object_kind = r->kind;
         op->object_kind |= (ds_load_relaxed(&r->word) & DS_WORD_SEALED) != 0 ? DS_KIND_SEALED : 0;
         op->place = ds_store_place(s, id);
+        op->dirty = ds_store_dirty(s, id);
     }
     return op;
 }
@@ -182,8 +183,10 @@ static bool hide(struct ds_store *s, uint32_t id)
 
 void ds_store_enter_lower(struct ds_store *s, uint32_t id)
 {
-    ds_list_append(&s->lower, s->link, id);
-    s->flags[id] |= FLAG_LOWER;
+    bool spare = s->config.l2 && ds_store_in_l2(s, id); /* stays so while it is spilled */
+
+    ds_list_append(spare ? &s->spare : &s->lower, s->link, id);
+    s->flags[id] |= spare ? FLAG_SPARE : FLAG_LOWER;
     s->stats.spilled_objects++;
     s->stats.spilled_bytes += s->record[id].size;
     s->unreadable += ds_store_place(s, id) == 0; /* of an earlier worker */
@@ -468,9 +471,13 @@ void ds_store_fresh_end(struct ds_store *s)
 
 /* --- answers --- */
 
-static enum ds_bury how_to_bury(bool bury, uint8_t mode)
+/* A write-through value is in L2: a worker that begins with its copy on disk alone does not want
+ * that. */
+static enum ds_bury how_to_bury(const struct ds_store *s, bool bury, uint8_t mode)
 {
-    return !bury ? DS_BURY_NOT : ds_store_plain_mode(mode) ? DS_BURY_PLAIN : DS_BURY_SAFE;
+    bool plain = ds_store_plain_mode(mode) || (s->config.l2 && mode == DS_WRITE_THROUGH);
+
+    return !bury ? DS_BURY_NOT : plain ? DS_BURY_PLAIN : DS_BURY_SAFE;
 }
 
 static void forget(struct ds_store *s, const uint8_t *key, uint32_t key_size, uint64_t place,
@@ -481,7 +488,7 @@ static void forget(struct ds_store *s, const uint8_t *key, uint32_t key_size, ui
 
 void ds_store_forget_copy(struct ds_store *s, const struct ds_tier_op *op, bool bury)
 {
-    forget(s, op->key, op->key_size, op->place, op->size, how_to_bury(bury, op->mode));
+    forget(s, op->key, op->key_size, op->place, op->size, how_to_bury(s, bury, op->mode));
 }
 
 static bool current(const struct ds_store *s, const struct ds_tier_op *op)
@@ -581,7 +588,7 @@ void ds_store_forget(struct ds_store *s, uint32_t id, bool bury)
     if (bury) {
         ds_store_second_void(s, id);
     }
-    forget(s, ds_store_key(s, id), r->key_size, place, r->size, how_to_bury(bury, r->mode));
+    forget(s, ds_store_key(s, id), r->key_size, place, r->size, how_to_bury(s, bury, r->mode));
     if (place != 0) {
         set_place(s, id, 0);
     }
@@ -601,23 +608,31 @@ void ds_store_changed(struct ds_store *s, uint32_t id)
     }
 }
 
-uint64_t ds_store_drop_disk(struct ds_store *s, uint64_t bytes)
+static uint64_t drop_of(struct ds_store *s, struct ds_list *list, uint16_t flag, uint64_t bytes)
 {
     uint64_t freed = 0;
     uint64_t left = DS_STORE_VICTIMS;
     uint32_t next;
 
-    for (uint32_t id = s->lower.first; id != DS_ID_NONE && freed < bytes && left-- > 0; id = next) {
+    for (uint32_t id = list->first; id != DS_ID_NONE && freed < bytes && left-- > 0; id = next) {
         next = s->link[id].next;
         if (ds_store_droppable(s, id) && (s->flags[id] & FLAG_BUSY) == 0) {
             freed += s->record[id].size;
             ds_store_unpublish(s, id, DS_GONE_DROPPED);
-            if (next != DS_ID_NONE && (s->flags[next] & FLAG_LOWER) == 0) {
-                next = s->lower.first; /* it ended with this one, which it was nested in */
+            if (next != DS_ID_NONE && (s->flags[next] & flag) == 0) {
+                next = list->first; /* it ended with this one, which it was nested in */
             }
         }
     }
     return freed;
+}
+
+/* First what is only further away then. */
+uint64_t ds_store_drop_disk(struct ds_store *s, uint64_t bytes)
+{
+    uint64_t freed = drop_of(s, &s->spare, FLAG_SPARE, bytes);
+
+    return freed < bytes ? freed + drop_of(s, &s->lower, FLAG_LOWER, bytes - freed) : freed;
 }
 
 void ds_store_set_disk_slack(struct ds_store *s, uint64_t bytes)
@@ -736,6 +751,9 @@ void ds_store_places(struct ds_store *s,
 void ds_store_without_disk(struct ds_store *s)
 {
     s->disk_away = true;
+    while (s->spare.first != DS_ID_NONE) { /* L2 has these */
+        place_is_gone(s, s->spare.first);
+    }
 }
 
 int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f)

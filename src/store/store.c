@@ -124,6 +124,7 @@ static struct ds_store *new_store(const struct ds_store_config *config)
         s->free_first = DS_ID_NONE;
         s->wait_next_ns = INT64_MAX;
         ds_list_init(&s->lower);
+        ds_list_init(&s->spare);
         ds_list_init(&s->guests);
         ds_list_init(&s->doomed);
         ds_list_init(&s->earlier);
@@ -413,7 +414,7 @@ int ds_store_check(const struct ds_store *s)
     ds_arena_stats(s->data, &a);
     sum.granted += s->fetching;
     if (sum.live != s->stats.memory_live || sum.granted != s->stats.memory_granted ||
-        sum.spilled != s->stats.spilled_objects || sum.spilled != s->lower.n ||
+        sum.spilled != s->stats.spilled_objects || sum.spilled != s->lower.n + s->spare.n ||
         sum.doomed != s->stats.memory_doomed || sum.objects != s->stats.objects ||
         sum.objects != s->objects.n || sum.indexed + s->index.unindexed < sum.objects ||
         sum.queued != s->uploads.n || sum.counted != s->upload_counted ||

@@ -158,6 +158,9 @@ DS_MUST_USE int ds_store_enter_spilled(struct ds_store *s, const struct ds_store
 /* Whether its mode allows it to be given up: for one that could not be entered. */
 bool ds_store_found_droppable(const struct ds_store *s, const struct ds_store_found *f);
 
+/* Whether second-level storage has it too, in this version or, by now, in a newer one. */
+bool ds_store_found_in_l2(const struct ds_store *s, const struct ds_store_found *f);
+
 /* True until ds_store_serve(), also over restarts: what is on disk is still being entered, and the
  * store not knowing of it does not make it void. */
 bool ds_store_unserved(const struct ds_store *s);

@@ -64,6 +64,7 @@ struct ds_tier_op {
     uint64_t place;
     unsigned raised; /* the tier's: how often `order` was */
     bool renews;     /* STORE: only over the value with the number before `order`, else DS_ESTALE */
+    bool dirty;      /* SPILL: L2 is to have it, and has not */
     bool room;       /* LOAD: offset and size are set */
     int status;      /* answer: 0, or DS_EIO, DS_ECORRUPT (fetch), DS_ENOSPACE (spill), DS_ESTALE */
 };
@@ -72,7 +73,7 @@ struct ds_tier_op {
 enum ds_bury {
     DS_BURY_NOT,   /* it is harmless, or has gone already */
     DS_BURY_PLAIN, /* it must not be found again when the directory is read after a restart. Of a
-                    * plain mode: a loss of power may take the last second's work */
+                    * plain mode, or L2 has it: a loss of power may take the last second's work */
     DS_BURY_SAFE,  /* nor then */
 };
 

@@ -108,7 +108,7 @@ int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
         .expiry_unix_ns = ds_tiers_real(t, op->expiry_ns),
         .mode = op->mode,
         .kind = op->object_kind,
-        .flags = op->kind == DS_TIER_JOURNAL ? DIRTY : 0,
+        .flags = op->kind == DS_TIER_JOURNAL || op->dirty ? DIRTY : 0,
         .offset = op->offset,
         .size = op->size,
         .cookie = (uint64_t)(uintptr_t)op,
@@ -403,12 +403,14 @@ static void enter(void *arg, const struct ds_slog_entry *e)
     /* A worker that was killed before it had entered all may have entered it. */
     bool there =
         t->w->recovered && ds_store_has_place(t->w->store, e->key, e->key_size, e->at, &dirty);
+    bool spare = ds_store_found_in_l2(t->w->store, &f);
     int rc;
 
-    if (e->doubtful && !there && ds_store_found_droppable(t->w->store, &f)) {
+    if (!there && (spare || (e->doubtful && ds_store_found_droppable(t->w->store, &f)))) {
         ds_slog_dead(t->log, e->at, e->key_size, e->size);
         ds_store_bury(t->w->store, e->key, e->key_size);
-        t->doubtful_dropped++;
+        t->doubtful_dropped += !spare;
+        t->spare_dropped += spare;
         return;
     }
     rc = there ? 0 : ds_store_enter_spilled(t->w->store, &f);
@@ -490,10 +492,18 @@ static int adopt_all(struct ds_tiers *t)
     return rc;
 }
 
-/* With fresh memory: what the directory tells. */
+/* With fresh memory: what the directory tells. What second-level storage has is read from there, as
+ * what was in memory is: other workers may have written it since. */
 static int recover_all(struct ds_tiers *t)
 {
     int rc = ds_slog_recover(t->log, enter, t);
+
+    if (rc == 0 && t->spare_dropped > 0) {
+        ds_log(DS_LOG_INFO,
+               "%llu copies on disk of what second-level storage has are not used: there may be "
+               "newer ones there",
+               (unsigned long long)t->spare_dropped);
+    }
 
     if (rc == 0 && t->doubtful + t->doubtful_dropped > 0) {
         ds_log(DS_LOG_ERROR,

@@ -160,7 +160,8 @@ def kill_workers(kills, points=POINTS, seconds=3600, keys=400, largest=LARGEST, 
     each point. The memory stays: nothing that was acknowledged may be lost. Returns
     (kills, {point: kills})."""
     env = {"DS_FAILPOINTS": ";".join([spec_of(points), COLLECT, SMALL_PARTS])}
-    with tiered_node(env, **flags) as node:
+    # Of what second-level storage has, not all comes back from disk: some must be loaded.
+    with tiered_node(env, **{"spill_admission": "second", **flags}) as node:
         load = Load(node, keys=keys, largest=largest)  # a last look at all of them meets kills too
         keeper = node.keeper()
         at_random = 0

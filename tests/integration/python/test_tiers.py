@@ -383,6 +383,41 @@ def test_more_than_memory_is_read_from_the_second_level(start_worker, second):
         assert stats["l2_loads"] > 60
 
 
+def test_what_the_second_level_has_is_read_from_disk_first(start_worker, spill, store, stub):
+    worker = start_worker(**{**store, **spill})
+    keys = [f"k{i}" for i in range(128)]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key), THROUGH)
+        stub.fault("status", times=1000000, value=(503, "SlowDown"))
+        for key in keys:
+            assert kv.get([key]) == [value(key)]
+        stats = kv.worker_stats()
+        assert stats["spilled_objects"] >= 64
+        assert stats["l2_loads"] == 0
+        stub.faults.clear()
+
+
+def test_copies_on_disk_alone_give_way_to_what_others_wrote(start_worker, spill, second):
+    worker = start_worker(**{**second, **spill})
+    keys = [f"k{i}" for i in range(96)]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key), THROUGH)
+        assert kv.worker_stats()["spilled_objects"] >= 32
+    worker = start_again(start_worker, worker, **second)  # another one, without that disk
+    with client(worker) as kv:
+        kv.set("k0", b"newer", THROUGH)
+        kv.delete(["k1"])
+    worker = start_again(start_worker, worker, **{**second, **spill})
+    with client(worker) as kv:
+        assert kv.worker_stats()["objects"] == 0
+        assert kv.get(["k0"]) == [b"newer"]
+        assert kv.exist(["k1"]) == [False]
+        for key in keys[2:]:
+            assert kv.get([key]) == [value(key)]
+
+
 def test_deleted_and_expired_values_stay_away(start_worker, second, eventually):
     worker = start_worker(**second)
     with client(worker) as kv:

@@ -223,7 +223,7 @@ static inline void fake_write(struct fake_tier *t, struct ds_tier_op *op, uint64
     c->expiry_ns = op->expiry_ns;
     c->mode = op->mode;
     c->kind = op->object_kind;
-    c->uploaded = op->kind != DS_TIER_JOURNAL;
+    c->uploaded = op->kind != DS_TIER_JOURNAL && !op->dirty;
     c->number = number;
     op->place = number;
     t->writes++;

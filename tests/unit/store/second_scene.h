@@ -75,11 +75,19 @@ static inline uint64_t in_l2(struct scene *c, const char *key)
     return o->size;
 }
 
+/* Everything that may leaves memory and disk. */
+static inline void squeeze_to_l2(struct scene *c)
+{
+    scene_squeeze(c);
+    (void)ds_store_drop_disk(c->w.s, c->w.config.data_size);
+    settle_tiers(&c->w, &c->t);
+}
+
 /* The object is in second-level storage alone. */
 static inline void only_in_l2(struct scene *c, const char *key, uint64_t size)
 {
     CHECK_OK(set_l2(c, key, size, DS_WRITE_THROUGH));
-    scene_squeeze(c);
+    squeeze_to_l2(c);
     CHECK_EQ(id_of(&c->w, key), DS_ID_NONE);
     CHECK_EQ(in_l2(c, key), size);
 }

@@ -157,6 +157,7 @@ DS_TEST(second__what_ends_while_its_upload_is_begun_leaves_the_queue)
     c.w.now.boot_ns += 2000 * MS;
     settle_tiers(&c.w, &c.t);
     fill_memory(&c, 3000);
+    c.t.capacity = 0; /* "p" is dropped */
     CHECK_EQ(c.w.s->uploads.n, 2);
     c.w.s->upload_next_ns = 0;
     settle(&c.w);

@@ -153,6 +153,7 @@ DS_TEST(why__second_level_storage_keeps_what_leaves)
     set_second(&c, "b", DS_WRITE_THROUGH, 0);
     set_second(&c, "c", DS_WRITE_THROUGH, 0);
     set_second(&c, "d", DS_WRITE_BACK_EVICT, 0);
+    c.t.capacity = 0; /* the disk is full */
     scene_squeeze(&c);
     CHECK_EQ(why(&c, "a"), DS_GONE_L2);
     CHECK_EQ(why(&c, "d"), DS_GONE_NOT); /* its copy in the journal is as good */
