@@ -71,6 +71,17 @@ void ds_slog_segment_head_seal(struct slog_segment_head *h)
     h->crc = ds_crc32c(0, h, sizeof(*h));
 }
 
+bool ds_slog_segment_head_check(const struct slog_anchor *a, uint64_t segment_size,
+                                const struct slog_segment_head *h)
+{
+    struct slog_segment_head copy = *h;
+
+    copy.crc = 0;
+    return h->magic == SEGMENT_MAGIC && h->format == SLOG_FORMAT &&
+           h->crc == ds_crc32c(0, &copy, sizeof(copy)) && h->number == a->number &&
+           h->segment_size == segment_size && memcmp(h->log_id, a->log_id, sizeof(h->log_id)) == 0;
+}
+
 static uint32_t trailer_crc(const struct slog_anchor *a, const struct slog_trailer *t)
 {
     struct slog_trailer copy = *t;

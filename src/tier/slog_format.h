@@ -109,6 +109,10 @@ uint32_t ds_slog_crcs_seal(const struct slog_head *h, const uint32_t *crcs);
 
 void ds_slog_segment_head_seal(struct slog_segment_head *h);
 
+/* Whether it is the head of this segment. */
+bool ds_slog_segment_head_check(const struct slog_anchor *a, uint64_t segment_size,
+                                const struct slog_segment_head *h);
+
 void ds_slog_trailer_seal(const struct slog_anchor *a, struct slog_trailer *t);
 bool ds_slog_trailer_check(const struct slog_anchor *a, uint64_t segment_size,
                            const struct slog_trailer *t);

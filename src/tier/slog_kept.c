@@ -14,23 +14,44 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/atomics.h"
 #include "base/sys.h"
 #include "base/sys_file.h"
 #include "tier/slog_internal.h"
 
 #define FILE_NAME "tombstones"
 
+/* A head that was begun and does not verify: damage, since a record is made so that no kill leaves
+ * one. The checksum does not cover the magic: where that alone is wrong, it is put right. */
+static bool look(const struct ds_slog *s, uint64_t at, struct slog_head *ret, bool *ret_damaged)
+{
+    const uint32_t magic = SLOG_RECORD_MAGIC;
+    const struct slog_kept *k = &s->kept;
+    struct slog_anchor a = slog_anchor_of(s, 0);
+    uint8_t *p = k->found + at;
+    uint32_t found;
+    bool sound;
+
+    memcpy(&found, p, sizeof(found));
+    memcpy(p, &magic, sizeof(magic));
+    sound = ds_slog_head_check(&a, at, k->found_size, p, k->found_size - at, ret);
+    *ret_damaged = found == magic ? !sound : sound;
+    if (!sound) {
+        memcpy(p, &found, sizeof(found));
+    }
+    return sound;
+}
+
 int ds_slog_kept_each(struct ds_slog *s, slog_kept_fn *each, void *arg)
 {
     const struct slog_kept *k = &s->kept;
-    struct slog_anchor a = slog_anchor_of(s, 0);
     int rc = 0;
 
     for (uint64_t at = 0; at + SLOG_UNIT <= k->found_size && rc == 0; at += SLOG_UNIT) {
         struct slog_head h;
+        bool damaged;
 
-        if (ds_slog_head_check(&a, at, k->found_size, k->found + at, k->found_size - at, &h) &&
-            h.type == SLOG_TOMBSTONE) {
+        if (look(s, at, &h, &damaged) && h.type == SLOG_TOMBSTONE) {
             rc = each(arg, &h, k->found + at + sizeof(h));
         }
     }
@@ -51,12 +72,28 @@ static int read_found(struct ds_slog *s)
 {
     struct slog_kept *k = &s->kept;
     struct stat st;
+    uint64_t n = 0;
     int rc = ds_sys_fstat(k->fd, &st);
 
     k->found_size = rc == 0 ? ds_min_u64((uint64_t)st.st_size, SLOG_KEPT_MAX) : 0;
     if (rc == 0 && k->found_size > 0) {
         k->found = ds_sys_map_private(k->found_size);
         rc = k->found == NULL ? -ENOMEM : ds_sys_pread_all(k->fd, k->found, k->found_size, 0);
+    }
+    for (uint64_t at = 0; rc == 0 && at + SLOG_UNIT <= k->found_size; at += SLOG_UNIT) {
+        struct slog_head h;
+        bool damaged;
+
+        (void)look(s, at, &h, &damaged);
+        n += damaged;
+    }
+    if (n > 0) {
+        s->corrupt_read += n;
+        ds_slog_notice(
+            s,
+            "%s/" FILE_NAME " is damaged: %llu tombstones in it do not verify, and keys "
+            "that were deleted may come back: check the disk, and what else writes there",
+            s->config.directory, (unsigned long long)n);
     }
     return rc == 0 ? ds_slog_kept_each(s, note_lsn, s) : rc;
 }
@@ -116,14 +153,20 @@ void ds_slog_kept_write(struct ds_slog *s, struct slog_op *op)
     struct slog_head h = op->head;
     uint64_t size = slog_record_size(h.key_size, 0);
     uint64_t at = k->head % k->size;
+    _Atomic uint64_t *word;
+    uint64_t first; /* magic and checksum */
 
     if (at + size > k->size) {
         k->head += k->size - at;
         at = 0;
     }
+    word = (_Atomic uint64_t *)(uintptr_t)(k->map + at);
     ds_slog_head_seal(&a, at, &h, op->key);
+    memcpy(&first, &h, sizeof(first));
+    ds_store_release(word, 0); /* so that a kill leaves none that looks damaged */
     memcpy(k->map + at + sizeof(h), op->key, h.key_size);
-    memcpy(k->map + at, &h, sizeof(h));
+    memcpy(k->map + at + sizeof(first), (uint8_t *)&h + sizeof(first), sizeof(h) - sizeof(first));
+    ds_store_release(word, first);
     k->head += size;
     k->began = true;
     op->kept_end = k->head;

@@ -305,6 +305,33 @@ static int seal_found(struct ds_slog *s, uint32_t slot, uint8_t *buf, struct slo
     return rc;
 }
 
+/* Records are bound to their log, segment and place each by itself, so they are read all the same:
+ * none verifies in a file that is another's. The head was synced before the first of them; one of
+ * zeros without any is of a segment in the making. */
+static void check_segment_head(struct ds_slog *s, uint32_t slot, uint8_t *buf)
+{
+    static const struct slog_segment_head none;
+    struct slog_segment *g = &s->segments[slot];
+    struct slog_anchor a = slog_anchor_of(s, g->number);
+    struct slog_segment_head h = none;
+    char name[SLOG_NAME_MAX];
+    uint8_t *p;
+
+    if (ds_slog_read_range(s, g->fd, 0, sizeof(h), buf, &p) == 0) {
+        memcpy(&h, p, sizeof(h));
+    }
+    if (ds_slog_segment_head_check(&a, s->segment_size, &h) ||
+        (g->end == SLOG_BLOCK && memcmp(&h, &none, sizeof(h)) == 0)) {
+        return;
+    }
+    s->corrupt_read++;
+    ds_slog_segment_name(name, slot, g->number);
+    ds_slog_notice(s,
+                   "%s/%s is damaged: its head does not verify. Records that do are used: check "
+                   "the disk, and what else writes there",
+                   s->config.directory, name);
+}
+
 /* DS_EIO: it cannot be read, with the reason in *ret_err. */
 static int load_segment(struct ds_slog *s, uint32_t slot, uint8_t *buf, int *ret_err)
 {
@@ -340,6 +367,7 @@ static int load_segment(struct ds_slog *s, uint32_t slot, uint8_t *buf, int *ret
     g->lsn_max = t.lsn_max;
     g->keepers = true;
     s->next_lsn = ds_max_u64(s->next_lsn, t.lsn_max + 1);
+    check_segment_head(s, slot, buf);
     return 0;
 }
 
