@@ -70,7 +70,7 @@ S3_POINTS = {
     "l2.s3.part": 12,
 }
 POINTS = {**STORE_POINTS, **DIRECTORY_POINTS}
-NODE_POINTS = {**POINTS, "spill.entered": 100}  # met where the memory is lost
+NODE_POINTS = {**POINTS, "spill.entered": 25}  # met where the memory is lost
 COLLECT = "dsworker:l2.collect=errno:4%300"
 SMALL_PARTS = "dsworker:l2.s3.small_parts=errno:4"
 GARBAGE = 200  # objects whose time is long over: what there is to collect
