@@ -68,6 +68,21 @@ DS_TEST(second_drop__what_cannot_be_erased_is_dropped_and_counted)
     scene_end(&c);
 }
 
+/* Its circuit breaker is open. */
+DS_TEST(second_drop__storage_that_is_not_asked_is_not_waited_for)
+{
+    struct scene c;
+
+    hide(&c, false);
+    c.t.silent = true;
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    CHECK_EQ(world_stats(&c.w).l2_unerased, 1);
+    c.t.silent = false;
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    scene_end(&c);
+}
+
 DS_TEST(second_drop__a_tier_that_takes_no_more_is_not_waited_for)
 {
     struct scene c;

@@ -461,23 +461,3 @@ DS_TEST(second__uploads_wait_for_storage_that_is_not_asked)
     CHECK_EQ(in_l2(&c, "k19"), 1019);
     scene_end(&c);
 }
-
-/* A value may hide an older one in L2: it stays, and nobody waits for it to go. */
-DS_TEST(second__nothing_is_dropped_over_storage_that_is_not_asked)
-{
-    struct scene c;
-
-    scene_init(&c, MIB);
-    c.w.s->config.spill = false;
-    (void)set(&c.w, c.p, "a", 600);
-    settle_tiers(&c.w, &c.t);
-    c.w.now.boot_ns += 30 * MS;
-    settle_tiers(&c.w, &c.t);
-    c.t.silent = true;
-    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_NONE);
-    CHECK_EQ(hit(&c.w, c.p, "a"), 600);
-    c.t.silent = false;
-    scene_squeeze(&c);
-    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
-    scene_end(&c);
-}
