@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leaving memory and coming back: one object, its descriptor in the index, two blocks, readers in other processes, the worker.
  *
- * Steps S1 to S5 and F1 to F6 of docs/concurrency.md, 9. Index (clients read only): gen (odd = published), place. State (worker only):
- * live in memory or spilled, gen, place. Each shared access is one step; without its fence a store sits in a one-entry buffer that
+ * Steps S1 to S5, F1 to F6 and A1 to A3 of docs/concurrency.md, 9. Index (clients read only): gen (odd = published), place, whether the
+ * bytes have arrived. State (worker only): live in memory, spilled, or spilled with a block (arriving), gen, place. Each shared access is one step; without its fence a store sits in a one-entry buffer that
  * drains at any later time. The worker may be killed before any of its steps and comes back.
  *
  * Safety: a reader that passed its check finds the object's bytes in the block that it read, until it unpins; a restart never
@@ -14,7 +14,7 @@
 #define CRASHES 1
 #endif
 #ifndef TURNS
-#define TURNS 3
+#define TURNS 2
 #endif
 #define NR 2
 #define NONE 255
@@ -22,8 +22,9 @@
 #define OTHER 2
 
 byte gen = 1, place = 0;                        /* index */
+bool arrived = true;
 byte sgen = 1, splace = 0;                      /* state */
-bool spilled = false;
+bool spilled = false, arriving = false;
 byte mem[2] = OTHER;
 bool pin[NR];
 byte crashes = CRASHES, turns = TURNS;
@@ -53,6 +54,7 @@ end: do
 
 proctype reader(byte me) {
   byte n = 0, g, p;
+  bool a;
   do
   :: n == 2 -> break
   :: else -> n++;
@@ -61,6 +63,7 @@ proctype reader(byte me) {
      :: (g & 1) == 0 -> skip                    /* asks */
      :: else ->
         p = place;
+        a = arrived;
 #ifdef NO_READER_FENCE
         rpend[me] = true;
 #else
@@ -68,8 +71,8 @@ proctype reader(byte me) {
 #endif
         if
         :: gen == g ->                          /* R5 */
-           assert(mem[p] == OBJECT);
-           atomic { !rpend[me] -> assert(mem[p] == OBJECT); pin[me] = false }
+           assert(!a || mem[p] == OBJECT);
+           atomic { !rpend[me] -> assert(!a || mem[p] == OBJECT); pin[me] = false }
         :: else -> atomic { !rpend[me] -> pin[me] = false }
         fi
      fi
@@ -77,6 +80,48 @@ proctype reader(byte me) {
 }
 
 inline reuse(p) { mem[p] = OTHER }              /* the block is somebody else's now */
+
+inline settle_all() {                           /* A2 */
+  spilled = false;                              /* one store with the next */
+  arriving = false
+}
+
+inline stall() {                                /* A3: as S2 and S3 */
+#ifdef NO_WORKER_FENCE
+  atomic { !wpend -> wpend = true; wg = sgen + 1 };
+#else
+  gen = sgen + 1;
+#endif
+  sgen = sgen + 1
+}
+
+inline let_go() {                               /* S4, S5 */
+  if
+#ifndef FREE_WHEN_STALLED
+  :: pin[0] -> skip
+#endif
+  :: else ->
+     if
+#ifndef FREE_WHEN_STALLED
+     :: pin[1] -> skip
+#endif
+     :: else -> arriving = false; reuse(splace)
+     fi
+  fi
+}
+
+inline arrive() {
+  arrived = false;
+  !wpend;
+  place = splace;                               /* F6 */
+  gen = sgen;
+  mem[splace] = OBJECT;                         /* A1 */
+  arrived = true;
+  if
+  :: atomic { settle_all() }
+  :: stall()
+  fi
+}
 
 proctype worker() {
   byte p;
@@ -113,7 +158,14 @@ again:
           fi
        fi
 #endif
-    :: atomic { turns > 0 && spilled -> turns--; p = 1 - splace };
+    :: arriving && (sgen & 1) == 0 -> let_go()
+    :: atomic { turns > 0 && spilled && arriving -> turns-- };
+       sgen = sgen + 1;                         /* into the block of a read that failed */
+       arrive()
+    :: atomic { turns > 0 && spilled && !arriving -> turns--;
+         splace = 1 - splace; sgen = sgen + 1; arriving = true }; /* F2 to F4: `moving` makes them one step for a restart */
+       arrive()
+    :: atomic { turns > 0 && spilled && !arriving -> turns--; p = 1 - splace };
        mem[p] = OBJECT;                         /* read back into another block */
 #ifdef SAME_GEN
        sgen = sgen - 1;                         /* a generation that comes back with another block */
@@ -132,10 +184,13 @@ again:
      !wpend;
      if
      :: spilled ->
+#ifdef ARRIVING_FORGOTTEN
+        if :: arriving -> arriving = false; reuse(splace) :: else fi;
+#endif
         if :: (sgen & 1) -> sgen = sgen + 1 :: else fi;
         if :: (gen & 1) || gen < sgen -> gen = sgen :: else fi
      :: else ->
-        assert(mem[splace] == OBJECT);          /* what a restart takes for the object's block */
+        assert(mem[splace] == OBJECT && !arriving); /* what a restart takes for the object's block */
         place = splace;
         gen = sgen
      fi;

@@ -390,27 +390,25 @@ public:
             return status;
         }
         const size_t n = readParams.size();
-        detail::Array<struct ds_bytes> keys(n);
+        detail::Array<struct ds_part> parts(n);
         detail::Array<struct ds_view> views(n);
         detail::Array<int> results(n);
         for (size_t i = 0; i < n; i++) {
-            keys[i] = {readParams[i].key.data(), readParams[i].key.size()};
+            const ReadParam &part = readParams[i];
+            parts[i] = {part.key.data(), part.key.size(), part.offset, part.size};
         }
-        (void)!ds_kv_mget(client, keys.data(), n, 0, views.data(), results.data());
+        (void)!ds_kv_mread(client, parts.data(), n, 0, views.data(), results.data());
         readOnlyBuffers.resize(n);
         bool any = false;
         for (size_t i = 0; i < n; i++) {
-            const ReadParam &part = readParams[i];
-            int rc =
-                results[i] != 0 ? results[i] : ds_view_slice(&views[i], part.offset, part.size);
-            if (rc >= 0) {
+            if (results[i] >= 0) {
                 readOnlyBuffers[i] = detail::Access::Lend<ReadOnlyBuffer>(detail::Value(views[i]));
                 any = true;
-            } else if (status.IsOk() && rc == DS_ERANGE) {
-                status =
-                    Status(K_OUT_OF_RANGE, results[i] != 0 ? detail::kManyViews : detail::kOffset);
+            } else if (status.IsOk() && (results[i] == DS_ERANGE || results[i] == DS_EAGAIN)) {
+                status = Status(K_OUT_OF_RANGE,
+                                results[i] == DS_ERANGE ? detail::kOffset : detail::kManyViews);
             } else if (status.IsOk()) {
-                status = detail::Failure(rc, &part.key);
+                status = detail::Failure(results[i], &readParams[i].key);
             }
         }
         return any ? Status() : status;

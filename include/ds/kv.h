@@ -57,14 +57,29 @@ DS_API DS_MUST_USE int ds_kv_try_get(struct ds_client *client, const void *key, 
 DS_API DS_MUST_USE int ds_kv_mget(struct ds_client *client, const struct ds_bytes *keys, size_t n,
                                   int64_t timeout_ms, struct ds_view *views, int *results);
 
-/* Copies the value into the caller's memory. *ret_size is the value's size; DS_ERANGE if it is more
+/* Copies the value into the caller's memory; a large one that comes from the node's disk while it
+ * comes. *ret_size is the value's size; DS_ERANGE if it is more
  * than `capacity` (then nothing is copied and *ret_size is set). */
 DS_API DS_MUST_USE int ds_kv_get_into(struct ds_client *client, const void *key, size_t key_size,
                                       int64_t timeout_ms, void *buffer, size_t capacity,
                                       size_t *ret_size);
 
-/* [offset, offset + size) of the value, size 0 = to the end, clamped at the end. DS_ERANGE: the
- * offset is not inside the value. */
+/* [offset, offset + size) of a value, size 0 = to the end, clamped at the end. */
+struct ds_part {
+    const void *key;
+    size_t key_size;
+    uint64_t offset;
+    uint64_t size;
+};
+
+/* Lends parts of values in place. Of a large value that the node's disk has, a part is lent as soon
+ * as the value has been read up to its end, while the rest still comes: whoever reads such a value
+ * part after part works on the first ones meanwhile. DS_ERANGE: the offset is not inside the value.
+ * DS_EAGAIN: more views held than a client may. views[i] is zeroed where results[i] != 0. */
+DS_API DS_MUST_USE int ds_kv_mread(struct ds_client *client, const struct ds_part *parts, size_t n,
+                                   int64_t timeout_ms, struct ds_view *views, int *results);
+
+/* The same for one part of a key that exists. */
 DS_API DS_MUST_USE int ds_kv_read(struct ds_client *client, const void *key, size_t key_size,
                                   uint64_t offset, uint64_t size, struct ds_view *ret);
 

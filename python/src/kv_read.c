@@ -383,47 +383,46 @@ PyObject *ds_py_kv_get_read_only_buffers(PyObject *self, PyObject *const *args, 
 
 struct parts {
     size_t n;
-    struct ds_bytes *keys; /* this and the rest: n of them, in one block of memory */
+    struct ds_part *part; /* this and the rest: n of them, in one block of memory */
     struct ds_view *views;
     PyObject **objects; /* the keys' */
-    int64_t *offsets;
-    int64_t *sizes;
     int *results;
 };
 
 static int parts_alloc(struct parts *parts, size_t n)
 {
-    char *block = PyMem_Calloc(n, sizeof(*parts->keys) + sizeof(*parts->views) +
-                                      sizeof(*parts->objects) + sizeof(*parts->offsets) +
-                                      sizeof(*parts->sizes) + sizeof(*parts->results));
+    char *block = PyMem_Calloc(n, sizeof(*parts->part) + sizeof(*parts->views) +
+                                      sizeof(*parts->objects) + sizeof(*parts->results));
 
     if (block == NULL) {
         PyErr_NoMemory();
         return -1;
     }
     parts->n = n;
-    parts->keys = (struct ds_bytes *)(void *)block;
-    parts->views = (struct ds_view *)(void *)(parts->keys + n);
+    parts->part = (struct ds_part *)(void *)block;
+    parts->views = (struct ds_view *)(void *)(parts->part + n);
     parts->objects = (PyObject **)(void *)(parts->views + n);
-    parts->offsets = (int64_t *)(void *)(parts->objects + n);
-    parts->sizes = parts->offsets + n;
-    parts->results = (int *)(void *)(parts->sizes + n);
+    parts->results = (int *)(void *)(parts->objects + n);
     return 0;
 }
 
 /* A ReadParam, which is a tuple. */
 static int parse_part(struct ds_py_state *state, PyObject *param, struct parts *parts, size_t i)
 {
+    struct ds_bytes key;
+    int64_t offset;
+    int64_t size;
+
     if (!PyTuple_Check(param) || PyTuple_GET_SIZE(param) != 3) {
         return ds_py_bad_type("read_params", "[<class 'yr.datasystem.kv_client.ReadParam'>]");
     }
     parts->objects[i] = PyTuple_GET_ITEM(param, 0);
-    if (ds_py_key(state, parts->objects[i], &parts->keys[i]) < 0 ||
-        ds_py_int(state, PyTuple_GET_ITEM(param, 1), "offset", 0, INT64_MAX, &parts->offsets[i]) <
-            0 ||
-        ds_py_int(state, PyTuple_GET_ITEM(param, 2), "size", 0, INT64_MAX, &parts->sizes[i]) < 0) {
+    if (ds_py_key(state, parts->objects[i], &key) < 0 ||
+        ds_py_int(state, PyTuple_GET_ITEM(param, 1), "offset", 0, INT64_MAX, &offset) < 0 ||
+        ds_py_int(state, PyTuple_GET_ITEM(param, 2), "size", 0, INT64_MAX, &size) < 0) {
         return -1;
     }
+    parts->part[i] = (struct ds_part){key.data, key.size, (uint64_t)offset, (uint64_t)size};
     return 0;
 }
 
@@ -435,37 +434,22 @@ static int find_parts(const struct ds_py_call *call, struct parts *parts)
     int rc;
 
     for (size_t i = 0; i < parts->n; i++) {
+        const struct ds_part *part = &parts->part[i];
+        int found = ds_kv_try_get(call->client, part->key, part->key_size, &parts->views[i]);
+
+        all = all && found == 0;
         parts->results[i] =
-            ds_kv_try_get(call->client, parts->keys[i].data, parts->keys[i].size, &parts->views[i]);
-        all = all && parts->results[i] == 0;
+            found == 0 ? ds_view_slice(&parts->views[i], part->offset, part->size) : found;
     }
     if (all) {
         return 0;
     }
     ds_view_release_many(parts->views, parts->n);
     ds_py_wait_begin(call->connection, &wait);
-    rc = ds_kv_mget(call->client, parts->keys, parts->n, 0, parts->views, parts->results);
+    rc = ds_kv_mread(call->client, parts->part, parts->n, 0, parts->views, parts->results);
     rc = ds_py_wait_end(&wait, rc);
     (void)rc; /* the results say more */
     return PyErr_Occurred() != NULL ? -1 : 0;
-}
-
-/* Takes the view. NULL without an exception: the offset is not inside the value. */
-static PyObject *part_of(struct ds_py_state *state, const struct parts *parts, size_t i)
-{
-    struct ds_view *view = &parts->views[i];
-    size_t offset = (size_t)parts->offsets[i];
-    size_t size;
-
-    if (offset >= view->size) {
-        ds_view_release(view);
-        return NULL;
-    }
-    size = view->size - offset;
-    if (parts->sizes[i] > 0 && (size_t)parts->sizes[i] < size) {
-        size = (size_t)parts->sizes[i];
-    }
-    return ds_py_view_new(state, view, offset, size);
 }
 
 /* All parts into `result`; -1 with an exception if none could be read. */
@@ -475,20 +459,22 @@ static int deliver_parts(struct ds_py_state *state, const struct parts *parts, P
     bool found = false;
 
     for (size_t i = 0; i < parts->n; i++) {
-        bool there = parts->results[i] == 0;
-        PyObject *item = there ? part_of(state, parts, i) : NULL;
+        int rc = parts->results[i];
+        PyObject *item;
 
-        parts->views[i] = (struct ds_view){0};
-        if (PyErr_Occurred() != NULL) {
-            return -1;
-        }
-        found = found || item != NULL;
-        if (item == NULL) {
-            if (note_failure(there ? DS_ERANGE : parts->results[i], parts->objects[i], &failure)) {
-                failure.offset = there;
+        if (rc == 0) {
+            item = ds_py_view_new(state, &parts->views[i], 0, parts->views[i].size);
+            parts->views[i] = (struct ds_view){0};
+            found = true;
+        } else {
+            if (note_failure(rc == DS_EAGAIN ? DS_ERANGE : rc, parts->objects[i], &failure)) {
+                failure.offset = rc == DS_ERANGE;
             }
             item = Py_None;
             Py_INCREF(item);
+        }
+        if (item == NULL) {
+            return -1;
         }
         PyList_SET_ITEM(result, (Py_ssize_t)i, item);
     }
@@ -516,7 +502,7 @@ static int read_parts(const struct ds_py_call *call, PyObject *params, PyObject 
         rc = deliver_parts(call->state, &parts, result);
     }
     ds_view_release_many(parts.views, parts.n);
-    PyMem_Free(parts.keys);
+    PyMem_Free(parts.part);
     return rc;
 }
 

@@ -164,13 +164,8 @@ int ds_link_pin_id(struct ds_link *l, uint32_t id, uint64_t gen, struct ds_view 
 
 struct asking {
     struct ds_link *link;
-    const struct ds_bytes *keys;
-    struct ds_view *views;
-    struct ds_found *found; /* NULL, or one for each key */
-    int *results;
-    size_t n;
+    const struct ds_gets *g;
     int64_t deadline_ns; /* of the waiting for missing keys */
-    int64_t limit_ns;    /* of the whole call */
 };
 
 /* Many threads wait, and there are not slots for all: each waits for a while, then it is another
@@ -186,8 +181,8 @@ static int pin_answer(const struct asking *a, size_t i, struct ds_request_result
     int rc = answer.status;
 
     if (rc == 0) {
-        rc = ds_link_pin_id(a->link, answer.id, answer.value, &a->views[i],
-                            a->found != NULL ? &a->found[i] : &found);
+        rc = ds_link_pin_id(a->link, answer.id, answer.value, &a->g->views[i],
+                            a->g->found != NULL ? &a->g->found[i] : &found);
     }
     return rc;
 }
@@ -195,6 +190,7 @@ static int pin_answer(const struct asking *a, size_t i, struct ds_request_result
 /* One request for as many of the missing keys from *at on as fit. */
 static int ask_some(const struct asking *a, size_t *at)
 {
+    const struct ds_gets *g = a->g;
     int64_t wait_ms = (a->deadline_ns - ds_monotonic_ns() + 999999) / 1000000;
     size_t index[DS_SUB_MAX];
     struct request r;
@@ -209,19 +205,21 @@ static int ask_some(const struct asking *a, size_t *at)
         turn = true;
     }
     rc = ds_request_begin(&r, a->link, DS_OP_GET,
-                          wait_ms > 0 ? a->deadline_ns + INT64_C(1000000000) : a->limit_ns,
+                          wait_ms > 0 ? a->deadline_ns + INT64_C(1000000000) : g->limit_ns,
                           wait_ms > 0 || ds_request_waits(a->link, DS_OP_GET));
     if (rc != 0) {
         return rc;
     }
     ds_request_header(&r)->timeout_ms = wait_ms;
-    for (; *at < a->n; (*at)++) {
-        struct ds_request_item item = {.key_size = (uint16_t)a->keys[*at].size};
+    ds_request_header(&r)->value = g->need != NULL ? DS_GET_PART : DS_GET_ALL;
+    for (; *at < g->n; (*at)++) {
+        struct ds_request_item item = {.key_size = (uint16_t)g->keys[*at].size,
+                                       .value_size = g->need != NULL ? g->need[*at] : 0};
 
-        if (a->results[*at] != DS_EAGAIN) {
+        if (g->results[*at] != DS_EAGAIN) {
             continue;
         }
-        if (!ds_request_add(&r, &item, a->keys[*at].data)) {
+        if (!ds_request_add(&r, &item, g->keys[*at].data)) {
             break;
         }
         index[r.n - 1] = *at;
@@ -232,18 +230,18 @@ static int ask_some(const struct asking *a, size_t *at)
     }
     for (uint32_t i = 0; i < r.n; i++) {
         rc = pin_answer(a, index[i], ds_request_result(&r, i));
-        a->results[index[i]] = turn && rc == DS_ENOTFOUND ? DS_EAGAIN : rc;
+        g->results[index[i]] = turn && rc == DS_ENOTFOUND ? DS_EAGAIN : rc;
     }
     ds_request_end(&r);
     return 0;
 }
 
-static size_t count_left(const struct asking *a)
+static size_t count_left(const struct ds_gets *g)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < a->n; i++) {
-        n += a->results[i] == DS_EAGAIN;
+    for (size_t i = 0; i < g->n; i++) {
+        n += g->results[i] == DS_EAGAIN;
     }
     return n;
 }
@@ -266,19 +264,20 @@ static void pause_between(size_t before, size_t left, int *pause_ms)
  * again, until the time is over. */
 static int ask(struct asking *a)
 {
-    size_t left = count_left(a);
+    const struct ds_gets *g = a->g;
+    size_t left = count_left(g);
     int pause_ms = 0;
 
     while (left > 0) {
         size_t before = left;
 
-        for (size_t at = 0; at < a->n;) {
+        for (size_t at = 0; at < g->n;) {
             int rc;
 
-            while (at < a->n && a->results[at] != DS_EAGAIN) {
+            while (at < g->n && g->results[at] != DS_EAGAIN) {
                 at++;
             }
-            if (at == a->n) {
+            if (at == g->n) {
                 break;
             }
             rc = ask_some(a, &at);
@@ -286,9 +285,9 @@ static int ask(struct asking *a)
                 return rc;
             }
         }
-        left = count_left(a);
+        left = count_left(g);
         if (left > 0) {
-            if (ds_monotonic_ns() > a->limit_ns) {
+            if (ds_monotonic_ns() > g->limit_ns) {
                 return DS_ETIMEOUT;
             }
             pause_between(before, left, &pause_ms);
@@ -340,92 +339,103 @@ static int check_batch(const struct ds_bytes *keys, size_t n, int *results)
     return 0;
 }
 
-int ds_link_get(struct ds_link *l, const struct ds_bytes *keys, size_t n, int64_t timeout_ms,
-                struct ds_view *views, struct ds_found *found, int *results)
+int ds_link_get(struct ds_link *l, const struct ds_gets *g)
 {
-    int64_t now;
-    struct asking a = {
-        .link = l, .keys = keys, .views = views, .found = found, .results = results, .n = n};
+    struct asking a = {.link = l, .g = g};
 
-    for (size_t at = 0; at < n; at += BATCH) {
-        size_t some = ds_min_u64(n - at, BATCH);
+    for (size_t at = 0; at < g->n; at += BATCH) {
+        size_t some = ds_min_u64(g->n - at, BATCH);
 
-        find_some(l, keys + at, some, views + at, found != NULL ? found + at : NULL, results + at);
+        find_some(l, g->keys + at, some, g->views + at, g->found != NULL ? g->found + at : NULL,
+                  g->results + at);
     }
-    if (count_left(&a) == 0) {
+    if (count_left(g) == 0) {
         return 0;
     }
-    now = ds_monotonic_ns();
-    a.limit_ns = now + l->client->options.request_timeout_ms * INT64_C(1000000);
-    if (timeout_ms > 0) {
-        a.deadline_ns = now + (timeout_ms < INT32_MAX ? timeout_ms : INT32_MAX) * INT64_C(1000000);
-        if (a.deadline_ns > a.limit_ns) {
-            a.deadline_ns = a.limit_ns;
-        }
+    if (g->timeout_ms > 0) {
+        a.deadline_ns = ds_monotonic_ns() +
+                        (g->timeout_ms < INT32_MAX ? g->timeout_ms : INT32_MAX) * INT64_C(1000000);
+        a.deadline_ns = a.deadline_ns < g->limit_ns ? a.deadline_ns : g->limit_ns;
     }
     return ask(&a);
 }
 
-static void fail_rest(const struct ds_bytes *keys, size_t n, struct ds_view *views, int *results,
-                      int rc)
+static void fail_rest(const struct ds_gets *g, int rc)
 {
-    (void)keys;
-    for (size_t i = 0; i < n; i++) {
-        if (results[i] == DS_EAGAIN) {
-            results[i] = rc;
-            views[i] = (struct ds_view){0};
+    for (size_t i = 0; i < g->n; i++) {
+        if (g->results[i] == DS_EAGAIN) {
+            g->results[i] = rc;
+            g->views[i] = (struct ds_view){0};
         }
     }
+}
+
+int ds_client_get(struct ds_client *client, struct ds_gets *g, struct ds_link **ret_link)
+{
+    int rc = DS_ESTALE;
+
+    for (size_t i = 0; i < g->n; i++) {
+        g->results[i] = DS_EAGAIN;
+    }
+    if (ds_client_enter(client) == NULL) {
+        return DS_ENOTREADY;
+    }
+    g->limit_ns = g->limit_ns != 0 ? g->limit_ns : ds_client_deadline(client);
+    while (rc == DS_ESTALE) {
+        *ret_link = ds_load_acquire(&client->link);
+        rc = ds_link_get(*ret_link, g);
+        if (rc == DS_ESTALE) {
+            ds_view_release_many(g->views, g->n);
+        }
+    }
+    ds_client_leave(client);
+    return rc;
+}
+
+int ds_client_mget(struct ds_client *client, struct ds_gets *g)
+{
+    struct ds_link *l;
+    int rc;
+
+    memset(g->views, 0, g->n * sizeof(*g->views));
+    rc = check_batch(g->keys, g->n, g->results);
+    if (rc != 0) {
+        for (size_t i = 0; i < g->n; i++) {
+            g->results[i] = rc;
+        }
+        return rc;
+    }
+    rc = ds_client_get(client, g, &l);
+    if (rc != 0) {
+        fail_rest(g, rc);
+    }
+    return ds_batch_status(g->results, g->n);
 }
 
 int ds_kv_mget(struct ds_client *client, const struct ds_bytes *keys, size_t n, int64_t timeout_ms,
                struct ds_view *views, int *results)
 {
     int own[BATCH];
-    int *res = results;
+    int *res = results != NULL ? results : own;
     int rc;
 
     if (n > DS_BATCH_MAX || views == NULL) {
         return DS_EINVAL;
     }
-    memset(views, 0, n * sizeof(*views));
-    if (res == NULL && n > BATCH) {
+    if (results == NULL && n > BATCH) {
         res = ds_zalloc(n * sizeof(*res), "results");
         if (res == NULL) {
             return DS_ENOMEM;
         }
-        rc = ds_kv_mget(client, keys, n, timeout_ms, views, res);
+    }
+    rc = ds_client_mget(
+        client,
+        &(struct ds_gets){
+            .keys = keys, .n = n, .timeout_ms = timeout_ms, .views = views, .results = res});
+    if (res != own && res != results) {
         ds_free(res);
-        return rc;
     }
-    if (res == NULL) {
-        res = own;
-    }
-    rc = check_batch(keys, n, res);
-    if (rc != 0) {
-        for (size_t i = 0; i < n; i++) {
-            res[i] = rc;
-        }
-        return rc;
-    }
-    for (size_t i = 0; i < n; i++) {
-        res[i] = DS_EAGAIN;
-    }
-    if (ds_client_enter(client) == NULL) {
-        rc = DS_ENOTREADY;
-    } else {
-        do {
-            rc = ds_link_get(ds_load_acquire(&client->link), keys, n, timeout_ms, views, NULL, res);
-            if (rc == DS_ESTALE) {
-                ds_view_release_many(views, n);
-            }
-        } while (rc == DS_ESTALE);
-        ds_client_leave(client);
-    }
-    if (rc != 0) {
-        fail_rest(keys, n, views, res, rc);
-    }
-    return ds_batch_status(res, n);
+    return rc;
 }
 
 int ds_kv_try_get(struct ds_client *client, const void *key, size_t key_size, struct ds_view *ret)
@@ -458,31 +468,4 @@ int ds_kv_get(struct ds_client *client, const void *key, size_t key_size, int64_
         return rc;
     }
     return ds_kv_mget(client, &k, 1, timeout_ms, ret, &result);
-}
-
-int ds_kv_get_into(struct ds_client *client, const void *key, size_t key_size, int64_t timeout_ms,
-                   void *buffer, size_t capacity, size_t *ret_size)
-{
-    struct ds_view view;
-    int rc = ds_kv_get(client, key, key_size, timeout_ms, &view);
-
-    if (rc != 0) {
-        return rc;
-    }
-    *ret_size = view.size;
-    if (view.size > capacity) {
-        rc = DS_ERANGE;
-    } else {
-        memcpy(buffer, view.data, view.size);
-    }
-    ds_view_release(&view);
-    return rc;
-}
-
-int ds_kv_read(struct ds_client *client, const void *key, size_t key_size, uint64_t offset,
-               uint64_t size, struct ds_view *ret)
-{
-    int rc = ds_kv_get(client, key, key_size, 0, ret);
-
-    return rc != 0 ? rc : ds_view_slice(ret, offset, size);
 }

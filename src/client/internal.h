@@ -238,9 +238,28 @@ DS_MUST_USE int ds_link_find(struct ds_link *l, const void *key, size_t key_size
                              struct ds_view *ret, struct ds_found *found);
 DS_MUST_USE int ds_link_pin_id(struct ds_link *l, uint32_t id, uint64_t gen, struct ds_view *ret,
                                struct ds_found *found);
-DS_MUST_USE int ds_link_get(struct ds_link *l, const struct ds_bytes *keys, size_t n,
-                            int64_t timeout_ms, struct ds_view *views, struct ds_found *found,
-                            int *results);
+/* A batch of gets; keys are checked already. */
+struct ds_gets {
+    const struct ds_bytes *keys;
+    const uint64_t *need; /* NULL, or how many bytes of each must be there: the rest may still be
+                             on its way from disk */
+    size_t n;
+    int64_t timeout_ms; /* of the waiting for missing keys */
+    int64_t limit_ns;   /* of the whole call; 0: ds_client_deadline() is put here */
+    struct ds_view *views;
+    struct ds_found *found; /* NULL, or one for each key */
+    int *results;
+};
+
+/* On one link: DS_ESTALE when that is lost. Only keys whose result is DS_EAGAIN are asked for. */
+DS_MUST_USE int ds_link_get(struct ds_link *l, const struct ds_gets *g);
+
+/* On the current link, which *ret_link is then. What is not answered keeps DS_EAGAIN. */
+DS_MUST_USE int ds_client_get(struct ds_client *client, struct ds_gets *g,
+                              struct ds_link **ret_link);
+
+/* As ds_kv_mget(): checks keys, fills all results and views. */
+int ds_client_mget(struct ds_client *client, struct ds_gets *g);
 int ds_check_key(const void *key, size_t key_size);
 int ds_batch_status(const int *results, size_t n);
 

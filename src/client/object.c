@@ -500,31 +500,15 @@ static int buffer_of(struct ds_link *l, const struct ds_bytes *key, const struct
     return 0;
 }
 
-static int get_on(struct ds_client *client, struct ds_link **ret_link, const struct ds_bytes *keys,
-                  size_t n, int64_t timeout_ms, struct ds_view *views, struct ds_found *found,
-                  int *results)
+static int get_on(struct ds_client *client, struct ds_gets *g, struct ds_link **ret_link)
 {
-    int rc;
-
-    for (size_t i = 0; i < n; i++) {
-        results[i] = ds_check_key(keys[i].data, keys[i].size);
-        if (results[i] != 0) {
+    for (size_t i = 0; i < g->n; i++) {
+        g->results[i] = ds_check_key(g->keys[i].data, g->keys[i].size);
+        if (g->results[i] != 0) {
             return DS_EINVAL;
         }
-        results[i] = DS_EAGAIN;
     }
-    if (ds_client_enter(client) == NULL) {
-        return DS_ENOTREADY;
-    }
-    do {
-        *ret_link = ds_load_acquire(&client->link);
-        rc = ds_link_get(*ret_link, keys, n, timeout_ms, views, found, results);
-        if (rc == DS_ESTALE) {
-            ds_view_release_many(views, n);
-        }
-    } while (rc == DS_ESTALE);
-    ds_client_leave(client);
-    return rc;
+    return ds_client_get(client, g, ret_link);
 }
 
 int ds_object_get(struct ds_client *client, const struct ds_bytes *keys, size_t n,
@@ -547,7 +531,14 @@ int ds_object_get(struct ds_client *client, const struct ds_bytes *keys, size_t 
     found = ds_zalloc(n * sizeof(*found), "found");
     res = ds_zalloc(n * sizeof(*res), "results");
     if (views != NULL && found != NULL && res != NULL) {
-        rc = get_on(client, &l, keys, n, timeout_ms, views, found, res);
+        rc = get_on(client,
+                    &(struct ds_gets){.keys = keys,
+                                      .n = n,
+                                      .timeout_ms = timeout_ms,
+                                      .views = views,
+                                      .found = found,
+                                      .results = res},
+                    &l);
         for (size_t i = 0; i < n; i++) {
             if (res[i] == 0 && rc != DS_EINVAL) {
                 res[i] = buffer_of(l, &keys[i], &views[i], &found[i], &ret_buffers[i]);

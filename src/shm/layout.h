@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DS_SHM_ABI 3u
+#define DS_SHM_ABI 4u
 #define DS_INDEX_MAGIC UINT64_C(0x3158444e49534458)   /* "XDSINDX1" */
 #define DS_STATE_MAGIC UINT64_C(0x3145544154534458)   /* "XDSTATE1" */
 #define DS_SESSION_MAGIC UINT64_C(0x3153534553534458) /* "XDSSESS1" */
@@ -54,6 +54,12 @@ struct ds_desc {
 #define DS_META_SEALED (UINT64_C(1) << 17)
 #define DS_META_OBJECT (UINT64_C(1) << 18) /* made by the object API: mutable until sealed */
 #define DS_META_RANKED (UINT64_C(1) << 19) /* may be evicted: readers log their hits */
+
+/* Of an object that is being read back, published but not settled: so many bytes of it are there,
+ * from the beginning; at most. */
+#define DS_ARRIVED_SHIFT 32
+#define DS_ARRIVED_UNIT UINT64_C(4096)
+#define DS_META_ARRIVED(meta) (((meta) >> DS_ARRIVED_SHIFT) * DS_ARRIVED_UNIT)
 
 struct ds_index_header {
     uint64_t magic;
@@ -137,6 +143,7 @@ struct ds_record {
 #define DS_WORD_SEALED (UINT64_C(1) << 8)
 #define DS_WORD_SPILLED (UINT64_C(1) << 9)   /* no block: the bytes are at place[id] on disk */
 #define DS_WORD_UPLOADED (UINT64_C(1) << 10) /* second-level storage has this version */
+#define DS_WORD_ARRIVING (UINT64_C(1) << 11) /* spilled, with a block that holds some of them */
 #define DS_WORD_COUNT(w) ((uint32_t)((w) >> 32))
 #define DS_KIND_OBJECT 1u /* of the object API */
 #define DS_KIND_CAUSAL 2u
@@ -283,8 +290,10 @@ enum ds_op {
     DS_OP_COUNT_
 };
 
-/* How long a DS_OP_GET with a timeout waits: for all keys, or for one of them. */
-enum ds_get_until { DS_GET_ALL = 0, DS_GET_ANY = 1 };
+/* What a DS_OP_GET waits for: a set of these. With a timeout: for all keys, or for one of them. Of
+ * a value that is being read back from disk: for the whole of it, or for the first `value_size`
+ * bytes. */
+enum ds_get_until { DS_GET_ALL = 0, DS_GET_ANY = 1, DS_GET_PART = 2 };
 
 struct ds_request_header {
     uint16_t op;
@@ -301,8 +310,8 @@ struct ds_request_item {
     uint16_t key_size;
     uint8_t mode;
     uint8_t kind;
-    uint32_t id; /* DS_OP_SET_ABSENT: the grant */
-    uint64_t value_size;
+    uint32_t id;         /* DS_OP_SET_ABSENT: the grant */
+    uint64_t value_size; /* with DS_GET_PART: how much of it is needed */
     uint64_t ttl_ms;
     uint64_t grant_origin; /* DS_OP_SET, DS_OP_SET_ABSENT: DS_ORIGIN of the item that the grant came
                               from. By it a cancel, and a worker after a kill, know the grant: its

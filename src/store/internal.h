@@ -27,12 +27,13 @@
 #define FLAG_FAILED                                                                                \
     128u /* spilled: the last fetch failed, the next reader is told; being spilled: it has changed \
             since */
-#define FLAG_READ 256u     /* somebody has read it, or may have */
-#define FLAG_QUEUED 512u   /* in the list `uploads` */
-#define FLAG_COUNTED 1024u /* a write-back that was acknowledged: counts against upload_max */
-#define FLAG_FOUND 2048u   /* dirty since before this worker started */
-#define FLAG_GUEST 4096u   /* in the list `guests` */
-#define FLAG_SPARE 8192u   /* in the list `spare` */
+#define FLAG_READ 256u      /* somebody has read it, or may have */
+#define FLAG_QUEUED 512u    /* in the list `uploads` */
+#define FLAG_COUNTED 1024u  /* a write-back that was acknowledged: counts against upload_max */
+#define FLAG_FOUND 2048u    /* dirty since before this worker started */
+#define FLAG_GUEST 4096u    /* in the list `guests` */
+#define FLAG_SPARE 8192u    /* in the list `spare` */
+#define FLAG_STALLED 16384u /* in the list `stalled` */
 
 /* Write modes that the ring of sets and plain inserts take; the others go through DS_OP_SET. */
 #define ds_store_plain_mode(mode) ((mode) == DS_WRITE_NONE || (mode) == DS_WRITE_NONE_EVICT)
@@ -115,7 +116,8 @@ struct ds_store {
     struct ds_list lower;        /* spilled objects, the one that was spilled first in front */
     struct ds_list spare;        /* those of them that L2 has too */
     struct ds_list guests;       /* objects of DS_KIND_DISK that are in memory */
-    struct ds_link *guest_link;  /* by record */
+    struct ds_list stalled;      /* spilled objects with a block that nobody reads into */
+    struct ds_link *guest_link;  /* by record: of these two lists */
     struct ds_place *place;      /* by record, in the state: see spill.c */
     uint64_t order_seen;         /* the greatest that a record has or had */
     struct ds_area area_place;
@@ -137,7 +139,7 @@ struct ds_store {
     uint64_t looked;           /* victims that could not go, one after the other */
     int64_t stuck_until_ns;    /* nothing can go: not looked at again before */
     uint64_t lower_freed;      /* bytes dropped from disk since it took something last */
-    uint64_t unreadable;       /* spilled objects that have no copy: see lose() */
+    uint64_t unreadable;       /* spilled objects that have no copy: ds_store_lose() */
     uint64_t lower_max;        /* largest block that a spilled object will need again */
     uint64_t fetching;         /* bytes of blocks that objects are read back into */
     struct ds_second_op *second[DS_STORE_SECOND_BUCKETS]; /* by key: see second.c */
@@ -171,6 +173,7 @@ struct ds_store {
     bool unnesting;                 /* inside the walk of unnest() */
     bool examine;                   /* a waiting request may be able to go on */
     bool starved;                   /* somebody waits for memory: ds_store_memory_news() */
+    bool parts_wait;                /* somebody waits for more of an object that arrives */
     bool mirrored;                  /* a mirror moved without a set being applied */
     bool partial;                   /* this pass could not read all rings: nothing settles */
     int64_t wait_next_ns;
@@ -320,8 +323,27 @@ static inline bool ds_store_spilled(const struct ds_store *s, uint32_t id)
 /* Bytes of the data segment that the object holds. */
 static inline uint64_t ds_store_holds(const struct ds_store *s, uint32_t id)
 {
-    return ds_store_spilled(s, id) ? 0 : ds_store_block(s->record[id].size);
+    uint64_t where = ds_load_relaxed(&s->record[id].word) & (DS_WORD_SPILLED | DS_WORD_ARRIVING);
+
+    return where == DS_WORD_SPILLED ? 0 : ds_store_block(s->record[id].size);
 }
+
+/* Of the object API and not sealed: its bytes change in place. */
+static inline bool ds_store_mutable(const struct ds_store *s, uint32_t id)
+{
+    return (s->record[id].kind & DS_KIND_OBJECT) != 0 &&
+           (ds_load_relaxed(&s->record[id].word) & DS_WORD_SEALED) == 0;
+}
+
+/* Work for the tier on an object; NULL: no memory. */
+struct ds_tier_op *ds_store_tier_op(const struct ds_store *s, enum ds_tier_kind kind, uint32_t id);
+
+/* Its record is FLAG_BUSY until it is done. On failure the op is freed: as ds_store_tier.start().
+ */
+DS_MUST_USE int ds_store_tier_begin(struct ds_store *s, struct ds_tier_op *op);
+
+/* The object is still the one that the work was begun for. */
+bool ds_store_op_current(const struct ds_store *s, const struct ds_tier_op *op);
 
 /* The place of a record may be stored. DS_ENOMEM. */
 DS_MUST_USE int ds_store_need_place(struct ds_store *s, uint32_t id);
@@ -368,9 +390,8 @@ DS_MUST_USE int ds_store_guest_leave(struct ds_store *s, uint32_t id);
 /* All guests that nobody reads leave, as many as the disk takes. */
 void ds_store_guests_leave(struct ds_store *s);
 
-/* Reads a spilled object back. DS_EAGAIN: it comes, or memory for it does. DS_ENOMEM, DS_EIO,
- * DS_ECORRUPT. */
-DS_MUST_USE int ds_store_fetch(struct ds_store *s, uint32_t id);
+/* The copy on disk cannot be read. */
+void ds_store_lose(struct ds_store *s, uint32_t id);
 
 /* Its bytes or what its copy on disk says of it have changed or are about to. */
 void ds_store_changed(struct ds_store *s, uint32_t id);
@@ -382,17 +403,38 @@ void ds_store_forget(struct ds_store *s, uint32_t id, bool bury);
 /* The copy that a finished op has made is void, as with ds_store_forget(). */
 void ds_store_forget_copy(struct ds_store *s, const struct ds_tier_op *op, bool bury);
 
-/* The object has come for a reader: it stays for some milliseconds, or with little memory it would
- * leave again before he has it. */
-void ds_store_freshen(struct ds_store *s, uint32_t id);
-bool ds_store_fresh(const struct ds_store *s, uint32_t id);
-void ds_store_fresh_end(struct ds_store *s); /* of those whose time is over */
-
 /* Recovery: the list and the figures of a spilled object. */
 void ds_store_enter_lower(struct ds_store *s, uint32_t id);
 
 /* The mirror of the cursor of applied sets, as far as tombstones allow. */
 void ds_store_mirror(struct ds_store *s, struct session *x);
+
+/* --- fetch.c: spilled objects come back --- */
+
+/* Reads a spilled object back. DS_EAGAIN: it comes, or memory for it does. DS_ENOMEM, DS_EIO,
+ * DS_ECORRUPT. */
+DS_MUST_USE int ds_store_fetch(struct ds_store *s, uint32_t id);
+void ds_store_fetched(struct ds_store *s, const struct ds_tier_op *op);
+
+/* It is being read back into a block of its own, where readers who want a part may look. */
+bool ds_store_arriving(const struct ds_store *s, uint32_t id);
+
+/* Its first `size` bytes are there: all of it, where it has less. false: it does not arrive, or
+ * waiting requests will be looked at again when more of it has. */
+bool ds_store_arrived(struct ds_store *s, uint32_t id, uint64_t size);
+
+/* Its block is still there though nothing is read into it: until no pin names the object. */
+void ds_store_enter_stalled(struct ds_store *s, uint32_t id);
+void ds_store_unstall(struct ds_store *s, uint32_t id); /* else a no-op */
+
+/* Between ds_store_mark_pinned() and ds_store_unmark_pinned(). */
+void ds_store_let_stalled_go(struct ds_store *s);
+
+/* The object has come for a reader: it stays for some milliseconds, or with little memory it would
+ * leave again before he has it. */
+void ds_store_freshen(struct ds_store *s, uint32_t id);
+bool ds_store_fresh(const struct ds_store *s, uint32_t id);
+void ds_store_fresh_end(struct ds_store *s); /* of those whose time is over */
 
 /* --- second.c: second-level storage. What returns DS_EAGAIN is called again when something is
  * done, and goes on where it was. --- */

@@ -75,6 +75,7 @@ void ds_store_unlist(struct ds_store *s, uint32_t id)
         ds_list_remove(&s->newer, s->link, id);
     }
     ds_store_unguest(s, id);
+    ds_store_unstall(s, id);
     s->flags[id] &= (uint16_t) ~(FLAG_RANKED | FLAG_LOWER | FLAG_SPARE | FLAG_EARLIER | FLAG_NEWER);
 }
 
@@ -336,12 +337,12 @@ static void end_object(struct ds_store *s, uint32_t id, enum ds_gone why, bool b
     uint64_t hash = ds_store_key_hash(s, key, r->key_size);
     uint64_t capacity = ds_store_holds(s, id);
     uint64_t gen = ds_load_relaxed(&r->gen);
-    uint64_t spilled = ds_load_relaxed(&r->word) & DS_WORD_SPILLED;
+    uint64_t where = ds_load_relaxed(&r->word) & (DS_WORD_SPILLED | DS_WORD_ARRIVING);
 
     DS_ASSERT(ds_store_state(s, id) == DS_RECORD_LIVE && key != NULL);
     ds_store_note_end(s, id, hash, why);
     ds_store_release(&r->word,
-                     DS_RECORD_DOOMED | spilled); /* U1 first: a kill must not bring it back */
+                     DS_RECORD_DOOMED | where); /* U1 first: a kill must not bring it back */
     (void)ds_failpoint("unpublish.doomed");
     ds_index_remove(&s->index, ds_index_hash(&s->index, key, r->key_size), id); /* U2 */
     ds_store_release(&s->index.desc[id].gen, gen + (gen & 1));                  /* U3 */
@@ -594,11 +595,14 @@ void ds_store_reclaim(struct ds_store *s)
 {
     uint32_t next;
 
-    if (s->doomed.n == 0) {
+    if (s->doomed.n + s->stalled.n == 0) {
         return;
     }
     ds_fence_full(); /* U4: the even generations are visible before the slots are read */
     for (uint32_t id = s->doomed.first; id != DS_ID_NONE; id = s->link[id].next) {
+        s->flags[id] &= (uint16_t)~FLAG_PINNED;
+    }
+    for (uint32_t id = s->stalled.first; id != DS_ID_NONE; id = s->guest_link[id].next) {
         s->flags[id] &= (uint16_t)~FLAG_PINNED;
     }
     ds_store_mark_pinned(s);
@@ -609,6 +613,7 @@ void ds_store_reclaim(struct ds_store *s)
             free_doomed(s, id);
         }
     }
+    ds_store_let_stalled_go(s);
     ds_store_unmark_pinned(s);
 }
 
@@ -616,11 +621,11 @@ enum ds_room ds_store_make_room(struct ds_store *s, uint64_t bytes)
 {
     uint64_t freed = 0;
     struct room room = {.coming = s->leaving};
-    uint64_t doomed = s->doomed.n;
+    uint64_t unused = s->doomed.n + s->stalled.n;
 
-    if (doomed > 0) { /* what nobody reads any more comes before what somebody may still want */
+    if (unused > 0) { /* what nobody reads any more comes before what somebody may still want */
         ds_store_reclaim(s);
-        if (s->doomed.n < doomed) {
+        if (s->doomed.n + s->stalled.n < unused) {
             return DS_ROOM_MADE;
         }
     }

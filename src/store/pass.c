@@ -391,7 +391,7 @@ int64_t ds_store_next_ns(const struct ds_store *s)
     if (s->uploads.n > 0 && s->uploading < DS_STORE_UPLOADS && s->upload_next_ns < next) {
         next = s->upload_next_ns;
     }
-    if (s->doomed.n > 0 && s->reclaim_next_ns < next) {
+    if (s->doomed.n + s->stalled.n > 0 && s->reclaim_next_ns < next) {
         next = s->reclaim_next_ns;
     }
     if (s->guests.n > 0 && s->guests_next_ns < next) {

@@ -64,7 +64,7 @@ static bool claim_block(struct ds_store *s, uint32_t id)
 {
     const struct ds_record *r = &s->record[id];
 
-    if (ds_store_spilled(s, id)) { /* has none */
+    if (ds_store_holds(s, id) == 0) {
         return true;
     }
     return r->size <= s->config.data_size &&
@@ -80,11 +80,23 @@ static bool newer_than(const struct ds_record *a, const struct ds_record *b)
 
 static void doom(struct ds_store *s, uint32_t id)
 {
-    uint64_t spilled = ds_load_relaxed(&s->record[id].word) & DS_WORD_SPILLED;
+    uint64_t where = ds_load_relaxed(&s->record[id].word) & (DS_WORD_SPILLED | DS_WORD_ARRIVING);
 
-    ds_store_release(&s->record[id].word, DS_RECORD_DOOMED | spilled);
+    ds_store_release(&s->record[id].word, DS_RECORD_DOOMED | where);
     ds_list_append(&s->doomed, s->link, id);
     s->stats.memory_doomed += ds_store_holds(s, id);
+}
+
+/* Its bytes are on a disk that this worker was not given. */
+static void lose(struct ds_store *s, uint32_t id)
+{
+    note_lost(s, id);
+    if (ds_store_holds(s, id) == 0) {
+        leave_out(s, id);
+    } else { /* somebody may be reading what had arrived */
+        s->lost_records++;
+        doom(s, id);
+    }
 }
 
 static void enter_live(struct ds_store *s, uint32_t id)
@@ -113,6 +125,9 @@ static void enter_live(struct ds_store *s, uint32_t id)
     ds_table_insert(&s->objects, hash, id);
     if (ds_store_spilled(s, id)) {
         ds_store_enter_lower(s, id);
+        if (capacity > 0) { /* readers of what had arrived may still hold it */
+            ds_store_enter_stalled(s, id);
+        }
     } else {
         s->flags[id] = FLAG_NEWER | FLAG_READ;
         ds_list_append(&s->newer, s->link, id);
@@ -124,7 +139,6 @@ static void enter_live(struct ds_store *s, uint32_t id)
     }
 }
 
-/* Its bytes are on a disk that this worker was not given. */
 static bool lost_on_disk(const struct ds_store *s, uint32_t id)
 {
     return ds_store_spilled(s, id) && ds_store_state(s, id) == DS_RECORD_LIVE &&
@@ -212,9 +226,11 @@ static void enter(struct ds_store *s, uint32_t id)
     if (!sound(s, id) || !claim_key(s, id)) {
         leave_out(s, id);
     } else if (state == DS_RECORD_LIVE || state == DS_RECORD_DOOMED) {
-        if (!claim_block(s, id) || lost_on_disk(s, id)) {
+        if (!claim_block(s, id)) {
             note_lost(s, id);
             leave_out(s, id);
+        } else if (lost_on_disk(s, id)) {
+            lose(s, id);
         } else if (state == DS_RECORD_LIVE && ds_store_spilled(s, id)) {
             enter_spilled(s, id);
         } else if (state == DS_RECORD_LIVE && (ds_load_relaxed(&s->record[id].gen) & 1) != 0) {

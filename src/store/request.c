@@ -282,7 +282,7 @@ static uint32_t named(const struct ds_store *s, const struct ds_request_item *it
     uint32_t id = item->id;
 
     if (id >= ds_load_relaxed(&s->state->records_used) || ds_store_state(s, id) != DS_RECORD_LIVE ||
-        ds_load_relaxed(&s->record[id].gen) != item->value_size) {
+        ds_store_spilled(s, id) || ds_load_relaxed(&s->record[id].gen) != item->value_size) {
         return DS_ID_NONE;
     }
     return id;
@@ -364,19 +364,32 @@ static int delete_key(struct ds_store *s, const uint8_t *key, uint32_t key_size,
     return rc;
 }
 
-/* A key that is there. DS_EAGAIN: a tier has it in hand. */
-static int on_key(struct ds_store *s, uint32_t id, uint64_t origin, uint64_t *ret_value)
+/* A spilled object is read back; whoever needs a part of it only is answered when that is there. */
+static int get_spilled(struct ds_store *s, uint32_t id, uint64_t need)
 {
+    bool part = (s->scratch.header.value & DS_GET_PART) != 0;
+    int rc = ds_store_fetch(s, id);
+
+    return rc == DS_EAGAIN && part && ds_store_arrived(s, id, need) ? 0 : rc;
+}
+
+/* A key that is there. DS_EAGAIN: a tier has it in hand. */
+static int on_key(struct ds_store *s, uint32_t id, const struct ds_request_item *item,
+                  uint64_t origin, uint64_t *ret_value)
+{
+    int rc = 0;
+
     switch (s->scratch.header.op) {
     case DS_OP_EXPIRE:
         return expire(s, id, s->scratch.header.value, origin);
     case DS_OP_GET:
         if (ds_store_spilled(s, id)) {
-            return ds_store_fetch(s, id);
+            rc = get_spilled(s, id, item->value_size);
+        } else {
+            ds_store_touch(s, id);
         }
         *ret_value = ds_load_relaxed(&s->record[id].gen);
-        ds_store_touch(s, id);
-        return 0;
+        return rc;
     default:
         *ret_value = s->record[id].size;
         return 0;
@@ -455,7 +468,7 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
         break;
     default:
         id = ds_store_find(s, key, item->key_size);
-        rc = id != DS_ID_NONE ? on_key(s, id, origin, &value)
+        rc = id != DS_ID_NONE ? on_key(s, id, item, origin, &value)
                               : ds_store_second_look(s, by, slot, i, key, item->key_size,
                                                      op != DS_OP_EXIST, &value);
         pending = rc == DS_EAGAIN;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * spill.c - objects whose bytes are on disk.
+ * spill.c - objects leave memory for a disk; what is known of their copies there.
  *
  *              ds_store_spill      tier_done          ds_store_demote
  *   in memory ---------------> being written ----> in memory, with a copy ----> spilled
@@ -23,9 +23,7 @@
  *      generation sees what he saw before.)
  *   S5 word | SPILLED, release; generation even in the state; then the block is free
  *
- * Taking it back: the record's block and check change while `moving` names the record, so that
- * recovery does not take the torn check for damage. F1 moving; F2 block, check; F3 generation odd;
- * F4 word without SPILLED, release; F5 moving = 0; F6 the descriptor.
+ * Coming back: fetch.c.
  */
 #include "base/alloc.h"
 #include "base/failpoint.h"
@@ -94,7 +92,7 @@ int ds_store_need_place(struct ds_store *s, uint32_t id)
 
 /* --- leaving memory --- */
 
-static struct ds_tier_op *new_op(const struct ds_store *s, enum ds_tier_kind kind, uint32_t id)
+struct ds_tier_op *ds_store_tier_op(const struct ds_store *s, enum ds_tier_kind kind, uint32_t id)
 {
     const struct ds_record *r = &s->record[id];
     struct ds_tier_op *op = ds_zalloc(sizeof(*op), "tier op");
@@ -118,7 +116,7 @@ static struct ds_tier_op *new_op(const struct ds_store *s, enum ds_tier_kind kin
     return op;
 }
 
-static int begin(struct ds_store *s, struct ds_tier_op *op)
+int ds_store_tier_begin(struct ds_store *s, struct ds_tier_op *op)
 {
     int rc = s->config.tier->start(s->config.tier_arg, op);
 
@@ -147,11 +145,11 @@ int ds_store_spill(struct ds_store *s, uint32_t id)
     if (ds_store_need_place(s, id) != 0) {
         return DS_EAGAIN;
     }
-    op = new_op(s, DS_TIER_SPILL, id);
+    op = ds_store_tier_op(s, DS_TIER_SPILL, id);
     if (op == NULL) {
         return DS_EAGAIN;
     }
-    rc = begin(s, op);
+    rc = ds_store_tier_begin(s, op);
     if (rc == 0) {
         s->leaving += ds_store_block(s->record[id].size);
     }
@@ -203,12 +201,6 @@ void ds_store_renew_expiry(struct ds_store *s, uint32_t id)
     }
 }
 
-/* Of the object API and not sealed: its bytes change in place. */
-static bool mutable_object(const struct ds_record *r)
-{
-    return (r->kind & DS_KIND_OBJECT) != 0 && (ds_load_relaxed(&r->word) & DS_WORD_SEALED) == 0;
-}
-
 /* S4, S5 */
 static void give_up_block(struct ds_store *s, uint32_t id)
 {
@@ -218,7 +210,7 @@ static void give_up_block(struct ds_store *s, uint32_t id)
 
     if ((s->flags[id] & FLAG_PINNED) != 0) {
         ds_store_release(&s->index.desc[id].gen, gen);
-        if (mutable_object(r)) { /* whoever holds it may write */
+        if (ds_store_mutable(s, id)) { /* whoever holds it may write */
             ds_store_changed(s, id);
         }
         ds_store_rank(s, id);
@@ -321,35 +313,7 @@ void ds_store_guests_leave(struct ds_store *s)
     s->guests_next_ns = s->now.boot_ns + (rc == DS_ENOSPACE ? DISK_BAD_NS : GUESTS_NS);
 }
 
-/* --- coming back --- */
-
-/* F1 to F6 */
-static void install(struct ds_store *s, uint32_t id, uint64_t offset)
-{
-    struct ds_record *r = &s->record[id];
-    uint64_t gen = ds_load_relaxed(&r->gen);
-
-    s->unreadable -= ds_store_unreadable(s, id); /* the copy was lost while it was read */
-    ds_store_unlist(s, id);
-    ds_store_release(&s->state->moving, id + UINT64_C(1));
-    (void)ds_failpoint("install.moving");
-    r->offset = offset;
-    (void)ds_failpoint("install.torn");
-    r->check = ds_store_check_of(s, id);
-    ds_store_release(&r->gen, gen + 1);
-    (void)ds_failpoint("install.before_word");
-    ds_store_release(&r->word, ds_load_relaxed(&r->word) & ~DS_WORD_SPILLED);
-    (void)ds_failpoint("install.live");
-    ds_store_release(&s->state->moving, 0);
-    ds_store_project(s, id, true);
-    s->stats.memory_live += ds_store_block(r->size);
-    s->stats.fetches++;
-    ds_store_renew_expiry(s, id);
-    ds_store_rank(s, id);
-    if (mutable_object(r)) {
-        ds_store_changed(s, id);
-    }
-}
+/* --- copies that cannot be read --- */
 
 bool ds_store_unreadable(const struct ds_store *s, uint32_t id)
 {
@@ -359,7 +323,7 @@ bool ds_store_unreadable(const struct ds_store *s, uint32_t id)
 /* The copy on disk cannot be read. What second-level storage has is a miss now; an object that is
  * nowhere else stays, so that its readers are told, until the key is set again. It is counted as
  * lost at once: its end does not count then. */
-static void lose(struct ds_store *s, uint32_t id)
+void ds_store_lose(struct ds_store *s, uint32_t id)
 {
     const struct ds_record *r = &s->record[id];
 
@@ -373,99 +337,6 @@ static void lose(struct ds_store *s, uint32_t id)
         ds_store_forget(s, id, true);
         s->stats.losses++;
         s->unreadable++;
-    }
-}
-
-/* The tier knows without reading that its copy is not there. What second-level storage has is to be
- * looked for once more. */
-static int lose_now(struct ds_store *s, uint32_t id)
-{
-    bool elsewhere = ds_store_in_l2(s, id);
-
-    s->stats.tier_errors++;
-    lose(s, id);
-    s->examine = true;
-    return elsewhere ? DS_EAGAIN : DS_ECORRUPT;
-}
-
-int ds_store_fetch(struct ds_store *s, uint32_t id)
-{
-    struct ds_record *r = &s->record[id];
-    struct ds_tier_op *op;
-    uint64_t capacity = ds_store_block(r->size);
-    uint64_t offset;
-    int rc;
-
-    if ((s->flags[id] & FLAG_BUSY) != 0) {
-        return DS_EAGAIN;
-    }
-    if (ds_store_place(s, id) == 0) {
-        return DS_ECORRUPT;
-    }
-    if ((s->flags[id] & FLAG_FAILED) != 0) { /* one reader is told, the next one tries again */
-        s->flags[id] &= (uint16_t)~FLAG_FAILED;
-        return DS_EIO;
-    }
-    rc = ds_store_block_alloc(s, capacity, &offset);
-    if (rc != 0) {
-        s->starved = s->starved || rc == DS_EAGAIN;
-        return rc;
-    }
-    if (ds_store_state(s, id) != DS_RECORD_LIVE) { /* what made room was it, or what it hung on */
-        ds_arena_free(s->data, offset, capacity);
-        s->examine = true;
-        return DS_EAGAIN;
-    }
-    op = new_op(s, DS_TIER_FETCH, id);
-    if (op != NULL) {
-        op->offset = offset;
-    }
-    rc = op == NULL ? DS_ENOMEM : begin(s, op);
-    if (rc != 0) {
-        ds_arena_free(s->data, offset, capacity);
-        s->starved = s->starved || rc == DS_EAGAIN;
-        return rc == DS_ECORRUPT ? lose_now(s, id) : rc;
-    }
-    s->fetching += capacity;
-    s->stats.memory_granted += capacity;
-    return DS_EAGAIN;
-}
-
-#define FRESH_NS INT64_C(20000000)
-
-void ds_store_freshen(struct ds_store *s, uint32_t id)
-{
-    uint32_t at;
-
-    if (s->fresh_n == DS_STORE_FRESH) {
-        s->fresh_first = (s->fresh_first + 1) % DS_STORE_FRESH;
-        s->fresh_n--;
-    }
-    at = (s->fresh_first + s->fresh_n++) % DS_STORE_FRESH;
-    s->fresh[at].id = id;
-    s->fresh[at].until_ns = s->now.boot_ns + FRESH_NS;
-}
-
-bool ds_store_fresh(const struct ds_store *s, uint32_t id)
-{
-    for (uint32_t i = 0; i < s->fresh_n; i++) {
-        if (s->fresh[(s->fresh_first + i) % DS_STORE_FRESH].id == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void ds_store_fresh_end(struct ds_store *s)
-{
-    uint32_t before = s->fresh_n;
-
-    while (s->fresh_n > 0 && s->fresh[s->fresh_first].until_ns <= s->now.boot_ns) {
-        s->fresh_first = (s->fresh_first + 1) % DS_STORE_FRESH;
-        s->fresh_n--;
-    }
-    if (s->fresh_n < before) {
-        ds_store_memory_news(s);
     }
 }
 
@@ -491,7 +362,7 @@ void ds_store_forget_copy(struct ds_store *s, const struct ds_tier_op *op, bool 
     forget(s, op->key, op->key_size, op->place, op->size, how_to_bury(s, bury, op->mode));
 }
 
-static bool current(const struct ds_store *s, const struct ds_tier_op *op)
+bool ds_store_op_current(const struct ds_store *s, const struct ds_tier_op *op)
 {
     return ds_store_state(s, op->id) == DS_RECORD_LIVE &&
            ds_load_relaxed(&s->record[op->id].gen) == op->gen;
@@ -506,7 +377,7 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
     if (op->status != 0) {
         s->stats.tier_errors++;
         s->disk_bad_until_ns = s->now.boot_ns + DISK_BAD_NS;
-        if (current(s, op)) {
+        if (ds_store_op_current(s, op)) {
             ds_store_rank(s, op->id);
         }
         return;
@@ -516,44 +387,20 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
     }
     s->stats.spills++;
     s->stats.spill_written += op->size;
-    if (changed && current(s, op)) {
+    if (changed && ds_store_op_current(s, op)) {
         ds_store_rank(s, op->id);
         ds_store_second_void(s, op->id);
         ds_store_forget_copy(s, op, true);
         return;
     }
-    if (!current(s, op)) { /* its end was told to the tier already: see ds_store_forget() */
+    if (!ds_store_op_current(
+            s, op)) { /* its end was told to the tier already: see ds_store_forget() */
         ds_store_forget_copy(s, op, false);
         return;
     }
     set_place(s, op->id, op->place);
     (void)ds_failpoint("spill.placed");
     ds_store_leave(s, op->id);
-}
-
-static void fetched(struct ds_store *s, const struct ds_tier_op *op)
-{
-    uint64_t capacity = ds_store_block(op->size);
-    bool wanted = current(s, op);
-
-    s->fetching -= capacity;
-    s->stats.memory_granted -= capacity;
-    s->examine = true;
-    if (op->status == 0 && wanted) {
-        install(s, op->id, op->offset);
-        ds_store_freshen(s, op->id);
-        return;
-    }
-    ds_arena_free(s->data, op->offset, capacity);
-    if (op->status == 0 || !wanted) {
-        return;
-    }
-    s->stats.tier_errors++;
-    if (op->status == DS_ECORRUPT || ds_store_in_l2(s, op->id)) {
-        lose(s, op->id);
-    } else {
-        s->flags[op->id] |= FLAG_FAILED;
-    }
 }
 
 void ds_store_tier_done(struct ds_store *s, struct ds_tier_op *op)
@@ -567,7 +414,7 @@ void ds_store_tier_done(struct ds_store *s, struct ds_tier_op *op)
     if (op->kind == DS_TIER_SPILL) {
         spilled(s, op);
     } else {
-        fetched(s, op);
+        ds_store_fetched(s, op);
     }
     ds_free(op);
     s->examine = true;
@@ -698,7 +545,7 @@ void ds_store_lost(struct ds_store *s, const void *key, size_t key_size, uint64_
     uint32_t id = placed(s, key, key_size, place);
 
     if (id != DS_ID_NONE) {
-        lose(s, id);
+        ds_store_lose(s, id);
         s->examine = true;
     }
 }
@@ -715,7 +562,7 @@ bool ds_store_moved(struct ds_store *s, const void *key, size_t key_size, uint64
     return id != DS_ID_NONE;
 }
 
-/* As lose(), of a copy that the tier does not have: there is nothing to bury. */
+/* As ds_store_lose(), of a copy that the tier does not have: there is nothing to bury. */
 static void place_is_gone(struct ds_store *s, uint32_t id)
 {
     const uint8_t *key = ds_store_key(s, id);

@@ -126,6 +126,7 @@ static struct ds_store *new_store(const struct ds_store_config *config)
         ds_list_init(&s->lower);
         ds_list_init(&s->spare);
         ds_list_init(&s->guests);
+        ds_list_init(&s->stalled);
         ds_list_init(&s->doomed);
         ds_list_init(&s->earlier);
         ds_list_init(&s->newer);
@@ -356,6 +357,7 @@ void ds_store_stats(const struct ds_store *s, struct ds_worker_stats *ret)
 
 struct sums {
     uint64_t spilled;
+    uint64_t stalled;
     uint64_t live;
     uint64_t granted;
     uint64_t doomed;
@@ -371,6 +373,7 @@ static bool record_ok(const struct ds_store *s, uint32_t id, struct sums *sum)
     uint64_t capacity = ds_store_holds(s, id);
     const uint8_t *key = ds_store_key(s, id);
     bool spilled = ds_store_spilled(s, id);
+    bool stalled = (s->flags[id] & FLAG_STALLED) != 0;
 
     switch (ds_store_state(s, id)) {
     case DS_RECORD_GRANTED:
@@ -383,10 +386,12 @@ static bool record_ok(const struct ds_store *s, uint32_t id, struct sums *sum)
         sum->live += capacity;
         sum->objects++;
         sum->spilled += spilled;
+        sum->stalled += stalled;
         sum->queued += (s->flags[id] & FLAG_QUEUED) != 0 && ds_store_dirty(s, id);
         sum->counted += (s->flags[id] & FLAG_COUNTED) != 0;
         if (key == NULL || ds_store_check_of(s, id) != r->check ||
-            (ds_load_relaxed(&r->gen) & 1) != !spilled ||
+            (stalled && (!spilled || capacity == 0)) ||
+            (ds_load_relaxed(&r->gen) & 1) != (capacity > 0 && !stalled) ||
             ds_load_relaxed(&s->index.desc[id].gen) != ds_load_relaxed(&r->gen)) {
             return false;
         }
@@ -415,10 +420,10 @@ int ds_store_check(const struct ds_store *s)
     sum.granted += s->fetching;
     if (sum.live != s->stats.memory_live || sum.granted != s->stats.memory_granted ||
         sum.spilled != s->stats.spilled_objects || sum.spilled != s->lower.n + s->spare.n ||
-        sum.doomed != s->stats.memory_doomed || sum.objects != s->stats.objects ||
-        sum.objects != s->objects.n || sum.indexed + s->index.unindexed < sum.objects ||
-        sum.queued != s->uploads.n || sum.counted != s->upload_counted ||
-        a.used != sum.live + sum.granted + sum.doomed) {
+        sum.stalled != s->stalled.n || sum.doomed != s->stats.memory_doomed ||
+        sum.objects != s->stats.objects || sum.objects != s->objects.n ||
+        sum.indexed + s->index.unindexed < sum.objects || sum.queued != s->uploads.n ||
+        sum.counted != s->upload_counted || a.used != sum.live + sum.granted + sum.doomed) {
         return DS_ECORRUPT;
     }
     if (ds_arena_check(s->data) != 0 || ds_arena_check(s->keys) != 0) {

@@ -40,11 +40,12 @@ struct ds_store_config {
     /* Slower tiers. NULL: there are none. */
     const struct ds_store_tier *tier;
     void *tier_arg;
-    bool spill;        /* the disk takes cold objects ... */
-    bool spill_second; /* ... but, of those that may be dropped, only what was read */
-    bool journal;      /* the disk takes write-back objects; else they are as write-through */
-    bool l2;           /* there is second-level storage */
-    size_t upload_max; /* write-back objects that may wait for their upload */
+    bool spill;            /* the disk takes cold objects ... */
+    bool spill_second;     /* ... but, of those that may be dropped, only what was read */
+    bool journal;          /* the disk takes write-back objects; else they are as write-through */
+    bool l2;               /* there is second-level storage */
+    size_t upload_max;     /* write-back objects that may wait for their upload */
+    uint64_t arriving_min; /* larger ones can be read while they come from disk; 0: none */
 
     /* Recovery goes on: called every few milliseconds of it. NULL: nobody wants to know. */
     void (*progress)(void *arg);
@@ -96,6 +97,10 @@ uint64_t ds_store_used(const struct ds_store *s);
 
 /* A piece of work that the tier's start() took is finished; takes the op. */
 void ds_store_tier_done(struct ds_store *s, struct ds_tier_op *op);
+
+/* Of a FETCH: the first `bytes` of the value are in place. Of values of up to arriving_min bytes it
+ * need not be told. */
+void ds_store_tier_arrived(struct ds_store *s, const struct ds_tier_op *op, uint64_t bytes);
 
 /* Where the value of a LOAD goes, once its size is known: sets op->offset, op->size, op->room.
  * DS_EAGAIN, DS_ENOMEM: the op is to be answered with that. */

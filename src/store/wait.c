@@ -65,7 +65,7 @@ static bool pending(const struct ds_store *s, const struct session *x, unsigned 
 
 bool ds_store_enough(const struct ds_store *s, struct session *by, unsigned slot)
 {
-    if (s->scratch.header.op != DS_OP_GET || s->scratch.header.value != DS_GET_ANY ||
+    if (s->scratch.header.op != DS_OP_GET || (s->scratch.header.value & DS_GET_ANY) == 0 ||
         (by->answered[slot][0] | by->answered[slot][1]) == 0 || pending(s, by, slot)) {
         return false;
     }

@@ -448,6 +448,10 @@ int ds_slog_get(struct ds_slog *s, ds_slog_at at, uint64_t size, const void *key
     op->cookie = cookie;
     g->reads++;
     s->stats.queued++;
+    if (size > SLOG_CHUNK) {
+        op->next_long = s->long_gets;
+        s->long_gets = op;
+    }
     begin_get(s, op);
     return 0;
 }
@@ -558,6 +562,35 @@ static enum ds_slog_event_type count(struct ds_slog *s, const struct slog_op *op
     }
 }
 
+static void unlist_long(struct ds_slog *s, const struct slog_op *op)
+{
+    struct slog_op **at = &s->long_gets;
+
+    while (*at != NULL && *at != op) {
+        at = &(*at)->next_long;
+    }
+    if (*at != NULL) {
+        *at = op->next_long;
+    }
+}
+
+/* What the readers have got of long values since the last look. */
+static size_t tell_arrivals(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
+{
+    size_t n = 0;
+
+    for (struct slog_op *op = s->long_gets; op != NULL && n < max; op = op->next_long) {
+        uint64_t bytes = ds_load_acquire(&op->arrived); /* pairs with ds_slog_tell_arrived() */
+
+        if (bytes > op->told) {
+            op->told = bytes;
+            ret[n++] = (struct ds_slog_event){
+                .type = DS_SLOG_GET_SOME, .cookie = op->cookie, .bytes = bytes};
+        }
+    }
+    return n;
+}
+
 enum finish {
     TOLD,  /* *ret is an event for the user */
     QUIET, /* there is nothing to tell */
@@ -582,6 +615,7 @@ static enum finish finish(struct ds_slog *s, struct slog_op *op, struct ds_slog_
         return QUIET;
     case OP_GET:
         s->segments[op->slot].reads--;
+        unlist_long(s, op);
         break;
     case OP_TOMBSTONE:
         settle(s, op);
@@ -633,6 +667,7 @@ size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
         }
         slog_append(&s->ready, &s->late);
     }
+    n += tell_arrivals(s, ret + n, max - n);
     s->polling = true;
     reap(s);
     while (n < max && (op = slog_pop(&s->ready)) != NULL) {
@@ -643,7 +678,7 @@ size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
             ds_free(op);
         }
     }
-    if (s->ready.first != NULL) {
+    if (s->ready.first != NULL || n == max) { /* there may be more of what has arrived */
         ds_slog_wake_at(s, 1);
     }
     ds_slog_gc_step(s);

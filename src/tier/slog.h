@@ -98,6 +98,7 @@ enum ds_slog_event_type {
     DS_SLOG_PUT_DONE = 1,   /* rc 0: at */
     DS_SLOG_TOMBSTONE_DONE, /* rc 0: written; durable if that was asked */
     DS_SLOG_NOTE_DONE,
+    DS_SLOG_GET_SOME, /* more than one chunk: the first `bytes` of the value are in data_fd */
     DS_SLOG_GET_DONE, /* rc 0: the value is in data_fd; else nothing unverified was written there */
     DS_SLOG_ERROR,    /* rc: the disk is not written any more */
 };
@@ -107,6 +108,7 @@ struct ds_slog_event {
     int rc;
     uint64_t cookie;
     ds_slog_at at;
+    uint64_t bytes; /* DS_SLOG_GET_SOME */
 };
 
 struct ds_slog_stats {
@@ -170,7 +172,9 @@ DS_MUST_USE int ds_slog_note(struct ds_slog *s, ds_slog_at at, const void *key, 
                              uint16_t flags, bool durable, uint64_t cookie);
 
 /* Reads the value into data_fd at `offset`, after verifying that the record has this key, version
- * and size. Values over 1 MiB are written there in pieces, each verified first. */
+ * and size. Values over DS_SLOG_PIECE are written there in pieces, from the beginning, each
+ * verified first; events tell how far that is. */
+#define DS_SLOG_PIECE (UINT64_C(1) << 20)
 DS_MUST_USE int ds_slog_get(struct ds_slog *s, ds_slog_at at, uint64_t size, const void *key,
                             size_t key_size, uint64_t version, uint64_t offset, uint64_t cookie);
 

@@ -20,7 +20,7 @@
 #define SLOG_FORMAT 1u
 #define SLOG_BLOCK 4096u      /* of the file: what O_DIRECT transfers */
 #define SLOG_UNIT 64u         /* records start at multiples of it */
-#define SLOG_CHUNK (1u << 20) /* of a value: what has one checksum */
+#define SLOG_CHUNK (1u << 20) /* of a value: what has one checksum; DS_SLOG_PIECE */
 #define SLOG_SEGMENT_MAX (1ull << 30)
 #define SLOG_RECORD_MAGIC 0x52474c53u
 

@@ -54,8 +54,11 @@ struct slog_op {
     uint64_t kept_end; /* OP_TOMBSTONE: where its record in the file of tombstones ends; 0: none */
     bool quiet;        /* OP_TOMBSTONE: without an event */
     bool delayed;      /* OP_TOMBSTONE: see struct slog_kept */
-    struct slog_head head; /* OP_GET: what is expected */
-    uint8_t *summary;      /* OP_SUMMARY: result */
+    struct slog_head head;     /* OP_GET: what is expected */
+    struct slog_op *next_long; /* OP_GET of more than one chunk: in the owner's list of those */
+    _Atomic uint64_t arrived;  /* bytes of it that are in place */
+    uint64_t told;             /* to the owner */
+    uint8_t *summary;          /* OP_SUMMARY: result */
     uint64_t summary_size;
     uint8_t key[];
 };
@@ -159,6 +162,7 @@ struct ds_slog {
     struct slog_ops to_write, to_read; /* not handed over yet */
     struct slog_ops ready;             /* taken, not returned yet */
     struct slog_ops late;              /* tombstones without a place yet, by LSN */
+    struct slog_op *long_gets;         /* under way */
     uint64_t tombstones_with_copies;   /* in the cleaner's stream, not answered yet */
     struct slog_gc gc;
     struct slog_kept kept;
@@ -276,6 +280,7 @@ void ds_slog_threads_start(struct ds_slog *s); /* with the lock held: what the q
 void ds_slog_threads_stop(struct ds_slog *s);
 void ds_slog_signal(struct ds_slog *s); /* with the lock held */
 void ds_slog_complete(struct ds_slog *s, struct slog_op *op);
+void ds_slog_tell_arrived(struct ds_slog *s, struct slog_op *op, uint64_t bytes);
 
 /* slog_writer.c */
 void ds_slog_write_batch(struct ds_slog *s, struct slog_ops *ops);
@@ -293,6 +298,8 @@ int ds_slog_read_range(struct ds_slog *s, int fd, uint64_t offset, uint64_t size
 int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
                         const struct slog_head *want, const void *key, int out_fd,
                         uint64_t out_offset, uint8_t *buf);
+/* The same for an OP_GET, whose progress is told. */
+int ds_slog_read_op(struct ds_slog *s, int fd, struct slog_op *op, uint8_t *buf);
 /* A record whose bytes are all at p. */
 int ds_slog_take_record(struct ds_slog *s, const struct slog_op *op, const uint8_t *p,
                         uint64_t size);

@@ -5,8 +5,11 @@
 
 #include "base/alloc.h"
 #include "base/crc32c.h"
+#include "base/failpoint.h"
 #include "base/sys_file.h"
 #include "tier/slog_internal.h"
+
+_Static_assert(SLOG_CHUNK == DS_SLOG_PIECE, "what is verified is what is told of");
 
 int ds_slog_errno(ssize_t rc)
 {
@@ -66,9 +69,9 @@ static int take_chunk(const uint8_t *p, size_t n, uint32_t crc, int out_fd, uint
     return out_fd < 0 ? 0 : ds_slog_errno(ds_sys_pwrite_all(out_fd, p, n, out_offset));
 }
 
-/* A value that does not fit into the buffer with its head. */
+/* A value that does not fit into the buffer with its head. `op`: of a get, else NULL. */
 static int read_long(struct ds_slog *s, int fd, uint64_t value_at, const struct slog_head *h,
-                     int out_fd, uint64_t out_offset, uint8_t *buf)
+                     int out_fd, uint64_t out_offset, struct slog_op *op, uint8_t *buf)
 {
     uint64_t n = slog_chunks(h->value_size);
     uint32_t *crcs = ds_zalloc(n * 4, "slog crcs");
@@ -81,8 +84,12 @@ static int read_long(struct ds_slog *s, int fd, uint64_t value_at, const struct 
         uint64_t at = i * SLOG_CHUNK;
         uint64_t size = ds_min_u64(SLOG_CHUNK, h->value_size - at);
 
+        (void)ds_failpoint("slog.read.piece");
         rc = ds_slog_read_range(s, fd, value_at + at, size, buf, &p);
         rc = rc == 0 ? take_chunk(p, size, crcs[i], out_fd, out_offset + at) : rc;
+        if (rc == 0 && op != NULL && i + 1 < n) {
+            ds_slog_tell_arrived(s, op, at + size);
+        }
     }
     ds_free(crcs);
     return rc;
@@ -119,9 +126,9 @@ int ds_slog_take_record(struct ds_slog *s, const struct slog_op *op, const uint8
                 op->data_offset, &h);
 }
 
-int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
-                        const struct slog_head *want, const void *key, int out_fd,
-                        uint64_t out_offset, uint8_t *buf)
+static int read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
+                       const struct slog_head *want, const void *key, int out_fd,
+                       uint64_t out_offset, struct slog_op *op, uint8_t *buf)
 {
     uint64_t size = slog_record_size(want->key_size, want->value_size);
     uint64_t first = ds_min_u64(size, SLOG_BUFFER - 2 * SLOG_BLOCK);
@@ -135,9 +142,22 @@ int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t off
     rc = ds_slog_read_range(s, fd, offset, first, buf, &p);
     rc = rc < 0 ? rc : take(s, number, offset, want, key, p, first, out_fd, out_offset, &h);
     if (rc == 0 && (first < size || h.value_size > SLOG_CHUNK)) {
-        rc = read_long(s, fd, offset + sizeof(h) + h.key_size, &h, out_fd, out_offset, buf);
+        rc = read_long(s, fd, offset + sizeof(h) + h.key_size, &h, out_fd, out_offset, op, buf);
     }
     return rc;
+}
+
+int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
+                        const struct slog_head *want, const void *key, int out_fd,
+                        uint64_t out_offset, uint8_t *buf)
+{
+    return read_record(s, fd, number, offset, want, key, out_fd, out_offset, NULL, buf);
+}
+
+int ds_slog_read_op(struct ds_slog *s, int fd, struct slog_op *op, uint8_t *buf)
+{
+    return read_record(s, fd, op->number, op->offset, &op->head, op->key, s->config.data_fd,
+                       op->data_offset, op, buf);
 }
 
 int ds_slog_bytes_add(struct slog_bytes *b, const void *data, size_t size)
@@ -183,8 +203,7 @@ void ds_slog_read(struct ds_slog *s, struct slog_op *op, uint8_t *buf)
     int fd = s->segments[op->slot].fd;
 
     if (op->type == OP_GET) {
-        op->rc = ds_slog_read_record(s, fd, op->number, op->offset, &op->head, op->key,
-                                     s->config.data_fd, op->data_offset, buf);
+        op->rc = ds_slog_read_op(s, fd, op, buf);
     } else {
         struct slog_contents c = {.summary = {NULL, 0, 0}};
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/atomics.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/sys.h"
@@ -29,6 +30,14 @@ void ds_slog_complete(struct ds_slog *s, struct slog_op *op)
     (void)pthread_mutex_lock(&s->lock);
     s->corrupt += op->rc == DS_ECORRUPT;
     slog_push(&s->done, op);
+    ds_slog_signal(s);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+void ds_slog_tell_arrived(struct ds_slog *s, struct slog_op *op, uint64_t bytes)
+{
+    ds_store_release(&op->arrived, bytes); /* pairs with tell_arrivals() */
+    (void)pthread_mutex_lock(&s->lock);
     ds_slog_signal(s);
     (void)pthread_mutex_unlock(&s->lock);
 }

@@ -104,6 +104,7 @@ int ds_tiers_open(struct ds_worker *w)
     w->config.spill = t->spill;
     w->config.spill_second =
         strcmp(ds_options_str(w->options, DS_OPT_spill_admission), "second") == 0;
+    w->config.arriving_min = DS_SLOG_PIECE;
     w->config.journal = disk;
     w->config.l2 = strcmp(l2, "none") != 0;
     w->config.upload_max =

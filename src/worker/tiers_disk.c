@@ -266,6 +266,10 @@ void ds_disk_poll(struct ds_tiers *t)
             case DS_SLOG_GET_DONE:
                 answer(t, &events[i]);
                 break;
+            case DS_SLOG_GET_SOME:
+                ds_store_tier_arrived(t->w->store, (void *)(uintptr_t)events[i].cookie,
+                                      events[i].bytes);
+                break;
             case DS_SLOG_TOMBSTONE_DONE:
                 tombstone_done(t, &events[i]);
                 break;

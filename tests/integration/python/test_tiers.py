@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from yr.datasystem.errors import DsError, OutOfMemoryError
-from yr.datasystem.kv_client import KVClient
+from yr.datasystem.kv_client import KVClient, ReadParam
 from yr.datasystem.object_client import CacheType, ConsistencyType, ObjectClient, WriteMode
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,6 +107,25 @@ def test_four_times_the_memory_comes_back_from_disk(start_worker, spill):
         assert stats["spilled_objects"] >= 192
         assert stats["evictions"] == 0
     assert 128 * MIB < highest <= spill["spill_size_limit"]
+
+
+def test_parts_of_spilled_values_in_one_batch(start_worker, spill):
+    """More than one call looks up without allocating, of values that are here, on disk, and nowhere."""
+    worker = start_worker(**spill)
+    with client(worker) as kv:
+        for i in range(40):
+            kv.set(f"v{i}", value(f"v{i}", 4 * MIB))
+        params = [ReadParam(f"v{i}", i * 1000, MIB if i % 2 else 0) for i in range(10)]
+        params += [ReadParam("nobody", 0, 1), ReadParam("v3", 4 * MIB, 1)]
+        params += [ReadParam(f"v{i}", 4 * MIB - 10, 100) for i in range(30, 40)]
+        found = kv.read(params)
+        for param, part in zip(params, found):
+            offset, size = param.offset, param.size or 4 * MIB
+            want = value(param.key, 4 * MIB)[offset : offset + size]
+            if param.key == "nobody" or not want:
+                assert part is None
+            else:
+                assert part.immutable_data() == want
 
 
 def test_small_values_beyond_the_memory_are_all_there(start_worker, spill):

@@ -14,7 +14,7 @@
 
 DS_TEST(layout__abi_numbers)
 {
-    CHECK_EQ(DS_SHM_ABI, 3u);
+    CHECK_EQ(DS_SHM_ABI, 4u);
     CHECK_EQ(DS_INDEX_MAGIC, UINT64_C(0x3158444e49534458));
     CHECK_EQ(DS_STATE_MAGIC, UINT64_C(0x3145544154534458));
     CHECK_EQ(DS_SESSION_MAGIC, UINT64_C(0x3153534553534458));
@@ -31,6 +31,8 @@ DS_TEST(layout__abi_numbers)
     CHECK_EQ(DS_WORD_SEALED, 1u << 8);
     CHECK_EQ(DS_WORD_SPILLED, 1u << 9);
     CHECK_EQ(DS_WORD_UPLOADED, 1u << 10);
+    CHECK_EQ(DS_WORD_ARRIVING, 1u << 11);
+    CHECK_EQ(DS_META_ARRIVED(UINT64_C(3) << 32 | 0xffffffff), 3 * 4096u);
     AT(ds_index_header, tiers, 208);
     AT(ds_state_header, place_offset, 120);
     AT(ds_state_header, moving, 128);

@@ -229,16 +229,32 @@ static inline void fake_write(struct fake_tier *t, struct ds_tier_op *op, uint64
     t->writes++;
 }
 
-static inline void fake_read(struct fake_tier *t, struct ds_tier_op *op)
+static inline const struct fake_copy *fake_copy_of(struct fake_tier *t, const struct ds_tier_op *op)
 {
-    struct fake_copy *c = fake_at(t, op->place);
+    const struct fake_copy *c = fake_at(t, op->place);
 
     CHECK(c != NULL);
     CHECK(strlen(c->key) == op->key_size && memcmp(c->key, op->key, op->key_size) == 0);
     CHECK_EQ(c->size, op->size);
     CHECK_EQ(c->order, op->order);
+    return c;
+}
+
+static inline void fake_read(struct fake_tier *t, struct ds_tier_op *op)
+{
+    const struct fake_copy *c = fake_copy_of(t, op);
+
     memcpy(t->w->data.base + op->offset, c->value, op->size);
     t->reads++;
+}
+
+/* Of the one fetch that is queued, the first `bytes` are there. */
+static inline void fake_arrive(struct fake_tier *t, uint64_t bytes)
+{
+    CHECK_EQ(t->n, 1u);
+    CHECK(t->queue[0]->kind == DS_TIER_FETCH && bytes <= t->queue[0]->size);
+    memcpy(t->w->data.base + t->queue[0]->offset, fake_copy_of(t, t->queue[0])->value, bytes);
+    ds_store_tier_arrived(t->w->s, t->queue[0], bytes);
 }
 
 /* The object of a key; NULL: there is none. With `make` an empty one. */

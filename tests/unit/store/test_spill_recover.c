@@ -17,6 +17,7 @@
 #define KEYS 6u
 #define OPS 40u
 #define DATA (4 * MIB)
+#define LARGE 1500u
 
 enum kind { SET, DELETE, GET, SQUEEZE, THROUGH, BACK };
 
@@ -41,7 +42,7 @@ struct trial {
     struct fake_tier tier;
     struct op ops[OPS];
     bool l2;
-    bool keeps; /* tombstones of plain modes are safe at once */
+    bool keeps; /* tombstones of plain modes are safe at once; some values are large */
     struct progress *g;
 };
 
@@ -180,6 +181,12 @@ static void do_op(struct trial *t, const struct op *o)
         break;
     case GET:
         fill_its_place(t, o);
+        t->tier.fail = t->keeps ? DS_EIO : 0;
+        (void)ask_one(t, DS_OP_GET, key);
+        t->tier.fail = 0;
+        if ((o - t->ops) % 2 == 0) {
+            squeeze(t);
+        }
         (void)ask_one(t, DS_OP_GET, key);
         break;
     case THROUGH:
@@ -212,6 +219,7 @@ static void attach(struct trial *t, struct fake_disk *disk)
         fake_attach(&t->tier, &t->w, disk);
     }
     t->tier.keeps = t->keeps;
+    t->w.config.arriving_min = t->keeps ? LARGE : 0;
 }
 
 static void trial_begin(struct trial *t, bool l2, uint64_t seed)
@@ -442,10 +450,13 @@ static void kill_everywhere(bool l2, const char *const *points, size_t n_points)
 DS_TEST_TIMEOUT(spill__survives_a_kill_at_every_failpoint, 120)
 {
     static const char *const points[] = {
-        "publish.live",   "unpublish.doomed",    "demote.before_word",  "demote.spilled",
-        "install.moving", "install.torn",        "install.before_word", "install.live",
-        "spill.placed",   "apply.before_cursor", "request.before_done", "request.done",
-        "pass.applied",   "reclaim.marked",
+        "publish.live",        "unpublish.doomed",    "demote.before_word",
+        "demote.spilled",      "install.moving",      "install.torn",
+        "install.before_word", "install.live",        "spill.placed",
+        "apply.before_cursor", "request.before_done", "request.done",
+        "pass.applied",        "reclaim.marked",      "arrive.before_descriptor",
+        "arrive.whole",        "arrive.before_word",  "arrive.stalled",
+        "arrive.let_go",
     };
 
     kill_everywhere(false, points, DS_ARRAY_SIZE(points));

@@ -41,6 +41,7 @@ struct owner {
     uint64_t version;
     struct ds_slog_event last; /* the last event */
     uint64_t events, recovered, doubtful, buried;
+    uint64_t arrived; /* of the get under way */
     int told_error;
     unsigned notices;
     char notice[512]; /* the last one */
@@ -172,12 +173,30 @@ static inline void owner_fini(struct owner *o, bool clean)
     (void)close(o->config.data_fd);
 }
 
+/* What a get has brought is the beginning of the value. */
+static inline void check_prefix(const struct owner *o, unsigned k, uint64_t size)
+{
+    uint8_t *want = ds_zalloc(size + 1, "test");
+
+    CHECK(want != NULL);
+    fill(want, size, k, o->recs[k].version);
+    CHECK_MEM(o->data + AREA, want, size);
+    ds_free(want);
+}
+
 static inline void take_event(struct owner *o, const struct ds_slog_event *e)
 {
     struct rec *r = &o->recs[e->cookie % KEYS];
     char key[32];
     size_t n = key_of((unsigned)(e->cookie % KEYS), key);
 
+    if (e->type == DS_SLOG_GET_SOME) {
+        CHECK_GT(e->bytes, o->arrived);
+        CHECK_LT(e->bytes, r->size); /* all of it is what DONE says */
+        check_prefix(o, (unsigned)(e->cookie % KEYS), e->bytes);
+        o->arrived = e->bytes;
+        return;
+    }
     o->last = *e;
     o->told_error = e->type == DS_SLOG_ERROR ? e->rc : o->told_error;
     o->events += e->type != DS_SLOG_ERROR;
@@ -295,7 +314,10 @@ static inline int get(struct owner *o, unsigned k)
 {
     char key[32];
     struct rec *r = &o->recs[k];
-    int rc = ds_slog_get(o->s, r->at, r->size, key, key_of(k, key), r->version, AREA, k);
+    int rc;
+
+    o->arrived = 0;
+    rc = ds_slog_get(o->s, r->at, r->size, key, key_of(k, key), r->version, AREA, k);
 
     if (rc == 0) {
         owner_wait(o, o->events + 1);
@@ -303,12 +325,7 @@ static inline int get(struct owner *o, unsigned k)
         rc = o->last.rc;
     }
     if (rc == 0) {
-        uint8_t *want = ds_zalloc(r->size + 1, "test");
-
-        CHECK(want != NULL);
-        fill(want, r->size, k, r->version);
-        CHECK_MEM(o->data + AREA, want, r->size);
-        ds_free(want);
+        check_prefix(o, k, r->size);
     }
     return rc;
 }

@@ -429,6 +429,36 @@ DS_TEST(slog__segments_of_another_place_are_not_taken)
     owner_fini(&o, true);
 }
 
+/* A value of several chunks is told piece by piece, each verified; behind a damaged one there is
+ * nothing more. */
+DS_TEST(slog__pieces_of_a_large_value_are_told_up_to_the_damage)
+{
+    struct owner o;
+    int fd;
+
+    owner_init(&o, 80u << 20, 8u << 20, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    CHECK_OK(put(&o, 1, (3u << 20) + 500000, true));
+    CHECK_OK(put(&o, 2, 1u << 20, true)); /* one chunk */
+    CHECK_OK(get(&o, 1));
+    CHECK_EQ(o.arrived, 3u << 20);
+    CHECK_OK(get(&o, 2));
+    CHECK_EQ(o.arrived, 0u);
+    fd = open_segment(&o, 0);
+    flip(fd, 4096 + (2 << 20) + 300000);
+    CHECK_EQ(get(&o, 1), DS_ECORRUPT);
+    CHECK_EQ(o.arrived, 2u << 20);
+    flip(fd, 4096 + (2 << 20) + 300000);
+    ds_failpoint_arm("sys.pread=errno:5@4"); /* head with some of the value, checksums, chunk */
+    CHECK_EQ(get(&o, 1), DS_EIO);
+    ds_failpoint_arm(NULL);
+    CHECK_EQ(o.arrived, 1u << 20);
+    CHECK_OK(get(&o, 1));
+    CHECK_EQ(o.arrived, 3u << 20);
+    (void)close(fd);
+    owner_fini(&o, true);
+}
+
 /* --- damage is counted, the end of a write that was cut off is not --- */
 
 static uint64_t offset_of(const struct owner *o, unsigned k)
