@@ -1,381 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * l2_s3_http.c - see l2_s3_http.h. libcurl makes the signature (AWS SigV4); it signs what it is
- * given as it stands, so everything that goes into a URL comes from ds_l2_s3_encode(), queries are
- * sorted, and the hash of the payload is always in a header: of small bodies, and of all of them
- * where no TLS protects the way, the real one.
- */
+/* l2_s3_http.c - see l2_s3_http.h: what is sent, and sent again. */
 #include "tier/l2_s3_http.h"
 
-#include <curl/curl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/sys.h"
-#include "tier/l2_s3_auth.h"
+#include "tier/l2_s3_transfer.h"
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MOST_MS 5000
 #define BUDGET_MAX 20.0
 #define BUDGET_BACK 0.1
-#define CONNECT_MS 5000
 #define REQUEST_MS 30000
-#define EXPECT_MS 100       /* a large body waits that long for the store's word */
-#define SLOWEST_PER_MS 1048 /* bytes: 1 MiB/s */
 #define ATTEMPTS 5
-#define ERROR_BODY 4096
-#define HASH_ALWAYS ((size_t)1 << 20)
 #define WAIT_MS 50 /* how soon a stop is seen */
-#define URL_SIZE 8192
 
-struct transfer {
-    struct ds_l2_s3_http *http;
-    struct ds_l2_call *call; /* while it is not FREE */
-    struct ds_l2_s3_request request;
-    CURL *easy; /* kept for its connection and buffers */
-    struct curl_slist *headers;
-    enum { FREE, WAITING, ACTIVE } state;
-    unsigned tries;
-    bool reloaded;
-    int64_t again_ns; /* WAITING: not before */
-    size_t sent;
-    char bad[ERROR_BODY]; /* the body of an answer that is no success */
-    size_t bad_size;
-    bool overflow; /* the answer was larger than its room */
-    char request_id[64];
-    char content_range[96];
-    char curl_err[CURL_ERROR_SIZE];
-};
-
-struct lane {
-    struct lane *next;
+struct ds_l2_s3_lane {
+    struct ds_l2_s3_lane *next;
     CURLM *multi;
-    struct transfer transfers[DS_L2_S3_SLOTS_MAX];
+    struct ds_l2_s3_transfer transfers[DS_L2_S3_SLOTS_MAX];
 };
-
-struct ds_l2_s3_http {
-    struct ds_l2_s3_config config; /* its texts: own copies below */
-    char base[1024];               /* scheme://host/bucket */
-    char sigv4[128];
-    char ca_file[1024];
-    char *texts[4]; /* access key, secret key, token, credentials file */
-    bool tls;
-
-    pthread_mutex_t lock; /* guards all below */
-    struct lane *lanes;   /* nobody uses these now */
-    struct ds_l2_s3_auth auth;
-    double budget;
-    uint64_t random;
-};
-
-/* --- libcurl's callbacks --- */
-
-static size_t on_body(char *data, size_t one, size_t n, void *arg)
-{
-    struct transfer *t = arg;
-    struct ds_l2_s3_request *q = &t->request;
-    long status = 0;
-
-    (void)one;
-    ds_l2_moved(t->call);
-    (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (status < 200 || status > 299) {
-        size_t take = ds_min_u64(n, sizeof(t->bad) - t->bad_size);
-
-        memcpy(t->bad + t->bad_size, data, take);
-        t->bad_size += take;
-        return n;
-    }
-    if (n > q->answer_max - q->answer_size) {
-        t->overflow = true;
-        return 0;
-    }
-    memcpy(q->answer + q->answer_size, data, n);
-    q->answer_size += n;
-    return n;
-}
-
-/* "Name: value\r\n" into ret, if it is that header. */
-static void take_header(const char *line, size_t n, const char *name, char *ret, size_t size)
-{
-    size_t len = strlen(name);
-
-    if (n <= len + 1 || strncasecmp(line, name, len) != 0 || line[len] != ':') {
-        return;
-    }
-    for (len++; len < n && line[len] == ' '; len++) {
-    }
-    while (n > len && (line[n - 1] == '\r' || line[n - 1] == '\n' || line[n - 1] == ' ')) {
-        n--;
-    }
-    (void)snprintf(ret, size, "%.*s", (int)(n - len), line + len);
-}
-
-static size_t on_header(char *line, size_t one, size_t n, void *arg)
-{
-    struct transfer *t = arg;
-
-    (void)one;
-    ds_l2_moved(t->call);
-    take_header(line, n, "etag", t->request.etag, sizeof(t->request.etag));
-    take_header(line, n, "content-range", t->content_range, sizeof(t->content_range));
-    take_header(line, n, "x-amz-request-id", t->request_id, sizeof(t->request_id));
-    return n;
-}
-
-static size_t on_send(char *buf, size_t one, size_t n, void *arg)
-{
-    struct transfer *t = arg;
-    size_t take = ds_min_u64(one * n, t->request.body_size - t->sent);
-
-    ds_l2_moved(t->call);
-    memcpy(buf, t->request.body + t->sent, take);
-    t->sent += take;
-    return take;
-}
-
-static int on_seek(void *arg, curl_off_t offset, int origin)
-{
-    struct transfer *t = arg;
-
-    if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > t->request.body_size) {
-        return CURL_SEEKFUNC_CANTSEEK;
-    }
-    t->sent = (size_t)offset;
-    return CURL_SEEKFUNC_OK;
-}
-
-/* --- one transfer --- */
-
-static bool add_header(struct transfer *t, const char *text)
-{
-    struct curl_slist *more = curl_slist_append(t->headers, text);
-
-    t->headers = more != NULL ? more : t->headers;
-    return more != NULL;
-}
-
-static bool set_headers(struct transfer *t, const char *token)
-{
-    const struct ds_l2_s3_request *q = &t->request;
-    char text[sizeof("x-amz-security-token: ") + sizeof(((struct ds_l2_s3_auth *)0)->token)];
-    char hex[DS_L2_S3_DIGEST_SIZE] = "UNSIGNED-PAYLOAD";
-    bool ok = true;
-
-    if (!t->http->tls || q->body_size <= HASH_ALWAYS) {
-        ok = ds_l2_s3_digest(false, q->body != NULL ? q->body : (const uint8_t *)"", q->body_size,
-                             hex);
-    }
-    (void)snprintf(text, sizeof(text), "x-amz-content-sha256: %s", hex);
-    ok = ok && add_header(t, text);
-    if (token[0] != '\0') {
-        (void)snprintf(text, sizeof(text), "x-amz-security-token: %s", token);
-        ok = ok && add_header(t, text);
-        explicit_bzero(text, sizeof(text));
-    }
-    if (strcmp(q->method, "POST") == 0) {
-        ok = ok && add_header(t, "Content-Type: application/xml");
-    } else if (strcmp(q->method, "PUT") == 0) {
-        ok = ok && add_header(t, "Content-Type: application/octet-stream");
-    }
-    return ok;
-}
-
-static void set_method(struct transfer *t)
-{
-    const struct ds_l2_s3_request *q = &t->request;
-    char range[64];
-
-    if (strcmp(q->method, "PUT") == 0) {
-        (void)curl_easy_setopt(t->easy, CURLOPT_UPLOAD, 1L);
-        (void)curl_easy_setopt(t->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->body_size);
-    } else if (strcmp(q->method, "POST") == 0) {
-        (void)curl_easy_setopt(t->easy, CURLOPT_POST, 1L);
-        (void)curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body_size);
-        (void)curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS,
-                               q->body != NULL ? (const char *)q->body : "");
-    } else if (strcmp(q->method, "DELETE") == 0) {
-        (void)curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, "DELETE");
-    }
-    if (q->range_size > 0) {
-        (void)snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)q->range_from,
-                       (unsigned long long)(q->range_from + q->range_size - 1));
-        (void)curl_easy_setopt(t->easy, CURLOPT_RANGE, range);
-    }
-}
-
-static void set_common(struct transfer *t, long timeout_ms)
-{
-    const struct ds_l2_s3_http *http = t->http;
-    CURL *e = t->easy;
-
-    (void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    (void)curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    (void)curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
-    (void)curl_easy_setopt(e, CURLOPT_AWS_SIGV4, http->sigv4);
-    (void)curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->curl_err);
-    (void)curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
-    (void)curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout_ms);
-    /* Not "Expect:" as a header, which libcurl 7.88 signs but does not send. */
-    (void)curl_easy_setopt(e, CURLOPT_EXPECT_100_TIMEOUT_MS, (long)EXPECT_MS);
-    (void)curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 1L << 20);
-    (void)curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 512L << 10);
-    (void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
-    (void)curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
-    (void)curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
-    (void)curl_easy_setopt(e, CURLOPT_HEADERDATA, t);
-    (void)curl_easy_setopt(e, CURLOPT_READFUNCTION, on_send);
-    (void)curl_easy_setopt(e, CURLOPT_READDATA, t);
-    (void)curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek);
-    (void)curl_easy_setopt(e, CURLOPT_SEEKDATA, t);
-    (void)curl_easy_setopt(e, CURLOPT_PRIVATE, t);
-    (void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L); /* no option turns these off */
-    (void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
-    (void)curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    if (http->ca_file[0] != '\0') {
-        (void)curl_easy_setopt(e, CURLOPT_CAINFO, http->ca_file);
-    }
-}
-
-static long timeout_of(const struct transfer *t, const struct ds_l2_call *call)
-{
-    const struct ds_l2_s3_request *q = &t->request;
-    int64_t ms = t->http->config.request_timeout_ms +
-                 (int64_t)(q->body_size + q->answer_max) / SLOWEST_PER_MS;
-
-    if (call->deadline_ns != 0) {
-        int64_t left_ms = (call->deadline_ns - ds_monotonic_ns()) / 1000000 + 1;
-
-        ms = left_ms < ms ? left_ms : ms;
-    }
-    return ms > 1 ? (long)ms : 1;
-}
-
-/* Hands the request to libcurl. */
-static int start(struct lane *lane, struct transfer *t, struct ds_l2_call *call)
-{
-    struct ds_l2_s3_http *http = t->http;
-    struct ds_l2_s3_auth auth;
-    char url[URL_SIZE];
-    size_t n = (size_t)snprintf(url, sizeof(url), "%s/", http->base);
-    bool ok;
-
-    n += ds_l2_s3_encode(t->request.key, true, url + n, sizeof(url) - n);
-    if (t->request.query[0] != '\0') {
-        (void)snprintf(url + n, sizeof(url) - n, "?%s", t->request.query);
-    }
-    if (t->easy == NULL) {
-        t->easy = curl_easy_init();
-    }
-    if (t->easy == NULL) {
-        return DS_ENOMEM;
-    }
-    curl_easy_reset(t->easy); /* keeps connections */
-    t->call = call;
-    t->sent = t->bad_size = 0;
-    t->overflow = false;
-    t->curl_err[0] = t->request_id[0] = t->content_range[0] = t->request.etag[0] = '\0';
-    t->request.answer_size = 0;
-    set_common(t, timeout_of(t, call));
-    set_method(t);
-    (void)pthread_mutex_lock(&http->lock);
-    auth = http->auth;
-    (void)pthread_mutex_unlock(&http->lock);
-    ok = set_headers(t, auth.token) && curl_easy_setopt(t->easy, CURLOPT_URL, url) == CURLE_OK &&
-         curl_easy_setopt(t->easy, CURLOPT_USERPWD, auth.user) == CURLE_OK &&
-         curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers) == CURLE_OK &&
-         curl_multi_add_handle(lane->multi, t->easy) == CURLM_OK;
-    explicit_bzero(&auth, sizeof(auth));
-    t->state = ACTIVE;
-    t->tries++;
-    return ok ? 0 : DS_ENOMEM;
-}
-
-static void end_transfer(struct lane *lane, struct transfer *t)
-{
-    if (t->state == ACTIVE) {
-        (void)curl_multi_remove_handle(lane->multi, t->easy);
-    }
-    if (t->easy != NULL) {
-        curl_easy_reset(t->easy); /* forgets the secret key too */
-    }
-    curl_slist_free_all(t->headers);
-    t->headers = NULL;
-    t->state = FREE;
-}
-
-/* --- verdicts --- */
-
-/* The ETag of a plain PUT is the body's MD5, unless the store encrypts with keys of its own: then
- * it does not look like one or the store says so; those who rewrite it cannot be told from a store
- * that kept other bytes, so it is only asked of small bodies, which cost nothing to send again. */
-static bool is_wrong_etag(const struct transfer *t)
-{
-    const struct ds_l2_s3_request *q = &t->request;
-    char md5[DS_L2_S3_DIGEST_SIZE];
-
-    if (strcmp(q->method, "PUT") != 0) {
-        return false;
-    }
-    if (q->etag[0] == '\0') {
-        return true;
-    }
-    return q->body_size <= HASH_ALWAYS && strlen(q->etag) == 34 && q->etag[0] == '"' &&
-           strspn(q->etag + 1, "0123456789abcdef") == 32 &&
-           ds_l2_s3_digest(true, q->body, q->body_size, md5) && strncmp(q->etag + 1, md5, 32) != 0;
-}
-
-/* By the header, not by a status of 206: rclone answers ranges with 200. */
-static bool is_range(const struct transfer *t)
-{
-    unsigned long long from;
-
-    return sscanf(t->content_range, "bytes %llu-", &from) == 1 && from == t->request.range_from;
-}
-
-static void judge(CURLcode code, struct transfer *t, struct ds_l2_s3_verdict *v)
-{
-    const struct ds_l2_s3_request *q = &t->request;
-    const char *body = t->bad;
-    size_t size = t->bad_size;
-    long status = 0;
-    long verified = 0;
-
-    *v = (struct ds_l2_s3_verdict){0};
-    (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (t->overflow) {
-        v->rc = DS_EIO;
-        (void)snprintf(v->text, sizeof(v->text), "the answer is larger than what was asked for");
-        return;
-    }
-    if (code != CURLE_OK) {
-        (void)curl_easy_getinfo(t->easy, CURLINFO_SSL_VERIFYRESULT, &verified);
-        ds_l2_s3_judge_curl((int)code, verified, t->curl_err, v);
-        return;
-    }
-    if (status >= 200 && status <= 299 && strcmp(q->method, "POST") == 0) {
-        body = (const char *)q->answer; /* a 200 that may hold an error */
-        size = q->answer_size;
-    }
-    ds_l2_s3_judge(status, q->range_size > 0, size > 0 ? body : NULL, size, v);
-    v->answered = !v->retry; /* or it is overloaded, or a proxy says that it is not there */
-    if (v->rc == 0 && q->range_from > 0 && !is_range(t)) {
-        v->rc = DS_EIO;
-        (void)snprintf(v->text, sizeof(v->text), "the store ignores ranges");
-    } else if (v->rc == 0 && q->range_size > q->answer_size) {
-        v->rc = DS_ECORRUPT;
-        v->retry = true;
-        (void)snprintf(v->text, sizeof(v->text), "the answer is shorter than what was asked for");
-    } else if (v->rc == 0 && is_wrong_etag(t)) {
-        v->rc = DS_EUNAVAILABLE;
-        v->retry = true;
-        (void)snprintf(v->text, sizeof(v->text), "the ETag is not that of what was sent");
-    }
-}
 
 /* --- retries; these lock --- */
 
@@ -433,7 +80,8 @@ static bool reload(struct ds_l2_s3_http *http)
 }
 
 /* What comes after a finished transfer: true if it waits for another try. */
-static bool try_again(struct transfer *t, struct ds_l2_call *call, struct ds_l2_s3_verdict *v)
+static bool try_again(struct ds_l2_s3_transfer *t, struct ds_l2_call *call,
+                      struct ds_l2_s3_verdict *v)
 {
     struct ds_l2_s3_http *http = t->http;
     int64_t now = ds_monotonic_ns();
@@ -463,17 +111,17 @@ static bool try_again(struct transfer *t, struct ds_l2_call *call, struct ds_l2_
 
 /* --- a run --- */
 
-static int finish(struct lane *lane, struct ds_l2_call *call, struct ds_l2_s3_run *run,
-                  struct transfer *t, CURLcode code)
+static int finish(struct ds_l2_s3_lane *lane, struct ds_l2_call *call, struct ds_l2_s3_run *run,
+                  struct ds_l2_s3_transfer *t, CURLcode code)
 {
     unsigned slot = (unsigned)(t - lane->transfers);
     struct ds_l2_s3_verdict v;
     int rc;
 
-    judge(code, t, &v);
-    end_transfer(lane, t);
+    ds_l2_s3_transfer_judge(t, code, &v);
+    ds_l2_s3_transfer_end(t, lane->multi);
     if (v.rc < 0 && try_again(t, call, &v)) {
-        t->state = WAITING;
+        t->state = DS_L2_S3_WAITING;
         return 0;
     }
     if (v.rc == 0) {
@@ -490,17 +138,17 @@ static int finish(struct lane *lane, struct ds_l2_call *call, struct ds_l2_s3_ru
 }
 
 /* Starts what may start. *ret: how many are under way or waiting. */
-static int start_all(struct lane *lane, struct ds_l2_call *call, struct ds_l2_s3_run *run,
+static int start_all(struct ds_l2_s3_lane *lane, struct ds_l2_call *call, struct ds_l2_s3_run *run,
                      unsigned *ret)
 {
     int64_t now = ds_monotonic_ns();
     unsigned n = 0;
 
     for (unsigned i = 0; i < run->slots; i++) {
-        struct transfer *t = &lane->transfers[i];
+        struct ds_l2_s3_transfer *t = &lane->transfers[i];
         int rc = 0;
 
-        if (t->state == FREE && !run->busy[i]) {
+        if (t->state == DS_L2_S3_FREE && !run->busy[i]) {
             struct ds_l2_s3_request q = {0};
 
             if (run->next(run, i, &q)) {
@@ -508,29 +156,29 @@ static int start_all(struct lane *lane, struct ds_l2_call *call, struct ds_l2_s3
                 t->tries = 0;
                 t->reloaded = false;
                 run->busy[i] = true;
-                rc = start(lane, t, call);
+                rc = ds_l2_s3_transfer_start(t, lane->multi, call);
             }
-        } else if (t->state == WAITING && now >= t->again_ns) {
-            rc = start(lane, t, call);
+        } else if (t->state == DS_L2_S3_WAITING && now >= t->again_ns) {
+            rc = ds_l2_s3_transfer_start(t, lane->multi, call);
         }
         if (rc < 0) {
             return ds_l2_fail(call, rc, "no memory for a request");
         }
-        n += t->state != FREE;
+        n += t->state != DS_L2_S3_FREE;
     }
     *ret = n;
     return 0;
 }
 
-static int poll_ms(const struct lane *lane, unsigned slots)
+static int poll_ms(const struct ds_l2_s3_lane *lane, unsigned slots)
 {
     int64_t least = WAIT_MS;
     int64_t now = ds_monotonic_ns();
 
     for (unsigned i = 0; i < slots; i++) {
-        const struct transfer *t = &lane->transfers[i];
+        const struct ds_l2_s3_transfer *t = &lane->transfers[i];
 
-        if (t->state == WAITING) {
+        if (t->state == DS_L2_S3_WAITING) {
             int64_t ms = t->again_ns <= now ? 0 : (t->again_ns - now) / 1000000 + 1;
 
             least = ms < least ? ms : least;
@@ -539,7 +187,7 @@ static int poll_ms(const struct lane *lane, unsigned slots)
     return (int)least;
 }
 
-static int run_lane(struct lane *lane, struct ds_l2_call *call, struct ds_l2_s3_run *run)
+static int run_lane(struct ds_l2_s3_lane *lane, struct ds_l2_call *call, struct ds_l2_s3_run *run)
 {
     for (;;) {
         unsigned open = 0;
@@ -555,7 +203,7 @@ static int run_lane(struct lane *lane, struct ds_l2_call *call, struct ds_l2_s3_
             return ds_l2_fail(call, DS_ENOMEM, "no memory for a request");
         }
         while ((msg = curl_multi_info_read(lane->multi, &left)) != NULL) {
-            struct transfer *t = NULL;
+            struct ds_l2_s3_transfer *t = NULL;
             CURLcode code = msg->data.result;
 
             if (msg->msg != CURLMSG_DONE ||
@@ -574,10 +222,10 @@ static int run_lane(struct lane *lane, struct ds_l2_call *call, struct ds_l2_s3_
     }
 }
 
-static struct lane *lane_close(struct lane *lane)
+static struct ds_l2_s3_lane *lane_close(struct ds_l2_s3_lane *lane)
 {
     for (unsigned i = 0; i < DS_L2_S3_SLOTS_MAX; i++) {
-        end_transfer(lane, &lane->transfers[i]);
+        ds_l2_s3_transfer_end(&lane->transfers[i], lane->multi);
         if (lane->transfers[i].easy != NULL) {
             curl_easy_cleanup(lane->transfers[i].easy);
         }
@@ -589,9 +237,9 @@ static struct lane *lane_close(struct lane *lane)
     return NULL;
 }
 
-static struct lane *lane_take(struct ds_l2_s3_http *http)
+static struct ds_l2_s3_lane *lane_take(struct ds_l2_s3_http *http)
 {
-    struct lane *lane;
+    struct ds_l2_s3_lane *lane;
 
     (void)pthread_mutex_lock(&http->lock);
     lane = http->lanes;
@@ -615,7 +263,7 @@ static struct lane *lane_take(struct ds_l2_s3_http *http)
 
 int ds_l2_s3_http_run(struct ds_l2_s3_http *http, struct ds_l2_call *call, struct ds_l2_s3_run *run)
 {
-    struct lane *lane = lane_take(http);
+    struct ds_l2_s3_lane *lane = lane_take(http);
     int rc;
 
     DS_ASSERT(run->slots >= 1 && run->slots <= DS_L2_S3_SLOTS_MAX);
@@ -625,7 +273,7 @@ int ds_l2_s3_http_run(struct ds_l2_s3_http *http, struct ds_l2_call *call, struc
     memset(run->busy, 0, sizeof(run->busy));
     rc = run_lane(lane, call, run);
     for (unsigned i = 0; i < run->slots; i++) {
-        end_transfer(lane, &lane->transfers[i]);
+        ds_l2_s3_transfer_end(&lane->transfers[i], lane->multi);
     }
     (void)pthread_mutex_lock(&http->lock);
     lane->next = http->lanes;
@@ -779,7 +427,7 @@ int ds_l2_s3_http_open(const struct ds_l2_s3_config *config, char *err, size_t e
 struct ds_l2_s3_http *ds_l2_s3_http_close(struct ds_l2_s3_http *http)
 {
     while (http->lanes != NULL) {
-        struct lane *lane = http->lanes;
+        struct ds_l2_s3_lane *lane = http->lanes;
 
         http->lanes = lane->next;
         (void)lane_close(lane);
