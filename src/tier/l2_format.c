@@ -176,13 +176,18 @@ int ds_l2_head_decode(const uint8_t *buf, size_t size, uint64_t object_size, str
     return 0;
 }
 
-uint32_t ds_l2_chunk_crc(uint32_t head, uint64_t i, const void *data, uint64_t size)
+uint32_t ds_l2_chunk_seed(uint32_t head, uint64_t i)
 {
     uint8_t place[12];
 
     put32(place, head);
     put64(place + 4, i);
-    return ds_crc32c(ds_crc32c(0, place, sizeof(place)), data, size);
+    return ds_crc32c(0, place, sizeof(place));
+}
+
+uint32_t ds_l2_chunk_crc(uint32_t head, uint64_t i, const void *data, uint64_t size)
+{
+    return ds_crc32c(ds_l2_chunk_seed(head, i), data, size);
 }
 
 /* --- names --- */

@@ -55,6 +55,9 @@ DS_MUST_USE int ds_l2_head_decode(const uint8_t *buf, size_t size, uint64_t obje
 /* The CRC that stands behind chunk i. */
 uint32_t ds_l2_chunk_crc(uint32_t head_crc, uint64_t i, const void *data, uint64_t size);
 
+/* The same before any byte of the chunk: ds_crc32c() goes on from there. */
+uint32_t ds_l2_chunk_seed(uint32_t head_crc, uint64_t i);
+
 /* Little-endian, as all numbers of the format. */
 void ds_l2_store_crc(uint8_t *at, uint32_t crc);
 uint32_t ds_l2_load_crc(const uint8_t *at);

@@ -55,12 +55,13 @@ struct download {
     struct ds_l2_s3_listed at; /* what is read in this try */
     uint64_t value_size;
     uint64_t parts, next;
-    unsigned slots;
-    uint8_t *buffers;
-    size_t buffer_size;
-    bool have_head;
+    uint8_t start[DS_L2_HEAD_MAX]; /* of the first part: header and key, and some bytes perhaps */
+    bool have_head;                /* the other parts wait for it */
     struct ds_l2_head head;
-    struct ds_l2_s3_request held[DS_L2_S3_SLOTS_MAX]; /* parts that wait for the header */
+    struct part {
+        struct download *download;
+        struct ds_l2_flow flow;
+    } under_way[DS_L2_S3_SLOTS_MAX];
 
     bool have_room; /* kept over tries */
     struct ds_l2_meta room_meta;
@@ -74,28 +75,11 @@ static uint64_t part_offset(const struct download *d, uint64_t part)
     return part == 0 ? 0 : ds_min_u64(ds_l2_chunk_offset(d->key_size, chunk), d->at.size);
 }
 
-static bool next_part(struct ds_l2_s3_run *run, unsigned slot, struct ds_l2_s3_request *ret)
-{
-    struct download *d = run->arg;
-
-    if (d->next >= d->parts) {
-        return false;
-    }
-    ret->method = "GET";
-    ret->tag = d->next++;
-    ret->range_from = part_offset(d, ret->tag);
-    ret->range_size = part_offset(d, ret->tag + 1) - ret->range_from;
-    ret->answer = d->buffers + slot * d->buffer_size;
-    ret->answer_max = ret->range_size;
-    (void)snprintf(ret->key, sizeof(ret->key), "%s", d->at.key);
-    return true;
-}
-
 /* The header, from the first part; then room for the value. */
-static int take_head(struct download *d, const struct ds_l2_s3_request *q)
+static int take_head(struct download *d, size_t size)
 {
-    int rc = ds_l2_head_check(d->call, d->at.key, d->key, d->key_size, q->answer, q->answer_size,
-                              d->at.size, &d->head);
+    int rc = ds_l2_head_check(d->call, d->at.key, d->key, d->key_size, d->start, size, d->at.size,
+                              &d->head);
 
     if (rc < 0) {
         return rc;
@@ -114,48 +98,62 @@ static int take_head(struct download *d, const struct ds_l2_s3_request *q)
     return rc;
 }
 
-static int take_chunks(struct download *d, const struct ds_l2_s3_request *q)
+/* What comes goes to where it belongs at once; a part that is sent again goes there again. */
+static int take_piece(struct ds_l2_s3_request *q, size_t at, const uint8_t *data, size_t size)
 {
-    uint64_t from = q->tag * d->s3->part_chunks;
-    uint64_t to = ds_min_u64(from + d->s3->part_chunks, ds_l2_chunks(d->value_size));
+    struct part *p = q->arg;
+    struct download *d = p->download;
+    size_t start = q->tag == 0 ? ds_min_u64(DS_L2_HEAD_MAX, q->range_size) : 0;
+    size_t n = at < start ? ds_min_u64(size, start - at) : 0;
+    size_t head_size = DS_L2_HEADER_SIZE + d->key_size;
+    int rc = 0;
 
-    for (uint64_t i = from; i < to; i++) {
-        uint64_t at = ds_l2_chunk_offset(d->key_size, i) - q->range_from;
-        int rc;
-
-        DS_ASSERT(at + ds_l2_chunk_size(d->value_size, i) + 4 <= q->answer_size);
-        rc = ds_l2_chunk_take(d->call, &d->span, d->value_size, d->head.crc, i, q->answer + at);
-        if (rc < 0) {
-            return rc;
-        }
+    if (q->tag > 0 && !d->have_head) {
+        return 1;
     }
-    return 0;
+    if (at == 0) {
+        p->flow = (struct ds_l2_flow){.span = &d->span,
+                                      .value_size = d->value_size,
+                                      .head_crc = d->head.crc,
+                                      .chunk = q->tag * d->s3->part_chunks};
+    }
+    if (n > 0) {
+        memcpy(d->start + at, data, n);
+        if (at + n < start) {
+            return 0;
+        }
+        rc = take_head(d, start);
+        p->flow.head_crc = d->head.crc;
+        rc = rc < 0 ? rc
+                    : ds_l2_flow_take(d->call, &p->flow, d->start + head_size, start - head_size);
+    }
+    return rc < 0 ? rc : ds_l2_flow_take(d->call, &p->flow, data + n, size - n);
+}
+
+static bool next_part(struct ds_l2_s3_run *run, unsigned slot, struct ds_l2_s3_request *ret)
+{
+    struct download *d = run->arg;
+
+    if (d->next >= d->parts) {
+        return false;
+    }
+    ret->method = "GET";
+    ret->tag = d->next++;
+    ret->range_from = part_offset(d, ret->tag);
+    ret->range_size = part_offset(d, ret->tag + 1) - ret->range_from;
+    ret->answer_max = ret->range_size;
+    ret->take = take_piece;
+    ret->arg = &d->under_way[slot];
+    d->under_way[slot].download = d;
+    (void)snprintf(ret->key, sizeof(ret->key), "%s", d->at.key);
+    return true;
 }
 
 static int done_part(struct ds_l2_s3_run *run, unsigned slot, struct ds_l2_s3_request *q)
 {
-    struct download *d = run->arg;
-    int rc = q->rc;
-
-    if (rc == 0 && q->tag == 0) {
-        rc = take_head(d, q);
-    }
-    if (rc < 0) {
-        return rc;
-    }
-    if (!d->have_head) {
-        d->held[slot] = *q; /* the bytes stay in the slot's buffer */
-        return 1;
-    }
-    rc = take_chunks(d, q);
-    for (unsigned i = 0; i < d->slots && rc == 0; i++) {
-        if (d->held[i].answer != NULL) {
-            rc = take_chunks(d, &d->held[i]);
-            d->held[i].answer = NULL;
-            run->busy[i] = i == slot;
-        }
-    }
-    return rc;
+    (void)run;
+    (void)slot;
+    return q->rc;
 }
 
 /* One try: what is newest now. */
@@ -177,17 +175,8 @@ static int download(struct download *d)
     d->parts = d->parts > 0 ? d->parts : 1;
     d->next = 0;
     d->have_head = false;
-    memset(d->held, 0, sizeof(d->held));
-    d->slots = run.slots = (unsigned)ds_min_u64(d->s3->parallel, d->parts);
-    d->buffer_size =
-        ds_min_u64(DS_L2_HEAD_MAX + d->s3->part_chunks * DS_L2_CHUNK_STORED, d->at.size);
-    d->buffers = ds_zalloc(d->buffer_size * d->slots, "l2 s3 parts");
-    if (d->buffers == NULL) {
-        return ds_l2_fail(d->call, DS_ENOMEM, "no memory for parts");
-    }
-    rc = ds_l2_s3_http_run(d->s3->http, d->call, &run);
-    ds_free(d->buffers);
-    return rc;
+    run.slots = (unsigned)ds_min_u64(d->s3->parallel, d->parts);
+    return ds_l2_s3_http_run(d->s3->http, d->call, &run);
 }
 
 /* A version may be replaced between listing and reading; and bytes may be damaged on the way, not

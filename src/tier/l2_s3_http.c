@@ -133,7 +133,7 @@ static int finish(struct ds_l2_s3_lane *lane, struct ds_l2_call *call, struct ds
     }
     t->request.rc = v.rc;
     rc = run->done(run, slot, &t->request);
-    run->busy[slot] = rc > 0;
+    run->busy[slot] = false;
     return rc < 0 ? rc : 0;
 }
 
@@ -170,6 +170,24 @@ static int start_all(struct ds_l2_s3_lane *lane, struct ds_l2_call *call, struct
     return 0;
 }
 
+/* Those whose taker wanted nothing: it may have what it waited for. */
+static int resume_all(struct ds_l2_s3_lane *lane, struct ds_l2_call *call, struct ds_l2_s3_run *run)
+{
+    for (unsigned i = 0; i < run->slots; i++) {
+        struct ds_l2_s3_transfer *t = &lane->transfers[i];
+
+        if (t->state == DS_L2_S3_ACTIVE && t->paused) {
+            CURLcode code = ds_l2_s3_transfer_resume(t);
+            int rc = code != CURLE_OK ? finish(lane, call, run, t, code) : 0;
+
+            if (rc < 0) {
+                return rc;
+            }
+        }
+    }
+    return 0;
+}
+
 static int poll_ms(const struct ds_l2_s3_lane *lane, unsigned slots)
 {
     int64_t least = WAIT_MS;
@@ -195,6 +213,7 @@ static int run_lane(struct ds_l2_s3_lane *lane, struct ds_l2_call *call, struct 
         int left;
         int rc = ds_l2_go_on(call);
 
+        rc = rc < 0 ? rc : resume_all(lane, call, run);
         rc = rc < 0 ? rc : start_all(lane, call, run, &open);
         if (rc < 0 || open == 0) {
             return rc;

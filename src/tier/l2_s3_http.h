@@ -29,6 +29,12 @@ struct ds_l2_s3_request {
     uint8_t *answer; /* where the body of a good answer goes */
     size_t answer_max;
     uint64_t tag; /* the caller's */
+    void *arg;    /* the caller's */
+
+    /* NULL, or instead of `answer`: called with each piece of it, `at` bytes behind its beginning;
+     * 0 again when the request is made again. Positive: takes nothing now and is asked again.
+     * Negative: the request ends with that code; call->err says why. */
+    int (*take)(struct ds_l2_s3_request *request, size_t at, const uint8_t *data, size_t size);
 
     /* out */
     int rc; /* 0; DS_ENOTFOUND: the object, not the bucket; others as l2.h */
@@ -40,13 +46,12 @@ struct ds_l2_s3_request {
 struct ds_l2_s3_run {
     void *arg;
     unsigned slots;
-    bool busy[DS_L2_S3_SLOTS_MAX]; /* done() may free another slot that it had kept */
+    bool busy[DS_L2_S3_SLOTS_MAX];
 
     /* Writes the next request (zeroed before) for a slot that is not busy. False: none now. */
     bool (*next)(struct ds_l2_s3_run *run, unsigned slot, struct ds_l2_s3_request *ret);
 
-    /* Its end, good or bad, after all retries. Positive: the slot stays busy. Negative: the run
-     * ends with that code. */
+    /* Its end, good or bad, after all retries. Negative: the run ends with that code. */
     int (*done)(struct ds_l2_s3_run *run, unsigned slot, struct ds_l2_s3_request *request);
 };
 

@@ -21,6 +21,35 @@
 
 /* --- libcurl's callbacks --- */
 
+/* By the header, not by a status of 206: rclone answers ranges with 200. */
+static bool is_range(const struct ds_l2_s3_transfer *t)
+{
+    unsigned long long from;
+
+    return sscanf(t->content_range, "bytes %llu-", &from) == 1 && from == t->request.range_from;
+}
+
+static bool is_wrong_range(const struct ds_l2_s3_transfer *t)
+{
+    return t->request.range_from > 0 && !is_range(t);
+}
+
+static size_t on_piece(struct ds_l2_s3_transfer *t, const char *data, size_t n)
+{
+    struct ds_l2_s3_request *q = &t->request;
+
+    if (is_wrong_range(t)) {
+        return 0; /* other bytes; judge() says so */
+    }
+    t->rc = q->take(q, q->answer_size, (const uint8_t *)data, n);
+    t->paused = t->rc > 0;
+    if (t->rc != 0) {
+        return t->paused ? CURL_WRITEFUNC_PAUSE : 0;
+    }
+    q->answer_size += n;
+    return n;
+}
+
 static size_t on_body(char *data, size_t one, size_t n, void *arg)
 {
     struct ds_l2_s3_transfer *t = arg;
@@ -28,7 +57,9 @@ static size_t on_body(char *data, size_t one, size_t n, void *arg)
     long status = 0;
 
     (void)one;
-    ds_l2_moved(t->call);
+    if (!t->paused) { /* what it is asked about again has come before */
+        ds_l2_moved(t->call);
+    }
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status < 200 || status > 299) {
         size_t take = ds_min_u64(n, sizeof(t->bad) - t->bad_size);
@@ -40,6 +71,9 @@ static size_t on_body(char *data, size_t one, size_t n, void *arg)
     if (n > q->answer_max - q->answer_size) {
         t->overflow = true;
         return 0;
+    }
+    if (q->take != NULL) {
+        return on_piece(t, data, n);
     }
     memcpy(q->answer + q->answer_size, data, n);
     q->answer_size += n;
@@ -223,7 +257,8 @@ int ds_l2_s3_transfer_start(struct ds_l2_s3_transfer *t, CURLM *multi, struct ds
     curl_easy_reset(t->easy); /* keeps connections */
     t->call = call;
     t->sent = t->bad_size = 0;
-    t->overflow = false;
+    t->overflow = t->paused = false;
+    t->rc = 0;
     t->curl_err[0] = t->request_id[0] = t->content_range[0] = t->request.etag[0] = '\0';
     t->request.answer_size = 0;
     set_common(t, timeout_of(t, call));
@@ -239,6 +274,11 @@ int ds_l2_s3_transfer_start(struct ds_l2_s3_transfer *t, CURLM *multi, struct ds
     t->state = DS_L2_S3_ACTIVE;
     t->tries++;
     return ok ? 0 : DS_ENOMEM;
+}
+
+CURLcode ds_l2_s3_transfer_resume(struct ds_l2_s3_transfer *t)
+{
+    return curl_easy_pause(t->easy, CURLPAUSE_CONT);
 }
 
 void ds_l2_s3_transfer_end(struct ds_l2_s3_transfer *t, CURLM *multi)
@@ -275,14 +315,6 @@ static bool is_wrong_etag(const struct ds_l2_s3_transfer *t)
            ds_l2_s3_digest(true, q->body, q->body_size, md5) && strncmp(q->etag + 1, md5, 32) != 0;
 }
 
-/* By the header, not by a status of 206: rclone answers ranges with 200. */
-static bool is_range(const struct ds_l2_s3_transfer *t)
-{
-    unsigned long long from;
-
-    return sscanf(t->content_range, "bytes %llu-", &from) == 1 && from == t->request.range_from;
-}
-
 void ds_l2_s3_transfer_judge(const struct ds_l2_s3_transfer *t, CURLcode code,
                              struct ds_l2_s3_verdict *v)
 {
@@ -299,6 +331,18 @@ void ds_l2_s3_transfer_judge(const struct ds_l2_s3_transfer *t, CURLcode code,
         (void)snprintf(v->text, sizeof(v->text), "the answer is larger than what was asked for");
         return;
     }
+    if (t->rc < 0) {
+        v->rc = t->rc;
+        v->answered = status >= 200 && status <= 299;
+        (void)snprintf(v->text, sizeof(v->text), "%.199s", t->call->err);
+        return;
+    }
+    if (code == CURLE_WRITE_ERROR && is_wrong_range(t)) {
+        v->rc = DS_EIO;
+        v->answered = true;
+        (void)snprintf(v->text, sizeof(v->text), "the store ignores ranges");
+        return;
+    }
     if (code != CURLE_OK) {
         (void)curl_easy_getinfo(t->easy, CURLINFO_SSL_VERIFYRESULT, &verified);
         ds_l2_s3_judge_curl((int)code, verified, t->curl_err, v);
@@ -310,7 +354,7 @@ void ds_l2_s3_transfer_judge(const struct ds_l2_s3_transfer *t, CURLcode code,
     }
     ds_l2_s3_judge(status, q->range_size > 0, size > 0 ? body : NULL, size, v);
     v->answered = !v->retry; /* or it is overloaded, or a proxy says that it is not there */
-    if (v->rc == 0 && q->range_from > 0 && !is_range(t)) {
+    if (v->rc == 0 && is_wrong_range(t)) {
         v->rc = DS_EIO;
         (void)snprintf(v->text, sizeof(v->text), "the store ignores ranges");
     } else if (v->rc == 0 && q->range_size > q->answer_size) {

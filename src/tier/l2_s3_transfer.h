@@ -33,6 +33,8 @@ struct ds_l2_s3_transfer {
     char bad[DS_L2_S3_ERROR_BODY]; /* the body of an answer that is no success */
     size_t bad_size;
     bool overflow; /* the answer was larger than its room */
+    bool paused;   /* request.take() wanted nothing, and was not asked again yet */
+    int rc;        /* of request.take() */
     char request_id[64];
     char content_range[96];
     char curl_err[CURL_ERROR_SIZE];
@@ -56,6 +58,9 @@ struct ds_l2_s3_http {
 /* Hands the request to libcurl. DS_ENOMEM; end() is due then, too. */
 DS_MUST_USE int ds_l2_s3_transfer_start(struct ds_l2_s3_transfer *t, CURLM *multi,
                                         struct ds_l2_call *call);
+
+/* Asks again who wanted nothing. Not CURLE_OK: the transfer ends with that. */
+CURLcode ds_l2_s3_transfer_resume(struct ds_l2_s3_transfer *t);
 
 /* Takes it back from there. Nothing under way is fine. */
 void ds_l2_s3_transfer_end(struct ds_l2_s3_transfer *t, CURLM *multi);

@@ -20,6 +20,28 @@ DS_MUST_USE int ds_l2_chunk_take(struct ds_l2_call *call, const struct ds_l2_spa
                                  uint64_t value_size, uint32_t head_crc, uint64_t i,
                                  const uint8_t *buf);
 
+/* Chunks as they are stored, each with its CRC, in pieces of any size: what goes over a network
+ * needs no room for a whole part, and its checksum is taken while it is in the processor's cache.
+ */
+struct ds_l2_flow {
+    const struct ds_l2_span *span;
+    uint64_t value_size;
+    uint32_t head_crc;
+    uint64_t chunk; /* that comes next, or is under way */
+    uint64_t at;    /* bytes of it, CRC included, that are done */
+    uint32_t crc;
+    uint8_t stored[4];
+};
+
+/* The next `size` bytes into buf; the flow must have them. DS_EIO: the span cannot be read. */
+DS_MUST_USE int ds_l2_flow_make(struct ds_l2_call *call, struct ds_l2_flow *f, uint8_t *buf,
+                                size_t size);
+
+/* The same back: written to the span as it comes, and verified at the end of each chunk, so the
+ * span may hold anything until then. More than the flow has, DS_ECORRUPT; DS_EIO, DS_ENOSPACE. */
+DS_MUST_USE int ds_l2_flow_take(struct ds_l2_call *call, struct ds_l2_flow *f, const uint8_t *data,
+                                size_t size);
+
 /* Decodes a header that was read from `name` and compares its key. DS_ENOTFOUND: another key whose
  * name has the same hash. DS_ECORRUPT, DS_EVERSION. */
 DS_MUST_USE int ds_l2_head_check(struct ds_l2_call *call, const char *name, const void *key,

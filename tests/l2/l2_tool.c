@@ -82,6 +82,8 @@ static int64_t begun_ns; /* of the command that runs */
 static int report(const char *command, int rc, const struct ds_l2_call *call, const char *more)
 {
     char err[2 * DS_L2_ERROR_SIZE];
+    int64_t now = ds_monotonic_ns();
+    int64_t moved_ns = atomic_load(&call->moved_ns);
     size_t n = 0;
 
     for (const char *p = rc < 0 ? call->err : ""; *p != '\0'; p++) {
@@ -91,9 +93,11 @@ static int report(const char *command, int rc, const struct ds_l2_call *call, co
         err[n++] = *p;
     }
     err[n] = '\0';
-    printf(
-        "{\"command\": \"%s\", \"rc\": %d, \"retries\": %u, \"err\": \"%s\", \"took\": %.6f%s}\n",
-        command, -rc, call->retries, err, (double)(ds_monotonic_ns() - begun_ns) / 1e9, more);
+    printf("{\"command\": \"%s\", \"rc\": %d, \"retries\": %u, \"err\": \"%s\", \"answered\": %s, "
+           "\"still\": %.6f, \"took\": %.6f%s}\n",
+           command, -rc, call->retries, err, call->answered ? "true" : "false",
+           (double)(now - (moved_ns > 0 ? moved_ns : begun_ns)) / 1e9,
+           (double)(now - begun_ns) / 1e9, more);
     (void)fflush(stdout);
     return rc;
 }

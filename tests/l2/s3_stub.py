@@ -2,7 +2,8 @@
 """An object store that checks everything and misbehaves when told to.
 
 Signatures (AWS SigV4) and payload hashes are recomputed from the bytes on the wire. Faults are
-queued by stub.fault(action, method=..., query=..., times=..., path=...): each request that matches takes one.
+queued by stub.fault(action, method=..., query=..., times=..., path=...): each request that matches takes one;
+query is looked for in the query and in the header Range.
 Stub(certificate=(file, key file)) speaks TLS.
 """
 import base64
@@ -78,11 +79,16 @@ class Stub(ThreadingHTTPServer):
     def fault(self, action, method=None, query="", times=1, value=None, path=""):
         self.faults.append([action, method, query, times, value, path])
 
-    def take_fault(self, method, path, query):
+    def take_fault(self, method, path, query, span):
         with self.lock:
             self.requests.append((method, query))
             for fault in self.faults:
-                if fault[3] > 0 and fault[1] in (None, method) and fault[2] in query and fault[5] in path:
+                if (
+                    fault[3] > 0
+                    and fault[1] in (None, method)
+                    and fault[2] in f"{query} {span}"
+                    and fault[5] in path
+                ):
                     fault[3] -= 1
                     return fault[0], fault[4]
         return None, None
@@ -157,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
     def serve(self):
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         path, _, query = self.path.partition("?")
-        fault, value = self.server.take_fault(self.command, path, query)
+        fault, value = self.server.take_fault(self.command, path, query, self.headers["Range"])
         if fault == "status":
             return self.error(*value)
         if fault == "hang":
@@ -165,6 +171,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.cut()
         if fault == "cut":
             return self.cut()
+        if fault == "late":
+            time.sleep(value)
         try:
             self.check(body)
             host = self.headers["Host"].split(":")[0]

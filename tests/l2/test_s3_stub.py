@@ -13,7 +13,7 @@ from s3_stub import ACCESS, BUCKET, REGION, SECRET, Stub
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = Path(os.environ.get("DS_BUILD_DIR", ROOT / "build/dev")).resolve() / "bin/l2_tool"
 MIB = 1 << 20
-NOTFOUND, IO, DENIED, INVAL, CORRUPT, TIMEOUT, UNAVAILABLE, STALE = 3, 7, 9, 2, 20, 1001, 1002, 2006
+NOTFOUND, IO, DENIED, INVAL, NOSPACE, CORRUPT, TIMEOUT, UNAVAILABLE, STALE = 3, 7, 9, 2, 13, 20, 1001, 1002, 2006
 pytestmark = pytest.mark.skipif(not TOOL.exists(), reason=f"{TOOL} is not built")
 
 
@@ -221,10 +221,60 @@ def test_no_flipped_byte_is_returned(stub, tmp_path):
     assert codes(run(stub, ("get", "k", "-"))) == [CORRUPT]
 
 
+PART_0, PART_1, PART_2 = "bytes=0-", f"bytes={65 + MIB + 4}-", f"bytes={65 + 2 * (MIB + 4)}-"  # of key "k"
+
+
 def test_a_store_that_ignores_ranges(stub):
     run(stub, ("put", "k", 1, 4 * MIB, 1), part=MIB)
     stub.fault("ignore range", "GET", times=100)
     assert codes(run(stub, ("get", "k", "-"), part=MIB)) == [IO]
+    stub.faults.clear()
+    stub.fault("ignore range", "GET", PART_1)
+    answers = run(stub, ("get", "k", "-"), part=MIB)
+    assert codes(answers) == [IO] and "ignores ranges" in answers[0]["err"] and answers[0]["answered"]
+
+
+@pytest.mark.parametrize("fault, where", [("late", PART_0), ("late", PART_2), ("cut", PART_0), ("short body", PART_0),
+                                          ("short body", PART_2), ("short answer", PART_2)])  # fmt: skip
+def test_parts_in_any_order_and_twice(stub, fault, where, tmp_path):
+    """Also where the other parts have to wait for the header."""
+    run(stub, ("put", "k", 1, 5 * MIB + 3, 1), part=MIB)
+    stub.fault(fault, "GET", where, value=0.3)
+    answers = run(stub, ("get", "k", tmp_path / "got"), part=MIB)
+    assert codes(answers) == [0] and answers[0]["retries"] == fault.startswith("short")  # libcurl repeats the one cut
+    assert (tmp_path / "got").read_bytes() == value(1, 5 * MIB + 3)
+    assert stub.faults[0][3] == 0
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_part_that_does_not_verify(stub, late, tmp_path):
+    """The damage is found in what comes, or in what had waited for the header."""
+    size, last = 3 * MIB + 100, 65 + 3 * (MIB + 4)
+    run(stub, ("put", "k", 1, size, 1), part=MIB)
+    if late:
+        stub.fault("late", "GET", PART_0, times=4, value=0.3)
+    stub.fault("flip", "GET", f"bytes={last}-", value=last + 50)
+    answers = run(stub, ("get", "k", tmp_path / "got"), part=MIB)
+    assert codes(answers) == [0] and answers[0]["retries"] == 1
+    assert (tmp_path / "got").read_bytes() == value(1, size)
+    stub.fault("flip", "GET", f"bytes={last}-", times=3, value=last + 50)
+    answers = run(stub, ("get", "k", tmp_path / "got"), part=MIB)
+    assert codes(answers) == [CORRUPT] and f"bytes {3 * MIB} to {size} of the value do not verify" in answers[0]["err"]
+
+
+def test_no_room_for_what_comes(stub):
+    run(stub, ("put", "k", 1, 3 * MIB, 1), part=MIB)
+    answers = run(stub, ("get", "k", "/dev/full"), part=MIB)
+    assert codes(answers) == [NOSPACE] and "cannot write the value" in answers[0]["err"]
+    assert answers[0]["answered"]  # that is no trouble of the store
+
+
+def test_parts_that_wait_hide_no_standstill(stub):
+    """That they are asked about again and again moves no byte."""
+    run(stub, ("put", "k", 1, 5 * MIB, 1), part=MIB)
+    stub.fault("hang", "GET", PART_0, value=3)
+    answers = run(stub, ("get", "k", "-"), part=MIB, deadline_ms=1500)
+    assert codes(answers) == [TIMEOUT] and answers[0]["still"] > 1 and not answers[0]["answered"]
 
 
 def test_part_failures_leave_nothing(stub):

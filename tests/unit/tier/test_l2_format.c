@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/crc32c.h"
 #include "harness/ds_test.h"
@@ -70,6 +72,105 @@ static int decode(const uint8_t *buf, size_t size)
         check_meta(&h.meta, &golden);
     }
     return rc;
+}
+
+/* A value of two chunks and a byte, as it is stored. */
+static uint8_t *stored(uint8_t **ret_value, uint64_t *ret_size)
+{
+    uint64_t value_size = 2 * DS_L2_CHUNK + 1;
+    uint64_t n = 0;
+    uint8_t *value = malloc(value_size);
+    uint8_t *buf = malloc(3 * DS_L2_CHUNK_STORED);
+    struct ds_l2_span span = {.fd = -1, .memory = value};
+    struct ds_l2_call call = {0};
+
+    for (uint64_t i = 0; i < value_size; i++) {
+        value[i] = (uint8_t)(i * 2654435761u >> 13);
+    }
+    for (uint64_t i = 0; i < 3; i++) {
+        uint64_t size = ds_l2_chunk_size(value_size, i);
+
+        CHECK_OK(ds_l2_chunk_make(&call, &span, value_size, 77, i, buf + n));
+        CHECK_EQ(ds_l2_load_crc(buf + n + size),
+                 ds_l2_chunk_crc(77, i, value + i * DS_L2_CHUNK, size));
+        n += size + 4;
+    }
+    *ret_value = value;
+    *ret_size = n;
+    return buf;
+}
+
+DS_TEST(flow__is_the_chunks_in_pieces_of_any_size)
+{
+    static const size_t pieces[] = {1 << 16, 4099, 1 << 20, (1 << 20) + 1, 3 << 20, 3};
+    uint8_t *value;
+    uint64_t size;
+    uint8_t *whole = stored(&value, &size);
+    uint8_t *made = malloc(size);
+    uint8_t *back = malloc(size);
+    uint64_t value_size = size - 3 * 4;
+    struct ds_l2_call call = {0};
+
+    for (size_t i = 0; i < DS_ARRAY_SIZE(pieces); i++) {
+        struct ds_l2_span from = {.fd = -1, .memory = value};
+        struct ds_l2_span to = {.fd = -1, .memory = back};
+        struct ds_l2_flow make = {.span = &from, .value_size = value_size, .head_crc = 77};
+        struct ds_l2_flow take = {.span = &to, .value_size = value_size, .head_crc = 77};
+
+        memset(back, 0, size);
+        for (uint64_t at = 0, n; at < size; at += n) {
+            n = ds_min_u64(pieces[i], size - at);
+            CHECK_OK(ds_l2_flow_make(&call, &make, made + at, n));
+            CHECK_OK(ds_l2_flow_take(&call, &take, made + at, n));
+        }
+        CHECK_MEM(made, whole, size);
+        CHECK_MEM(back, value, value_size);
+        CHECK_EQ(make.chunk, 3);
+        CHECK_EQ(ds_l2_flow_take(&call, &take, made, 1), DS_ECORRUPT); /* more than there is */
+    }
+    free(whole);
+    free(value);
+    free(made);
+    free(back);
+}
+
+DS_TEST(flow__finds_a_flipped_bit_and_says_what_fails)
+{
+    uint8_t *value;
+    uint64_t size;
+    uint8_t *whole = stored(&value, &size);
+    uint64_t value_size = size - 3 * 4;
+    struct ds_l2_span to = {.fd = -1, .memory = value};
+    struct ds_l2_call call = {0};
+    char byte[2];
+
+    for (uint64_t at = 1; at < size; at = at * 7 + 1) {
+        struct ds_l2_flow take = {.span = &to, .value_size = value_size, .head_crc = 77};
+
+        whole[at] ^= 8;
+        CHECK_EQ(ds_l2_flow_take(&call, &take, whole, size), DS_ECORRUPT);
+        whole[at] ^= 8;
+    }
+    for (uint64_t at = size - 5; at < size; at++) { /* the last byte and its CRC */
+        struct ds_l2_flow take = {.span = &to, .value_size = value_size, .head_crc = 77};
+
+        whole[at] ^= 8;
+        CHECK_EQ(ds_l2_flow_take(&call, &take, whole, size), DS_ECORRUPT);
+        whole[at] ^= 8;
+    }
+    to.fd = open("/dev/full", O_RDWR | O_CLOEXEC);
+    CHECK_EQ(ds_l2_flow_take(&call, &(struct ds_l2_flow){.span = &to, .value_size = 10}, whole, 1),
+             DS_ENOSPACE);
+    CHECK(strstr(call.err, "cannot write the value") != NULL);
+    close(to.fd);
+    to.fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CHECK_EQ(ds_l2_flow_make(&call, &(struct ds_l2_flow){.span = &to, .value_size = 10},
+                             (uint8_t *)byte, 1),
+             DS_EIO);
+    CHECK(strstr(call.err, "cannot read the value") != NULL);
+    close(to.fd);
+    free(whole);
+    free(value);
 }
 
 DS_TEST(crc32c__matches_the_vector_and_chains)
