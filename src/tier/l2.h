@@ -151,6 +151,11 @@ struct ds_l2 {
     const struct ds_l2_ops *ops;
 };
 
+/* Whether the hash of a large payload is a part of the signature, so that the store takes nothing
+ * that was changed on the way. AUTO: where neither TLS nor the machine's own loopback is the way.
+ */
+enum ds_l2_s3_sign { DS_L2_S3_SIGN_AUTO, DS_L2_S3_SIGN_ALWAYS, DS_L2_S3_SIGN_NEVER };
+
 struct ds_l2_s3_config {
     const char *endpoint;   /* "http://127.0.0.1:9000", or host[:port] with `https` saying which */
     const char *bucket;     /* must exist */
@@ -169,6 +174,7 @@ struct ds_l2_s3_config {
     unsigned attempts;            /* 0: 5 tries of a request */
     int64_t request_timeout_ms;   /* 0: 30 s for one request, plus its bytes at 1 MiB/s */
     int64_t unfinished_age_ns;    /* 0: 24 h; older multipart uploads are aborted at the open */
+    enum ds_l2_s3_sign sign_payload;
 };
 
 struct ds_l2_config {

@@ -12,6 +12,13 @@ static const char *either(const struct ds_options *o, enum ds_option_id first,
     return value[0] != '\0' ? value : ds_options_str(o, second);
 }
 
+static enum ds_l2_s3_sign sign_of(const char *word)
+{
+    return strcmp(word, "always") == 0  ? DS_L2_S3_SIGN_ALWAYS
+           : strcmp(word, "never") == 0 ? DS_L2_S3_SIGN_NEVER
+                                        : DS_L2_S3_SIGN_AUTO;
+}
+
 bool ds_l2_config_from(const struct ds_options *o, struct ds_l2_config *ret)
 {
     const char *type = ds_options_str(o, DS_OPT_l2_cache_type);
@@ -38,6 +45,7 @@ bool ds_l2_config_from(const struct ds_options *o, struct ds_l2_config *ret)
         .region = ds_options_str(o, DS_OPT_s3_region),
         .https = ds_options_bool(o, DS_OPT_obs_https_enabled),
         .virtual_host = strcmp(ds_options_str(o, DS_OPT_s3_addressing), "virtual") == 0,
+        .sign_payload = sign_of(ds_options_str(o, DS_OPT_s3_sign_payload)),
         .ca_file = ds_options_str(o, DS_OPT_s3_ca_file),
         .credentials_file = ds_options_str(o, DS_OPT_s3_credentials_file),
     };

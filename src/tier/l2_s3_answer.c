@@ -45,6 +45,16 @@ bool ds_l2_s3_digest(bool md5, const void *data, size_t size, char *hex)
     return true;
 }
 
+bool ds_l2_s3_is_loopback(const char *host)
+{
+    size_t n = strncmp(host, "[::1]", 5) == 0 ? 5 : strcspn(host, ":/");
+
+    return strchr(":/", host[n]) != NULL && /* its end counts */
+           (n == 5 ? host[0] == '['
+                   : (n == 9 && strncmp(host, "localhost", 9) == 0) ||
+                         (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == n));
+}
+
 /* --- answers --- */
 
 struct error_body {

@@ -280,6 +280,11 @@ static struct ds_l2_s3_lane *lane_take(struct ds_l2_s3_http *http)
     return lane;
 }
 
+bool ds_l2_s3_http_signs(const struct ds_l2_s3_http *http)
+{
+    return http->signs;
+}
+
 int ds_l2_s3_http_run(struct ds_l2_s3_http *http, struct ds_l2_call *call, struct ds_l2_s3_run *run)
 {
     struct ds_l2_s3_lane *lane = lane_take(http);
@@ -368,6 +373,9 @@ static int build_base(struct ds_l2_s3_http *http, char *err, size_t err_size)
                        "'%s' is no endpoint: give host:port, or a URL without a path", c->endpoint);
         return DS_EINVAL;
     }
+    http->local = !http->tls && !c->virtual_host && ds_l2_s3_is_loopback(host);
+    http->signs = c->sign_payload == DS_L2_S3_SIGN_ALWAYS ||
+                  (c->sign_payload == DS_L2_S3_SIGN_AUTO && !http->tls && !http->local);
     n = snprintf(http->base, sizeof(http->base), "http%s://%s%s%.*s%s%s", http->tls ? "s" : "",
                  c->virtual_host ? c->bucket : "", c->virtual_host ? "." : "", (int)len, host,
                  c->virtual_host ? "" : "/", c->virtual_host ? "" : c->bucket);

@@ -26,6 +26,12 @@ struct ds_l2_s3_request {
     uint64_t range_from, range_size; /* range_size 0: all */
     const uint8_t *body;             /* of PUT and POST; not written by others */
     size_t body_size;
+
+    /* NULL, or instead of `body`: fills buf with the `size` bytes from `at` on; called in order,
+     * with 0 again when the request is made again. The payload is not signed then. Negative: the
+     * request ends with that code; call->err says why. */
+    int (*give)(struct ds_l2_s3_request *request, size_t at, uint8_t *buf, size_t size);
+
     uint8_t *answer; /* where the body of a good answer goes */
     size_t answer_max;
     uint64_t tag; /* the caller's */
@@ -61,6 +67,10 @@ DS_MUST_USE int ds_l2_s3_http_open(const struct ds_l2_s3_config *config, char *e
                                    struct ds_l2_s3_http **ret);
 struct ds_l2_s3_http *ds_l2_s3_http_close(struct ds_l2_s3_http *http);
 
+/* Whether payloads have to be signed, however large: they are hashed before they are sent, so
+ * there is no give(). */
+bool ds_l2_s3_http_signs(const struct ds_l2_s3_http *http);
+
 DS_MUST_USE int ds_l2_s3_http_run(struct ds_l2_s3_http *http, struct ds_l2_call *call,
                                   struct ds_l2_s3_run *run);
 
@@ -78,6 +88,10 @@ size_t ds_l2_s3_encode(const char *text, bool keep_slash, char *buf, size_t size
 
 /* SHA-256 or MD5 in hex. False: OpenSSL refuses (MD5, where only approved hashes are). */
 DS_MUST_USE bool ds_l2_s3_digest(bool md5, const void *data, size_t size, char *hex);
+
+/* host[:port][/], an address or the name that libcurl itself takes for one: no packet leaves the
+ * machine. */
+bool ds_l2_s3_is_loopback(const char *host);
 
 struct ds_l2_s3_verdict {
     int rc;         /* 0, or what it ends with if it is not made again */

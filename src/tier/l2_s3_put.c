@@ -2,9 +2,10 @@
 /*
  * l2_s3_put.c - writes objects to a bucket, large ones in parts.
  *
- * A value is read once, part by part, into the buffer that is sent and sent again: what clients
- * write meanwhile cannot make checksum and bytes differ. An upload that fails in any way is
- * aborted; one that nobody could abort is found by ds_l2_s3_abort_stale().
+ * A value is read part by part into a buffer that is hashed for the signature, sent and sent again;
+ * or, where payloads are not signed, while it is sent, in small pieces. Either way checksums are of
+ * the copy: what clients write meanwhile cannot make checksum and bytes differ. An upload that
+ * fails in any way is aborted; one that nobody could abort is found by ds_l2_s3_abort_stale().
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #define PARTS_MAX 9000u /* the protocol's limit is 10000 */
 #define ABORT_NS ((int64_t)5 * 1000000000)
 #define ABORTS_MAX 3
+#define SMALL ((size_t)1 << 20) /* up to here the body is hashed whatever the way is */
 
 struct upload {
     struct ds_l2_s3 *s3;
@@ -33,52 +35,79 @@ struct upload {
     char id[1024];
     char id_encoded[3 * 1024];
     char (*etags)[96];
-    uint8_t *buffers; /* one per slot */
+    uint8_t *buffers; /* one per slot; NULL: parts are read while they are sent */
     size_t buffer_size;
+    struct part {
+        struct upload *upload;
+        struct ds_l2_flow flow;
+    } under_way[DS_L2_S3_SLOTS_MAX];
     int rc; /* of reading the value */
 };
 
-/* Part `number` (from 0) into buf: its size, or an error. */
-static int make_part(struct upload *u, uint64_t number, uint8_t *buf, size_t *ret)
+/* Bytes of part `number`, from 0. */
+static size_t part_size(const struct upload *u, uint64_t number)
 {
     uint64_t chunks = ds_l2_chunks(u->item->meta.size);
     uint64_t from = number * u->part_chunks;
     uint64_t to = ds_min_u64(from + u->part_chunks, chunks);
-    size_t n = 0;
+    uint64_t end = to < chunks ? ds_l2_chunk_offset(u->item->key_size, to)
+                               : ds_l2_object_size(u->item->key_size, u->item->meta.size);
 
-    if (number == 0) {
-        memcpy(buf, u->head, u->head_size);
-        n = u->head_size;
-    }
-    for (uint64_t i = from; i < to; i++) {
-        int rc = ds_l2_chunk_make(u->call, &u->item->value, u->item->meta.size, u->crc, i, buf + n);
+    return end - (number == 0 ? 0 : ds_l2_chunk_offset(u->item->key_size, from));
+}
 
-        if (rc < 0) {
-            return rc;
-        }
-        n += ds_l2_chunk_size(u->item->meta.size, i) + 4;
+/* Every try reads the value again; what is sent has its own checksum each time. */
+static int give_piece(struct ds_l2_s3_request *q, size_t at, uint8_t *buf, size_t size)
+{
+    struct part *p = q->arg;
+    const struct upload *u = p->upload;
+    size_t head = q->tag == 0 ? u->head_size : 0;
+    size_t n = at < head ? ds_min_u64(size, head - at) : 0;
+
+    if (at == 0) {
+        p->flow = (struct ds_l2_flow){.span = &u->item->value,
+                                      .value_size = u->item->meta.size,
+                                      .head_crc = u->crc,
+                                      .chunk = q->tag * u->part_chunks};
     }
-    DS_ASSERT(n <= u->buffer_size);
-    *ret = n;
-    return 0;
+    if (n > 0) {
+        memcpy(buf, u->head + at, n);
+    }
+    return ds_l2_flow_make(u->call, &p->flow, buf + n, size - n);
+}
+
+/* A PUT of part `number`. DS_EIO: the value cannot be read. */
+static int make_request(struct upload *u, unsigned slot, uint64_t number,
+                        struct ds_l2_s3_request *ret)
+{
+    uint8_t *buf = u->buffers != NULL ? u->buffers + slot * u->buffer_size : NULL;
+
+    ret->method = "PUT";
+    ret->tag = number;
+    ret->arg = &u->under_way[slot];
+    u->under_way[slot].upload = u;
+    ret->body_size = part_size(u, number);
+    (void)snprintf(ret->key, sizeof(ret->key), "%s", u->key);
+    if (buf == NULL) {
+        ret->give = give_piece;
+        return 0;
+    }
+    DS_ASSERT(ret->body_size <= u->buffer_size);
+    ret->body = buf;
+    return give_piece(ret, 0, buf, ret->body_size);
 }
 
 static bool next_part(struct ds_l2_s3_run *run, unsigned slot, struct ds_l2_s3_request *ret)
 {
     struct upload *u = run->arg;
-    uint8_t *buf = u->buffers + slot * u->buffer_size;
 
     if (u->rc < 0 || u->next >= u->parts) {
         return false;
     }
-    u->rc = make_part(u, u->next, buf, &ret->body_size);
+    u->rc = make_request(u, slot, u->next++, ret);
     if (u->rc < 0) {
         return false;
     }
-    ret->method = "PUT";
-    ret->body = buf;
-    ret->tag = u->next++;
-    (void)snprintf(ret->key, sizeof(ret->key), "%s", u->key);
     (void)snprintf(ret->query, sizeof(ret->query), "partNumber=%" PRIu64 "&uploadId=%s",
                    ret->tag + 1, u->id_encoded);
     (void)ds_failpoint("l2.s3.part");
@@ -217,10 +246,9 @@ static int put_parts(struct upload *u)
 
 static int put_whole(struct upload *u)
 {
-    struct ds_l2_s3_request q = {.method = "PUT", .body = u->buffers};
-    int rc = make_part(u, 0, u->buffers, &q.body_size);
+    struct ds_l2_s3_request q = {0};
+    int rc = make_request(u, 0, 0, &q);
 
-    (void)snprintf(q.key, sizeof(q.key), "%s", u->key);
     (void)ds_failpoint("l2.s3.before_put");
     rc = rc < 0 ? rc : ds_l2_s3_http_one(u->s3->http, u->call, &q);
     (void)ds_failpoint("l2.s3.after_put");
@@ -232,6 +260,7 @@ static int plan(struct upload *u)
 {
     uint64_t chunks = ds_l2_chunks(u->item->meta.size);
     uint64_t slots = 1;
+    bool sent_at_once;
 
     u->part_chunks = u->s3->part_chunks;
     if (u->part_chunks * PARTS_MAX < chunks) {
@@ -246,9 +275,12 @@ static int plan(struct upload *u)
         u->buffer_size = DS_L2_HEAD_MAX + u->part_chunks * DS_L2_CHUNK_STORED;
         slots = ds_min_u64(u->s3->parallel, u->parts);
     }
-    u->buffers = ds_zalloc(u->buffer_size * slots, "l2 s3 parts");
+    sent_at_once = u->buffer_size > SMALL && !ds_l2_s3_http_signs(u->s3->http);
+    if (!sent_at_once) {
+        u->buffers = ds_zalloc(u->buffer_size * slots, "l2 s3 parts");
+    }
     u->etags = ds_zalloc((size_t)u->parts * sizeof(*u->etags), "l2 s3 parts");
-    return u->buffers == NULL || u->etags == NULL
+    return (u->buffers == NULL && !sent_at_once) || u->etags == NULL
                ? ds_l2_fail(u->call, DS_ENOMEM, "no memory for parts")
                : 0;
 }

@@ -3,7 +3,7 @@
  * l2_s3_transfer.c - see l2_s3_transfer.h. libcurl makes the signature (AWS SigV4); it signs what
  * it is given as it stands, so everything that goes into a URL comes from ds_l2_s3_encode(),
  * queries are sorted, and the hash of the payload is always in a header: of small bodies, and of
- * all of them where no TLS protects the way, the real one.
+ * all of them where payloads are to be signed, the real one.
  */
 #include "tier/l2_s3_transfer.h"
 
@@ -114,7 +114,14 @@ static size_t on_send(char *buf, size_t one, size_t n, void *arg)
     size_t take = ds_min_u64(one * n, t->request.body_size - t->sent);
 
     ds_l2_moved(t->call);
-    memcpy(buf, t->request.body + t->sent, take);
+    if (t->request.give != NULL) {
+        t->rc = t->request.give(&t->request, t->sent, (uint8_t *)buf, take);
+        if (t->rc < 0) {
+            return CURL_READFUNC_ABORT;
+        }
+    } else {
+        memcpy(buf, t->request.body + t->sent, take);
+    }
     t->sent += take;
     return take;
 }
@@ -123,7 +130,8 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
 {
     struct ds_l2_s3_transfer *t = arg;
 
-    if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > t->request.body_size) {
+    if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > t->request.body_size ||
+        (offset > 0 && t->request.give != NULL)) {
         return CURL_SEEKFUNC_CANTSEEK;
     }
     t->sent = (size_t)offset;
@@ -147,7 +155,7 @@ static bool set_headers(struct ds_l2_s3_transfer *t, const char *token)
     char hex[DS_L2_S3_DIGEST_SIZE] = "UNSIGNED-PAYLOAD";
     bool ok = true;
 
-    if (!t->http->tls || q->body_size <= HASH_ALWAYS) {
+    if (q->give == NULL && (t->http->signs || q->body_size <= HASH_ALWAYS)) {
         ok = ds_l2_s3_digest(false, q->body != NULL ? q->body : (const uint8_t *)"", q->body_size,
                              hex);
     }
@@ -203,8 +211,8 @@ static void set_common(struct ds_l2_s3_transfer *t, long timeout_ms)
     (void)curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout_ms);
     /* Not "Expect:" as a header, which libcurl 7.88 signs but does not send. */
     (void)curl_easy_setopt(e, CURLOPT_EXPECT_100_TIMEOUT_MS, (long)EXPECT_MS);
-    (void)curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 1L << 20);
-    (void)curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 512L << 10);
+    (void)curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
+    (void)curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 256L << 10);
     (void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
     (void)curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
@@ -217,6 +225,9 @@ static void set_common(struct ds_l2_s3_transfer *t, long timeout_ms)
     (void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L); /* no option turns these off */
     (void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
     (void)curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (http->local) { /* a proxy would be another way than the one that needs no signature */
+        (void)curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
+    }
     if (http->ca_file[0] != '\0') {
         (void)curl_easy_setopt(e, CURLOPT_CAINFO, http->ca_file);
     }
@@ -310,8 +321,8 @@ static bool is_wrong_etag(const struct ds_l2_s3_transfer *t)
     if (q->etag[0] == '\0') {
         return true;
     }
-    return q->body_size <= HASH_ALWAYS && strlen(q->etag) == 34 && q->etag[0] == '"' &&
-           strspn(q->etag + 1, "0123456789abcdef") == 32 &&
+    return q->give == NULL && q->body_size <= HASH_ALWAYS && strlen(q->etag) == 34 &&
+           q->etag[0] == '"' && strspn(q->etag + 1, "0123456789abcdef") == 32 &&
            ds_l2_s3_digest(true, q->body, q->body_size, md5) && strncmp(q->etag + 1, md5, 32) != 0;
 }
 

@@ -34,7 +34,7 @@ struct ds_l2_s3_transfer {
     size_t bad_size;
     bool overflow; /* the answer was larger than its room */
     bool paused;   /* request.take() wanted nothing, and was not asked again yet */
-    int rc;        /* of request.take() */
+    int rc;        /* of request.take() or request.give() */
     char request_id[64];
     char content_range[96];
     char curl_err[CURL_ERROR_SIZE];
@@ -47,6 +47,8 @@ struct ds_l2_s3_http {
     char ca_file[1024];
     char *texts[4]; /* access key, secret key, token, credentials file */
     bool tls;
+    bool local; /* without TLS, and nothing leaves this machine */
+    bool signs; /* payloads of any size */
 
     pthread_mutex_t lock;        /* guards all below */
     struct ds_l2_s3_lane *lanes; /* nobody uses these now */

@@ -4,7 +4,7 @@
  *
  * Usage: l2_tool NAME=VALUE ... COMMAND [ARGUMENT ...] [-- COMMAND ...]
  *     dir endpoint bucket prefix region access secret token credentials ca part parallel attempts
- *     timeout_ms deadline_ms style=virtual unfinished_s
+ *     timeout_ms deadline_ms style=virtual unfinished_s sign=always|never
  *     put KEY VERSION SIZE SEED   putfile KEY VERSION FILE   expire KEY VERSION UNIX_NS
  *     renew KEY VERSION SIZE SEED: put over the version before it only
  *     get KEY FILE|-   head KEY   remove KEY VERSION   list   gc AGE_S   bench N SIZE BATCH
@@ -69,6 +69,10 @@ static bool take_option(struct tool *t, const char *arg)
         t->deadline_ms = strtoll(v, NULL, 10);
     } else if ((v = option(arg, "unfinished_s")) != NULL) {
         s3->unfinished_age_ns = strtoll(v, NULL, 10) * 1000000000;
+    } else if ((v = option(arg, "sign")) != NULL) {
+        s3->sign_payload = strcmp(v, "always") == 0  ? DS_L2_S3_SIGN_ALWAYS
+                           : strcmp(v, "never") == 0 ? DS_L2_S3_SIGN_NEVER
+                                                     : DS_L2_S3_SIGN_AUTO;
     } else if (option(arg, "style") != NULL) {
         s3->virtual_host = strcmp(option(arg, "style"), "virtual") == 0;
     } else {

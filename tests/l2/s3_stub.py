@@ -50,7 +50,7 @@ class Stub(ThreadingHTTPServer):
         self.on_expired = lambda: None  # before a request with another token is refused
         self.lavish = False  # lists more uploads than are asked for
         self.objects, self.uploads = {}, {}  # key: (bytes, time); id: [key, time, parts]
-        self.faults, self.requests = [], []
+        self.faults, self.requests, self.unsigned = [], [], 0
         self.lock = threading.Lock()
         self.certificate = None  # (file, file of its key): then it speaks TLS
         self.__dict__.update(settings)
@@ -135,6 +135,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(403, "SignatureDoesNotMatch")
         if payload != "UNSIGNED-PAYLOAD" and payload != hashlib.sha256(body).hexdigest():
             raise Refused(400, "XAmzContentSHA256Mismatch")
+        self.server.unsigned += payload == "UNSIGNED-PAYLOAD"
         if "host" not in names or "x-amz-content-sha256" not in names:
             raise Refused(403, "AccessDenied", "headers are not signed")
 
@@ -161,7 +162,10 @@ class Handler(BaseHTTPRequestHandler):
     # --- requests ---
 
     def serve(self):
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        size = int(self.headers["Content-Length"] or 0)
+        body = self.rfile.read(size)
+        if len(body) < size:
+            return self.cut()
         path, _, query = self.path.partition("?")
         fault, value = self.server.take_fault(self.command, path, query, self.headers["Range"])
         if fault == "status":
@@ -173,6 +177,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.cut()
         if fault == "late":
             time.sleep(value)
+        if fault == "call":
+            value()
         try:
             self.check(body)
             host = self.headers["Host"].split(":")[0]

@@ -70,12 +70,14 @@ def test_put_get_remove(stub, tmp_path):
     assert all(key.startswith("some folder/x+y/dsl2/k-a_2F.._2Fb") for key in stub.objects)
 
 
+@pytest.mark.parametrize("sign", ["always", "never"])
 @pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 5 * MIB + 77])
-def test_sizes_whole_and_in_parts(stub, tmp_path, size):
+def test_sizes_whole_and_in_parts(stub, tmp_path, size, sign):
     source = tmp_path / "source"
     source.write_bytes(os.urandom(size))
     got = tmp_path / "got"
-    assert codes(run(stub, ("putfile", "k", 1, source), ("get", "k", got), part=MIB)) == [0, 0]
+    assert codes(run(stub, ("putfile", "k", 1, source), ("get", "k", got), part=MIB, sign=sign)) == [0, 0]
+    assert (stub.unsigned > 0) == (sign == "never" and size >= MIB - 1)
     assert got.read_bytes() == source.read_bytes()
     assert not stub.uploads
     assert any("partNumber" in q for _, q in stub.requests) == (size > 2 * MIB)
@@ -260,6 +262,36 @@ def test_a_part_that_does_not_verify(stub, late, tmp_path):
     stub.fault("flip", "GET", f"bytes={last}-", times=3, value=last + 50)
     answers = run(stub, ("get", "k", tmp_path / "got"), part=MIB)
     assert codes(answers) == [CORRUPT] and f"bytes {3 * MIB} to {size} of the value do not verify" in answers[0]["err"]
+
+
+@pytest.mark.parametrize("host, style, unsigned", [("127.0.0.1", "path", 1), ("localhost", "path", 1), ("localhost", "virtual", 0)])
+def test_what_leaves_the_machine_is_signed(stub, host, style, unsigned):
+    """As a host of its own each bucket is taken for another machine. No proxy gets what is not signed."""
+    env = {"http_proxy": "http://127.0.0.1:1"} if unsigned else {}
+    endpoint = f"http://{host}:{stub.server_address[1]}"
+    assert codes(run(stub, ("put", "k", 1, 2 * MIB, 1), endpoint=endpoint, style=style, env=env)) == [0]
+    assert stub.unsigned == unsigned
+
+
+@pytest.mark.parametrize("sign", ["always", "never"])
+@pytest.mark.parametrize("fault", [("status", (503, "SlowDown")), ("cut", None)])
+def test_parts_are_sent_again(stub, fault, sign, tmp_path):
+    for part in (1, 2, 6):  # the last one comes by a connection that was used before
+        stub.fault(fault[0], "PUT", f"partNumber={part}&", value=fault[1])
+    answers = run(stub, ("put", "k", 1, 5 * MIB + 3, 1), ("get", "k", tmp_path / "got"), part=MIB, sign=sign)
+    assert codes(answers) == [0, 0] and all(fault[3] == 0 for fault in stub.faults)
+    assert (tmp_path / "got").read_bytes() == value(1, 5 * MIB + 3)
+
+
+@pytest.mark.parametrize("sign", ["always", "never"])
+@pytest.mark.parametrize("size", [2 * MIB, 5 * MIB])
+def test_a_value_that_cannot_be_read(stub, sign, size, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(size))
+    stub.fault("call", "GET", "k-k", value=lambda: os.truncate(source, size - MIB))  # the listing before the put
+    answers = run(stub, ("putfile", "k", 1, source), ("head", "k"), part=MIB, sign=sign)
+    assert codes(answers) == [IO, NOTFOUND] and "cannot read the value" in answers[0]["err"]
+    assert not stub.objects and not stub.uploads
 
 
 def test_no_room_for_what_comes(stub):

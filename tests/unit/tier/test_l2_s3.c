@@ -21,6 +21,24 @@ DS_TEST(encode__is_what_signatures_are_made_of)
     CHECK_STR(buf, "%2F");
 }
 
+DS_TEST(is_loopback__takes_no_other_host)
+{
+    static const char *const yes[] = {"127.0.0.1",      "127.0.0.1:9000", "127.1.2.3:1/",
+                                      "localhost:9000", "localhost",      "[::1]:80",
+                                      "[::1]"};
+    static const char *const no[] = {"127.0.0.1.example", "127x.0.0.1",        "128.0.0.1",
+                                     "localhost.example", "localhos",          "[::1]x",
+                                     "[::2]:1",           "10.0.0.1:127",      "",
+                                     "s3.example:80",     "127.0.0.1example:1"};
+
+    for (size_t i = 0; i < DS_ARRAY_SIZE(yes); i++) {
+        CHECK(ds_l2_s3_is_loopback(yes[i]));
+    }
+    for (size_t i = 0; i < DS_ARRAY_SIZE(no); i++) {
+        CHECK(!ds_l2_s3_is_loopback(no[i]));
+    }
+}
+
 static struct ds_l2_s3_verdict judge(long status, const char *body)
 {
     struct ds_l2_s3_verdict v;
