@@ -9,6 +9,7 @@
     tests/fault/run.py hostile --seconds 300
     tests/fault/run.py tier-worker-kill --cycles 10000
     tests/fault/run.py tier-s3-kill --cycles 10000
+    tests/fault/run.py tier-large-kill --cycles 10000
     tests/fault/run.py tier-node-kill --cycles 200
     tests/fault/run.py tier-disk-errors --seconds 60
     unshare -m tests/fault/run.py tier-power-loss --cycles 200     as root: it mounts a file system
@@ -48,6 +49,8 @@ def main():
     tier_workers.add_argument("--cycles", type=int, default=300)
     tier_s3 = what.add_parser("tier-s3-kill")
     tier_s3.add_argument("--cycles", type=int, default=60)
+    tier_large = what.add_parser("tier-large-kill")
+    tier_large.add_argument("--cycles", type=int, default=60)
     tier_nodes = what.add_parser("tier-node-kill")
     tier_nodes.add_argument("--cycles", type=int, default=20)
     tier_power = what.add_parser("tier-power-loss")
@@ -75,6 +78,11 @@ def main():
         left = args.cycles
         while left > 0:
             left -= tiers.kill_workers_on_s3(min(left, 500))[0]
+            print(f"{max(left, 0)} to go", flush=True)
+    elif args.what == "tier-large-kill":
+        left = args.cycles
+        while left > 0:
+            left -= tiers.kill_workers_with_large_values(min(left, 500))[0]
             print(f"{max(left, 0)} to go", flush=True)
     elif args.what == "tier-node-kill":
         tiers.kill_nodes(args.cycles)

@@ -12,6 +12,7 @@ from node import SLOWDOWN, Node, check_output
 
 WORKER_CYCLES = int(300 / SLOWDOWN)
 S3_CYCLES = int(60 / SLOWDOWN)
+LARGE_CYCLES = int(60 / SLOWDOWN)
 NODE_CYCLES = int(20 / SLOWDOWN)
 POWER_CYCLES = int(5 / SLOWDOWN) or 1
 
@@ -26,6 +27,12 @@ def test_killed_workers_lose_nothing_of_any_tier(failpoints):
 def test_killed_workers_lose_nothing_of_an_object_store(failpoints):
     kills, fired = tiers.kill_workers_on_s3(S3_CYCLES, seconds=420)
     check_coverage(kills, S3_CYCLES, fired, tiers.S3_POINTS)
+
+
+@pytest.mark.timeout(600)
+def test_killed_workers_lose_nothing_of_large_values(failpoints):
+    kills, fired = tiers.kill_workers_with_large_values(LARGE_CYCLES, seconds=420)
+    check_coverage(kills, LARGE_CYCLES, fired, tiers.LARGE_POINTS)
 
 
 def check_coverage(kills, least, fired, points):

@@ -77,6 +77,7 @@ struct held {
     struct ds_view view;
     char key[80];
     uint64_t seq;
+    uint64_t sum; /* 0, or that of a part of a value */
 };
 
 struct me {
@@ -296,6 +297,20 @@ static void do_expire(struct me *me, unsigned i)
     }
 }
 
+/* FNV-1a, of words. */
+static uint64_t sum_of(const struct ds_view *view)
+{
+    uint64_t sum = UINT64_C(0xcbf29ce484222325);
+
+    for (size_t i = 0; i + 8 <= view->size; i += 8) {
+        uint64_t word;
+
+        memcpy(&word, (const uint8_t *)view->data + i, 8);
+        sum = (sum ^ word) * UINT64_C(0x100000001b3);
+    }
+    return sum | 1;
+}
+
 static void drop_held(struct held *h)
 {
     uint64_t writer;
@@ -303,6 +318,13 @@ static void drop_held(struct held *h)
     const char *wrong;
 
     if (h->view.data == NULL) {
+        return;
+    }
+    if (h->sum != 0) {
+        if (sum_of(&h->view) != h->sum) {
+            violation(&shared->violations, "a held part of %s has changed", h->key);
+        }
+        ds_view_release(&h->view);
         return;
     }
     wrong = value_check(h->view.data, h->view.size, h->key, &writer, &seq);
@@ -321,6 +343,39 @@ static bool may_be_old(unsigned i)
            (mode_of(i) == DS_WRITE_NONE || mode_of(i) == DS_WRITE_NONE_EVICT);
 }
 
+/* Holds the first quarter of the largest value, which may be on its way from disk still: its bytes
+ * stay as they are. */
+static void hold_part(struct me *me, unsigned who, unsigned i)
+{
+    struct held *h = &me->held[random_below(&me->rng, VIEWS)];
+    struct held part = {.sum = 0};
+    int64_t since = now_ns();
+    int rc;
+
+    key_name(part.key, sizeof(part.key), who, i);
+    rc = ds_kv_read(me->client, part.key, strlen(part.key), 0, shared->largest / 4, &part.view);
+    took("read", part.key, rc == DS_ENOTFOUND ? 0 : rc, since);
+    if (rc == 0) {
+        part.sum = sum_of(&part.view);
+        drop_held(h);
+        *h = part;
+    }
+}
+
+/* In place, or into this client's memory, which is not to be released. */
+static int read_value(struct me *me, const char *key, bool copy, struct ds_view *ret)
+{
+    size_t size = 0;
+    int rc;
+
+    if (!copy) {
+        return ds_kv_get(me->client, key, strlen(key), 0, ret);
+    }
+    rc = ds_kv_get_into(me->client, key, strlen(key), 0, me->buf, sizeof(me->buf), &size);
+    *ret = (struct ds_view){.data = me->buf, .size = size};
+    return rc;
+}
+
 /* Reads a key of anybody. Returns the number of its value, 0 for absent, UINT64_MAX for neither. */
 static uint64_t look(struct me *me, unsigned who, unsigned i, bool hold)
 {
@@ -336,7 +391,7 @@ static uint64_t look(struct me *me, unsigned who, unsigned i, bool hold)
     int rc;
 
     key_name(key, sizeof(key), who, i);
-    rc = ds_kv_get(me->client, key, strlen(key), 0, &view);
+    rc = read_value(me, key, !hold && random_below(&me->rng, 2) == 0, &view);
     took("get", key, rc == DS_ENOTFOUND ? 0 : rc, since);
     if (rc == DS_ENOTFOUND) {
         if (!may_be_absent(o, i, acked)) {
@@ -494,7 +549,13 @@ static void step(struct me *me)
     } else if (r < 60) {
         do_exist(me, i);
     } else {
-        (void)look(me, (unsigned)random_below(&me->rng, shared->clients), i, r < 65);
+        unsigned who = (unsigned)random_below(&me->rng, shared->clients);
+
+        if (r < 65) {
+            hold_part(me, who, i);
+        } else {
+            (void)look(me, who, i, r < 70);
+        }
     }
 }
 

@@ -60,6 +60,13 @@ DIRECTORY_POINTS = {
     "l2.dir.gc.before_unlink": 15,
     "l2.dir.mid_write": 500,
 }
+LARGE_POINTS = {
+    "arrive.before_descriptor": 8,
+    "arrive.before_word": 8,
+    "arrive.let_go": 2,
+    "arrive.whole": 8,
+    "slog.read.piece": 40,
+}
 S3_POINTS = {
     "l2.s3.after_complete": 3,
     "l2.s3.after_put": 60,
@@ -203,6 +210,11 @@ def kill_workers_on_s3(kills, seconds=3600):
             s3_credentials_file=secret,
             spill_file_max_size_mb=8,
         )
+
+
+def kill_workers_with_large_values(kills, seconds=3600):
+    """As kill_workers(), with values that are read while they come from disk."""
+    return kill_workers(kills, LARGE_POINTS, seconds, keys=240, largest=4 << 20, spill_file_max_size_mb=8)
 
 
 def kill_workers_on_directory(kills, seconds=3600):
