@@ -63,7 +63,6 @@ proctype reader(byte me) {
      :: (g & 1) == 0 -> skip                    /* asks */
      :: else ->
         p = place;
-        a = arrived;
 #ifdef NO_READER_FENCE
         rpend[me] = true;
 #else
@@ -71,6 +70,7 @@ proctype reader(byte me) {
 #endif
         if
         :: gen == g ->                          /* R5 */
+           a = arrived;                         /* perhaps of a later read, into the same block */
            assert(!a || mem[p] == OBJECT);
            atomic { !rpend[me] -> assert(!a || mem[p] == OBJECT); pin[me] = false }
         :: else -> atomic { !rpend[me] -> pin[me] = false }

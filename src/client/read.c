@@ -10,7 +10,8 @@
 
 #define PARTS 16 /* on the stack */
 
-/* How much of a pinned value is in place. It may have been read anew since it was pinned: into the
+/* How much of a pinned value is in place; 0 of one that is whole but not settled: it will be in a
+ * moment. It may have been read anew since it was pinned: into the
  * same block, the same bytes (src/store/fetch.c). */
 static uint64_t arrived(const struct ds_link *l, const struct ds_found *f)
 {
@@ -80,6 +81,7 @@ static int copy_as_it_comes(struct ds_client *client, const struct ds_bytes *key
             break;
         }
         copy_more(&c, l, &view, &found, buffer);
+        c.gets.timeout_ms = 0; /* the key has come */
     } while (c.have < *ret_size);
     ds_view_release(&c.pinned);
     return rc;
@@ -118,15 +120,13 @@ static uint64_t end_of(const struct ds_part *part)
 static int read_parts(struct ds_client *client, const struct ds_part *parts, struct ds_gets *g,
                       struct ds_bytes *keys, uint64_t *need)
 {
-    int rc;
-
     for (size_t i = 0; i < g->n; i++) {
         keys[i] = (struct ds_bytes){parts[i].key, parts[i].key_size};
         need[i] = end_of(&parts[i]);
     }
     g->keys = keys;
     g->need = need;
-    rc = ds_client_mget(client, g);
+    (void)!ds_client_mget(client, g); /* the results say all of it */
     for (size_t i = 0; i < g->n; i++) {
         if (g->results[i] == 0) {
             g->results[i] = ds_view_slice(&g->views[i], parts[i].offset, parts[i].size);
@@ -134,7 +134,7 @@ static int read_parts(struct ds_client *client, const struct ds_part *parts, str
             g->results[i] = DS_EAGAIN; /* too many views: not to be taken for the offset */
         }
     }
-    return rc != 0 ? rc : ds_batch_status(g->results, g->n);
+    return ds_batch_status(g->results, g->n);
 }
 
 int ds_kv_mread(struct ds_client *client, const struct ds_part *parts, size_t n, int64_t timeout_ms,
@@ -156,6 +156,12 @@ int ds_kv_mread(struct ds_client *client, const struct ds_part *parts, size_t n,
     }
     keys = ds_zalloc(n * (sizeof(*keys) + sizeof(uint64_t) + sizeof(int)), "parts");
     if (keys == NULL) {
+        for (size_t i = 0; i < n; i++) {
+            views[i] = (struct ds_view){0};
+            if (results != NULL) {
+                results[i] = DS_ENOMEM;
+            }
+        }
         return DS_ENOMEM;
     }
     g.results = results != NULL ? results : (int *)((uint64_t *)(keys + n) + n);
@@ -173,7 +179,7 @@ int ds_kv_read(struct ds_client *client, const void *key, size_t key_size, uint6
 
     if (rc == 0) {
         rc = ds_view_slice(&view, offset, size);
-    } else if (rc == DS_ENOTFOUND || rc == DS_ESTALE) {
+    } else if (rc == DS_ENOTFOUND || rc == DS_ESTALE || rc == DS_ERANGE) {
         rc = ds_kv_mread(client, &part, 1, 0, &view, NULL);
     }
     *ret = rc == 0 ? view : (struct ds_view){0};

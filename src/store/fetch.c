@@ -69,7 +69,10 @@ static void enter_memory(struct ds_store *s, uint32_t id)
 
 static void leave_lower(struct ds_store *s, uint32_t id)
 {
-    s->unreadable -= ds_store_unreadable(s, id); /* the copy was lost while it was read */
+    if (ds_store_unreadable(s, id)) { /* the copy was lost after it had been read */
+        s->unreadable--;
+        s->stats.losses--;
+    }
     ds_store_unlist(s, id);
 }
 
@@ -82,15 +85,17 @@ static void install(struct ds_store *s, uint32_t id, uint64_t offset)
 
 /* --- large ones --- */
 
-static bool large(const struct ds_store *s, uint64_t size)
+/* One that has its block already is: what that says was another worker's. */
+static bool large(const struct ds_store *s, uint32_t id)
 {
-    return s->config.arriving_min > 0 && size > s->config.arriving_min;
+    return (s->flags[id] & FLAG_STALLED) != 0 ||
+           (s->config.arriving_min > 0 && s->record[id].size > s->config.arriving_min);
 }
 
 bool ds_store_arriving(const struct ds_store *s, uint32_t id)
 {
-    return (ds_load_relaxed(&s->record[id].word) & DS_WORD_ARRIVING) != 0 &&
-           (s->flags[id] & FLAG_STALLED) == 0;
+    return ds_store_state(s, id) == DS_RECORD_LIVE && (s->flags[id] & FLAG_STALLED) == 0 &&
+           (ds_load_relaxed(&s->record[id].word) & DS_WORD_ARRIVING) != 0;
 }
 
 /* A fetch has begun: into a block of its own, or into that of a read before it, which failed. */
@@ -166,7 +171,7 @@ void ds_store_let_stalled_go(struct ds_store *s)
 
     for (uint32_t id = s->stalled.first; id != DS_ID_NONE; id = next) {
         next = s->guest_link[id].next;
-        if ((s->flags[id] & FLAG_PINNED) == 0) {
+        if ((s->flags[id] & (FLAG_PINNED | FLAG_BUSY)) == 0) {
             let_go(s, id);
         }
     }
@@ -232,8 +237,9 @@ static int begin_fetch(struct ds_store *s, uint32_t id, uint64_t offset)
         return DS_ENOMEM;
     }
     op->offset = offset;
+    op->arriving = large(s, id);
     rc = ds_store_tier_begin(s, op);
-    if (rc == 0 && large(s, op->size)) {
+    if (rc == 0 && op->arriving) {
         arrive(s, id, offset);
         op->gen = ds_load_relaxed(&s->record[id].gen);
     } else if (rc == 0) {
@@ -281,7 +287,7 @@ void ds_store_tier_arrived(struct ds_store *s, const struct ds_tier_op *op, uint
     struct ds_desc *d = &s->index.desc[op->id];
     uint64_t meta = ds_load_relaxed(&d->meta);
 
-    if (!large(s, op->size) || !ds_store_op_current(s, op)) {
+    if (!op->arriving || !ds_store_op_current(s, op)) {
         return;
     }
     meta &= (UINT64_C(1) << DS_ARRIVED_SHIFT) - 1;
@@ -320,7 +326,7 @@ void ds_store_fetched(struct ds_store *s, const struct ds_tier_op *op)
     bool wanted = ds_store_op_current(s, op);
 
     s->examine = true;
-    if (large(s, op->size)) {
+    if (op->arriving) {
         fetched_large(s, op);
         return;
     }

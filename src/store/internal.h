@@ -137,6 +137,7 @@ struct ds_store {
     bool disk_away;            /* it cannot be used: see ds_store_without_disk() */
     bool disk_tight;           /* the disk had no room for the last object that was to go there */
     uint64_t looked;           /* victims that could not go, one after the other */
+    bool search_left;          /* make_room() found none, but has not looked at all */
     int64_t stuck_until_ns;    /* nothing can go: not looked at again before */
     uint64_t lower_freed;      /* bytes dropped from disk since it took something last */
     uint64_t unreadable;       /* spilled objects that have no copy: ds_store_lose() */

@@ -623,6 +623,7 @@ enum ds_room ds_store_make_room(struct ds_store *s, uint64_t bytes)
     struct room room = {.coming = s->leaving};
     uint64_t unused = s->doomed.n + s->stalled.n;
 
+    s->search_left = false;
     if (unused > 0) { /* what nobody reads any more comes before what somebody may still want */
         ds_store_reclaim(s);
         if (s->doomed.n + s->stalled.n < unused) {
@@ -667,8 +668,9 @@ enum ds_room ds_store_make_room(struct ds_store *s, uint64_t bytes)
     if (room.coming > 0 || room.tier_busy || room.fresh) {
         return DS_ROOM_COMING;
     }
-    s->stuck_until_ns = s->now.boot_ns + (s->looked < ds_policy_count(s->policy) ? 0 : STUCK_NS);
-    return s->looked < ds_policy_count(s->policy) ? DS_ROOM_COMING : DS_ROOM_NONE;
+    s->search_left = s->looked < ds_policy_count(s->policy);
+    s->stuck_until_ns = s->now.boot_ns + (s->search_left ? 0 : STUCK_NS);
+    return s->search_left ? DS_ROOM_COMING : DS_ROOM_NONE;
 }
 
 void ds_store_expire(struct ds_store *s)

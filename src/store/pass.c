@@ -318,7 +318,8 @@ static bool unfinished(const struct ds_store *s)
 /* Somebody waits for memory, and not all that might leave was looked at. */
 static bool search_goes_on(const struct ds_store *s)
 {
-    return s->starved && s->looked > 0 && s->looked < ds_policy_count(s->policy);
+    return s->starved &&
+           (s->search_left || (s->looked > 0 && s->looked < ds_policy_count(s->policy)));
 }
 
 bool ds_store_pass(struct ds_store *s, const struct ds_store_now *now)

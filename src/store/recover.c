@@ -21,7 +21,7 @@ static bool sound(const struct ds_store *s, uint32_t id)
 {
     struct ds_record *r = &s->record[id];
 
-    /* A kill between F1 and F4 of spill.c: the block was not its own yet, the rest never changed.
+    /* A kill between F1 and F4 of fetch.c: the block was not its own yet, the rest never changed.
      */
     if (ds_load_relaxed(&s->state->moving) == id + UINT64_C(1) && ds_store_spilled(s, id)) {
         r->check = ds_store_check_of(s, id);

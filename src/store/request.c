@@ -370,7 +370,11 @@ static int get_spilled(struct ds_store *s, uint32_t id, uint64_t need)
     bool part = (s->scratch.header.value & DS_GET_PART) != 0;
     int rc = ds_store_fetch(s, id);
 
-    return rc == DS_EAGAIN && part && ds_store_arrived(s, id, need) ? 0 : rc;
+    if (rc == DS_EAGAIN && part && ds_store_arrived(s, id, need)) {
+        s->flags[id] |= FLAG_READ;
+        rc = 0;
+    }
+    return rc;
 }
 
 /* A key that is there. DS_EAGAIN: a tier has it in hand. */

@@ -65,6 +65,7 @@ struct ds_tier_op {
     unsigned raised; /* the tier's: how often `order` was */
     bool renews;     /* STORE: only over the value with the number before `order`, else DS_ESTALE */
     bool dirty;      /* SPILL: L2 is to have it, and has not */
+    bool arriving;   /* the store's, of a FETCH: readers may look at what has come */
     bool room;       /* LOAD: offset and size are set */
     int status;      /* answer: 0, or DS_EIO, DS_ECORRUPT (fetch), DS_ENOSPACE (spill), DS_ESTALE */
 };

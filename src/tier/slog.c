@@ -450,6 +450,9 @@ int ds_slog_get(struct ds_slog *s, ds_slog_at at, uint64_t size, const void *key
     s->stats.queued++;
     if (size > SLOG_CHUNK) {
         op->next_long = s->long_gets;
+        if (s->long_gets != NULL) {
+            s->long_gets->prev_long = op;
+        }
         s->long_gets = op;
     }
     begin_get(s, op);
@@ -564,13 +567,13 @@ static enum ds_slog_event_type count(struct ds_slog *s, const struct slog_op *op
 
 static void unlist_long(struct ds_slog *s, const struct slog_op *op)
 {
-    struct slog_op **at = &s->long_gets;
-
-    while (*at != NULL && *at != op) {
-        at = &(*at)->next_long;
+    if (op->prev_long != NULL) {
+        op->prev_long->next_long = op->next_long;
+    } else if (s->long_gets == op) {
+        s->long_gets = op->next_long;
     }
-    if (*at != NULL) {
-        *at = op->next_long;
+    if (op->next_long != NULL) {
+        op->next_long->prev_long = op->prev_long;
     }
 }
 

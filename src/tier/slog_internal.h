@@ -54,11 +54,11 @@ struct slog_op {
     uint64_t kept_end; /* OP_TOMBSTONE: where its record in the file of tombstones ends; 0: none */
     bool quiet;        /* OP_TOMBSTONE: without an event */
     bool delayed;      /* OP_TOMBSTONE: see struct slog_kept */
-    struct slog_head head;     /* OP_GET: what is expected */
-    struct slog_op *next_long; /* OP_GET of more than one chunk: in the owner's list of those */
-    _Atomic uint64_t arrived;  /* bytes of it that are in place */
-    uint64_t told;             /* to the owner */
-    uint8_t *summary;          /* OP_SUMMARY: result */
+    struct slog_head head;                 /* OP_GET: what is expected */
+    struct slog_op *next_long, *prev_long; /* OP_GET of more than one chunk: in the owner's list */
+    _Atomic uint64_t arrived;              /* bytes of it that are in place */
+    uint64_t told;                         /* to the owner */
+    uint8_t *summary;                      /* OP_SUMMARY: result */
     uint64_t summary_size;
     uint8_t key[];
 };

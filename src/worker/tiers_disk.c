@@ -253,10 +253,13 @@ void ds_disk_poll(struct ds_tiers *t)
 {
     struct ds_slog_event events[EVENTS];
     uint64_t put = 0;
+    uint64_t told = 0;
+    uint64_t arrivals = 0;
     size_t n;
 
     do {
         n = ds_slog_poll(t->log, events, EVENTS);
+        told += n;
         for (size_t i = 0; i < n; i++) {
             switch (events[i].type) {
             case DS_SLOG_PUT_DONE:
@@ -267,6 +270,7 @@ void ds_disk_poll(struct ds_tiers *t)
                 answer(t, &events[i]);
                 break;
             case DS_SLOG_GET_SOME:
+                arrivals++;
                 ds_store_tier_arrived(t->w->store, (void *)(uintptr_t)events[i].cookie,
                                       events[i].bytes);
                 break;
@@ -285,7 +289,10 @@ void ds_disk_poll(struct ds_tiers *t)
     t->written += put;
     keep_slack(t, put);
     tell_buried(t);
-    ds_store_tier_news(t->w->store);
+    if (told == 0 ||
+        arrivals < told) { /* a piece of a value leaves the disk no freer than it was */
+        ds_store_tier_news(t->w->store);
+    }
 }
 
 void ds_disk_flush(struct ds_tiers *t)
