@@ -331,7 +331,7 @@ static int run(const struct ds_cli_args *args)
     struct walker w = {.json = args->values[JSON] != NULL, .verify = strcmp(what, "verify") == 0};
     int timeout_ms = 0;
     int age_ms;
-    int64_t tombstone_age_ms;
+    int64_t tombstone_age_ms = 0;
     int status;
 
     if (strcmp(what, "ls") != 0 && strcmp(what, "gc") != 0 && !w.verify) {

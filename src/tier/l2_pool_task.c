@@ -66,7 +66,7 @@ static int run_one(const struct ds_l2_pool_config *config, struct ds_l2_call *ca
 static void run_puts(const struct ds_l2_pool_config *config, struct ds_l2_call *call,
                      struct ds_l2_task *const *tasks, size_t n, int *rcs)
 {
-    struct ds_l2_item items[DS_L2_BATCH_MAX];
+    struct ds_l2_item items[DS_L2_BATCH_MAX] = {{0}}; /* n is not 0 */
 
     call->deadline_ns = tasks[0]->request.deadline_ns;
     for (size_t i = 0; i < n; i++) {

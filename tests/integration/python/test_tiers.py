@@ -113,15 +113,15 @@ def test_parts_of_spilled_values_in_one_batch(start_worker, spill):
     """More than one call looks up without allocating, of values that are here, on disk, and nowhere."""
     worker = start_worker(**spill)
     with client(worker) as kv:
-        for i in range(40):
-            kv.set(f"v{i}", value(f"v{i}", 4 * MIB))
+        for i in range(60):
+            kv.set(f"v{i}", value(f"v{i}", 2 * MIB))
         params = [ReadParam(f"v{i}", i * 1000, MIB if i % 2 else 0) for i in range(10)]
-        params += [ReadParam("nobody", 0, 1), ReadParam("v3", 4 * MIB, 1)]
-        params += [ReadParam(f"v{i}", 4 * MIB - 10, 100) for i in range(30, 40)]
+        params += [ReadParam("nobody", 0, 1), ReadParam("v3", 2 * MIB, 1)]
+        params += [ReadParam(f"v{i}", 2 * MIB - 10, 100) for i in range(50, 60)]
         found = kv.read(params)
         for param, part in zip(params, found):
-            offset, size = param.offset, param.size or 4 * MIB
-            want = value(param.key, 4 * MIB)[offset : offset + size]
+            offset, size = param.offset, param.size or 2 * MIB
+            want = value(param.key, 2 * MIB)[offset : offset + size]
             if param.key == "nobody" or not want:
                 assert part is None
             else:
