@@ -141,9 +141,10 @@ struct ds_record {
 
 #define DS_WORD_STATE(w) ((enum ds_record_state)((w)&0xff))
 #define DS_WORD_SEALED (UINT64_C(1) << 8)
-#define DS_WORD_SPILLED (UINT64_C(1) << 9)   /* no block: the bytes are at place[id] on disk */
-#define DS_WORD_UPLOADED (UINT64_C(1) << 10) /* second-level storage has this version */
-#define DS_WORD_ARRIVING (UINT64_C(1) << 11) /* spilled, with a block that holds some of them */
+#define DS_WORD_SPILLED (UINT64_C(1) << 9)     /* no block: the bytes are at place[id] on disk */
+#define DS_WORD_UPLOADED (UINT64_C(1) << 10)   /* second-level storage has this version */
+#define DS_WORD_ARRIVING (UINT64_C(1) << 11)   /* spilled, with a block that holds some of them */
+#define DS_WORD_UNVERIFIED (UINT64_C(1) << 12) /* spilled: L2 may have a newer one */
 #define DS_WORD_COUNT(w) ((uint32_t)((w) >> 32))
 #define DS_KIND_OBJECT 1u /* of the object API */
 #define DS_KIND_CAUSAL 2u

@@ -321,6 +321,13 @@ static inline bool ds_store_spilled(const struct ds_store *s, uint32_t id)
     return (ds_load_relaxed(&s->record[id].word) & DS_WORD_SPILLED) != 0;
 }
 
+/* What a directory has told of a key that L2 has too: whether L2 has this version still is not
+ * known yet. It is never in memory: see ds_store_second_find(). */
+static inline bool ds_store_unverified(const struct ds_store *s, uint32_t id)
+{
+    return s->config.l2 && (ds_load_relaxed(&s->record[id].word) & DS_WORD_UNVERIFIED) != 0;
+}
+
 /* Bytes of the data segment that the object holds. */
 static inline uint64_t ds_store_holds(const struct ds_store *s, uint32_t id)
 {
@@ -450,6 +457,12 @@ bool ds_store_second_busy(struct ds_store *s, uint32_t id);
 
 /* A tombstone for the key was written: what the journal takes of it now is void. */
 void ds_store_second_void(struct ds_store *s, uint32_t id);
+
+/* ds_store_find() for who tells a client of the object, or reads it: one that is not verified is,
+ * with L2's number of the key. 0: *ret_id; otherwise it is not known whether there is one:
+ * DS_EAGAIN, or what a miss gets where L2 cannot be asked. */
+DS_MUST_USE int ds_store_second_find(struct ds_store *s, const uint8_t *key, uint32_t key_size,
+                                     uint32_t *ret_id);
 
 /* Item i of the request in `slot` misses a key: looks for it in L2, with `value` brings it into
  * memory. DS_ENOTFOUND: it is not there either. 0: it is (*ret_size), only without `value`. */

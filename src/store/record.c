@@ -187,6 +187,7 @@ uint64_t ds_store_found_word(const struct ds_store_found *f)
     uint64_t word = DS_RECORD_LIVE;
 
     word |= (f->kind & DS_KIND_SEALED) != 0 ? DS_WORD_SEALED : 0;
+    word |= f->unverified ? DS_WORD_UNVERIFIED : 0;
     return word | (f->uploaded ? DS_WORD_UPLOADED : 0); /* means something for modes with L2 only */
 }
 

@@ -219,6 +219,7 @@ static int set_absent(struct ds_store *s, struct session *by, unsigned slot, uin
 {
     struct ds_store_set set = set_of(item, key);
     uint64_t size;
+    uint32_t id;
     int rc;
 
     set.origin = DS_ORIGIN(by->number, slot, by->known[slot], i);
@@ -230,8 +231,9 @@ static int set_absent(struct ds_store *s, struct session *by, unsigned slot, uin
         s->bad_records++;
         return DS_EINVAL;
     }
-    if (ds_store_find(s, key, item->key_size) != DS_ID_NONE) {
-        return DS_UNCHANGED;
+    rc = ds_store_second_find(s, key, item->key_size, &id);
+    if (rc != 0 || id != DS_ID_NONE) {
+        return rc != 0 ? rc : DS_UNCHANGED;
     }
     rc = ds_store_second_look(s, by, slot, i, key, item->key_size, false, &size);
     if (rc != DS_ENOTFOUND) {
@@ -256,7 +258,10 @@ static int put(struct ds_store *s, struct session *by, const struct ds_request_i
     }
     old = ds_store_find(s, key, item->key_size);
     if (old != DS_ID_NONE && (ds_load_relaxed(&s->record[old].word) & DS_WORD_SEALED) != 0) {
-        return DS_ESEALED;
+        rc = ds_store_second_find(s, key, item->key_size, &old);
+        if (rc != 0 || old != DS_ID_NONE) {
+            return rc != 0 ? rc : DS_ESEALED;
+        }
     }
     old = ds_store_find_any(s, key, item->key_size);
     if (old != DS_ID_NONE && (ds_store_in_l2(s, old) || ds_store_dirty(s, old))) {
@@ -471,10 +476,12 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
         pending = rc == DS_EAGAIN;
         break;
     default:
-        id = ds_store_find(s, key, item->key_size);
-        rc = id != DS_ID_NONE ? on_key(s, id, item, origin, &value)
-                              : ds_store_second_look(s, by, slot, i, key, item->key_size,
-                                                     op != DS_OP_EXIST, &value);
+        rc = ds_store_second_find(s, key, item->key_size, &id);
+        if (rc == 0) {
+            rc = id != DS_ID_NONE ? on_key(s, id, item, origin, &value)
+                                  : ds_store_second_look(s, by, slot, i, key, item->key_size,
+                                                         op != DS_OP_EXIST, &value);
+        }
         pending = rc == DS_EAGAIN;
         if (rc == DS_ENOTFOUND && op == DS_OP_GET && s->scratch.header.timeout_ms > 0) {
             rc = DS_EAGAIN;

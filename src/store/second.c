@@ -13,6 +13,9 @@
  *                        background. Nothing is journalled where there is no journal: then as
  *                        write-through
  *   get of a missing key L2 get into a new block, then publish as the oldest of all versions
+ *   get, exist or insert-if-absent of a copy on disk that is unverified: L2's order number of the
+ *                        key. The copy's own: it is good from then on. Else it ends, and the key
+ *                        is a missing one
  *   delete               L2 remove, then unpublish, then done
  *
  * In L2 is what has mode DS_WRITE_THROUGH (it is published behind its put), and what has
@@ -219,6 +222,44 @@ void ds_store_second_fini(struct ds_store *s)
 
 /* --- reading --- */
 
+int ds_store_second_find(struct ds_store *s, const uint8_t *key, uint32_t key_size,
+                         uint32_t *ret_id)
+{
+    uint32_t id = ds_store_find(s, key, key_size);
+    const struct ds_second_op *o;
+
+    *ret_id = id;
+    if (id == DS_ID_NONE || !ds_store_unverified(s, id)) {
+        return 0;
+    }
+    o = ds_store_op_find(s, key, key_size);
+    if (o == NULL) {
+        return begin(s, ds_store_op_new(s, DS_TIER_LOOKUP, key, key_size, 0));
+    }
+    return o->done && o->op.kind == DS_TIER_LOOKUP && o->op.status != 0 ? o->op.status : DS_EAGAIN;
+}
+
+/* What L2 says of a copy on disk that waits for it. The same number is the same value. A smaller
+ * one, too, means that L2 does not have this value: it may be another storage than before. */
+static void verify(struct ds_store *s, const struct ds_tier_op *op)
+{
+    uint32_t id = ds_store_find_any(s, op->key, op->key_size);
+    _Atomic uint64_t *word;
+
+    if (id == DS_ID_NONE || !ds_store_unverified(s, id) ||
+        (op->status != 0 && op->status != DS_ENOTFOUND)) {
+        return;
+    }
+    (void)ds_failpoint("verify.answered");
+    if (op->status == 0 && op->order == ds_store_order(s, id)) {
+        word = &s->record[id].word;
+        ds_store_release(word, ds_load_relaxed(word) & ~DS_WORD_UNVERIFIED);
+        (void)ds_failpoint("verify.good");
+    } else {
+        ds_store_unpublish(s, id, op->status == 0 ? DS_GONE_EVICTED : DS_GONE_DELETED);
+    }
+}
+
 int ds_store_second_look(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
                          const uint8_t *key, uint32_t key_size, bool value, uint64_t *ret_size)
 {
@@ -421,6 +462,7 @@ int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, u
 {
     struct ds_second_op *o;
     uint64_t size;
+    uint32_t id;
     int rc;
 
     if (!ds_store_has_l2(s)) {
@@ -446,8 +488,9 @@ int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, u
         return o->op.status == 0 ? publish(s, by, set, &o->op) : o->op.status;
     }
     if ((set->kind & DS_KIND_ABSENT) != 0) {
-        if (ds_store_find(s, set->key, set->key_size) != DS_ID_NONE) {
-            return DS_UNCHANGED;
+        rc = ds_store_second_find(s, set->key, set->key_size, &id);
+        if (rc != 0 || id != DS_ID_NONE) {
+            return rc != 0 ? rc : DS_UNCHANGED;
         }
         rc = ds_store_second_look(s, by, slot, i, set->key, set->key_size, false, &size);
         if (rc != DS_ENOTFOUND) {
@@ -578,6 +621,8 @@ void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)
     }
     if (op->kind == DS_TIER_LOAD) {
         loaded(s, o);
+    } else if (op->kind == DS_TIER_LOOKUP) {
+        verify(s, op);
     } else if (o->upload) {
         ds_store_upload_done(s, o);
     } else if (o->hidden) {

@@ -342,8 +342,8 @@ void ds_store_lose(struct ds_store *s, uint32_t id)
 
 /* --- answers --- */
 
-/* A write-through value is in L2: a worker that begins with its copy on disk alone does not want
- * that. */
+/* A write-through value is in L2: a worker that begins with its copy on disk alone asks there
+ * before it uses that. */
 static enum ds_bury how_to_bury(const struct ds_store *s, bool bury, uint8_t mode)
 {
     bool plain = ds_store_plain_mode(mode) || (s->config.l2 && mode == DS_WRITE_THROUGH);

@@ -155,8 +155,9 @@ struct ds_store_found {
     uint64_t version;  /* as the copy has it: the order number in L2, 0 where there is none */
     int64_t expiry_ns; /* CLOCK_BOOTTIME; 0 = never */
     uint8_t mode;
-    uint8_t kind;  /* DS_KIND_* */
-    bool uploaded; /* L2 has it too */
+    uint8_t kind;    /* DS_KIND_* */
+    bool uploaded;   /* L2 has it too */
+    bool unverified; /* or another version by now: it is asked before anybody sees this one */
 };
 DS_MUST_USE int ds_store_enter_spilled(struct ds_store *s, const struct ds_store_found *f);
 

@@ -28,7 +28,7 @@ enum ds_tier_kind {
     DS_TIER_STORE,  /* put, durable before the answer */
     DS_TIER_UPLOAD, /* the same in the background */
     DS_TIER_ERASE,  /* remove; a key that is not there counts as removed */
-    DS_TIER_LOOKUP, /* answer: size, or DS_ENOTFOUND */
+    DS_TIER_LOOKUP, /* answer: size and order, or DS_ENOTFOUND */
     DS_TIER_LOAD, /* get: when the size is known, ds_store_tier_room() says where to. Answer: size,
                      expiry_ns, mode, object_kind, order; DS_ENOTFOUND; DS_EAGAIN or DS_ENOMEM from
                      room */

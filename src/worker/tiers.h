@@ -56,7 +56,8 @@ struct ds_tiers {
     int adopt_rc;
     uint64_t doubtful; /* that may not be the newest: a segment cannot be read */
     uint64_t doubtful_dropped;
-    uint64_t spare_dropped; /* second-level storage has them */
+    uint64_t unverified;    /* second-level storage has them, or newer ones */
+    uint64_t spare_dropped; /* the same, without a number to compare */
     uint64_t orphans;       /* copies that an earlier worker left without a name */
 };
 

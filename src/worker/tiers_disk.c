@@ -415,9 +415,13 @@ static void enter(void *arg, const struct ds_slog_entry *e)
     bool there =
         t->w->recovered && ds_store_has_place(t->w->store, e->key, e->key_size, e->at, &dirty);
     bool spare = ds_store_found_in_l2(t->w->store, &f);
+    bool doubtful;
     int rc;
 
-    if (!there && (spare || (e->doubtful && ds_store_found_droppable(t->w->store, &f)))) {
+    f.unverified = spare && f.version != 0;
+    doubtful = e->doubtful && !f.unverified; /* L2 is asked anyway */
+    spare = spare && !f.unverified;
+    if (!there && (spare || (doubtful && ds_store_found_droppable(t->w->store, &f)))) {
         ds_slog_dead(t->log, e->at, e->key_size, e->size);
         ds_store_bury(t->w->store, e->key, e->key_size);
         t->doubtful_dropped += !spare;
@@ -425,7 +429,8 @@ static void enter(void *arg, const struct ds_slog_entry *e)
         return;
     }
     rc = there ? 0 : ds_store_enter_spilled(t->w->store, &f);
-    t->doubtful += e->doubtful;
+    t->doubtful += doubtful;
+    t->unverified += f.unverified && rc == 0;
     t->entered += rc == 0;
     t->refused += rc != 0;
     if (rc != 0) {
@@ -503,19 +508,18 @@ static int adopt_all(struct ds_tiers *t)
     return rc;
 }
 
-/* With fresh memory: what the directory tells. What second-level storage has is read from there, as
- * what was in memory is: other workers may have written it since. */
+/* With fresh memory: what the directory tells. Of what second-level storage has that is asked
+ * before each is used: other workers may have written it since. */
 static int recover_all(struct ds_tiers *t)
 {
     int rc = ds_slog_recover(t->log, enter, t);
 
-    if (rc == 0 && t->spare_dropped > 0) {
+    if (rc == 0 && t->unverified + t->spare_dropped > 0) {
         ds_log(DS_LOG_INFO,
-               "%llu copies on disk of what second-level storage has are not used: there may be "
-               "newer ones there",
-               (unsigned long long)t->spare_dropped);
+               "of what second-level storage has %llu copies are on disk: each is compared with "
+               "its version there before it is used; %llu others have no version and are not used",
+               (unsigned long long)t->unverified, (unsigned long long)t->spare_dropped);
     }
-
     if (rc == 0 && t->doubtful + t->doubtful_dropped > 0) {
         ds_log(DS_LOG_ERROR,
                "spill_directory: newer values and deletes may have been in a segment that cannot "

@@ -359,8 +359,9 @@ static void power_loss(struct trial *t)
                                        .mode = c->mode,
                                        .kind = c->kind};
 
-            c->dead = c->buried = ds_store_found_in_l2(w->s, &f);
-            CHECK(c->dead || ds_store_enter_spilled(w->s, &f) == 0);
+            f.unverified = ds_store_found_in_l2(w->s, &f);
+            CHECK(!f.unverified || f.version != 0);
+            CHECK_OK(ds_store_enter_spilled(w->s, &f));
         }
     }
     world_found(w);

@@ -112,8 +112,8 @@ DS_TEST(spill_second__stays_over_a_restart_of_the_worker)
     scene_end(&c);
 }
 
-/* A set over a copy that a worker which knows it alone would not use need not wait for its
- * tombstone to last. */
+/* A set over a copy that a worker which knows it alone would compare with L2 first need not wait
+ * for its tombstone to last. */
 DS_TEST(spill_second__an_overwrite_waits_for_l2_alone)
 {
     struct scene c;
