@@ -77,7 +77,8 @@ S3_POINTS = {
     "l2.s3.part": 12,
 }
 POINTS = {**STORE_POINTS, **DIRECTORY_POINTS}
-NODE_POINTS = {**POINTS, "spill.entered": 25}  # met where the memory is lost
+# Met where the memory is lost: copies on disk are entered, and compared with second-level storage.
+NODE_POINTS = {**POINTS, "spill.entered": 100, "verify.answered": 100, "verify.good": 100}
 COLLECT = "dsworker:l2.collect=errno:4%300"
 SMALL_PARTS = "dsworker:l2.s3.small_parts=errno:4"
 GARBAGE = 200  # objects whose time is long over: what there is to collect

@@ -70,6 +70,21 @@ def test_put_get_remove(stub, tmp_path):
     assert all(key.startswith("some folder/x+y/dsl2/k-a_2F.._2Fb") for key in stub.objects)
 
 
+def test_head_tells_the_newest_version_without_the_value(stub):
+    answers = run(
+        stub,
+        ("put", "k", 5, 4 * MIB, 1), ("head", "k"),
+        ("put", "k", 9, 100, 1), ("put", "k", 7, 10, 1), ("head", "k"),
+        ("remove", "k", 11), ("head", "k"), ("put", "k", 12, 3 * MIB, 1),
+    )  # fmt: skip
+    assert codes(answers) == [0, 0, 0, STALE, 0, 0, NOTFOUND, 0]
+    assert [a["version"] for a in answers if a["command"] == "head" and a["rc"] == 0] == [5, 9]
+    for key, (data, when) in stub.objects.items():  # damaged behind its header
+        stub.objects[key] = (data[:MIB] + bytes(len(data) - MIB), when)
+    answers = run(stub, ("head", "k"), ("get", "k", "-"))
+    assert codes(answers) == [0, CORRUPT] and answers[0]["version"] == 12
+
+
 @pytest.mark.parametrize("sign", ["always", "never"])
 @pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 5 * MIB + 77])
 def test_sizes_whole_and_in_parts(stub, tmp_path, size, sign):

@@ -125,6 +125,8 @@ DS_TEST(dir__the_greatest_version_wins)
     CHECK_OK(put(l2, "k", "two", 2));
     CHECK_EQ(put(l2, "k", "one", 1), DS_ESTALE);
     CHECK_STR(get(l2, "k"), "two");
+    CHECK_OK(ds_l2_head(l2, &call, "k", 1, false, &meta));
+    CHECK_EQ(meta.version, 2);
     CHECK_OK(put(l2, "k", "two", 2)); /* the same again: an answer was lost */
     CHECK_EQ(del(l2, "k", 1), DS_ESTALE);
     CHECK_STR(get(l2, "k"), "two");
@@ -136,6 +138,8 @@ DS_TEST(dir__the_greatest_version_wins)
     CHECK_EQ(meta.version, 3);
     CHECK_OK(put(l2, "k", "four", 4));
     CHECK_STR(get(l2, "k"), "four");
+    CHECK_OK(ds_l2_head(l2, &call, "k", 1, false, &meta));
+    CHECK_EQ(meta.version, 4);
     CHECK_OK(del(l2, "never", 9));
     CHECK_EQ(put(l2, "never", "x", 8), DS_ESTALE);
     CHECK_EQ(temps(), 0);

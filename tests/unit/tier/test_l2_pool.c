@@ -108,7 +108,7 @@ static int fake_head(struct ds_l2 *l2, struct ds_l2_call *call, const void *key,
     (void)pthread_mutex_unlock(&f->lock);
     enter(f, call);
     leave(f, 'h', key, key_size, 0);
-    *ret = (struct ds_l2_meta){.size = 77};
+    *ret = (struct ds_l2_meta){.size = 77, .version = 78};
     return 0;
 }
 
@@ -330,6 +330,7 @@ DS_TEST(pool__puts_of_several_keys_make_a_batch)
     collect(pool, events, 20);
     for (int i = 0; i < 20; i++) {
         CHECK_OK(events[i].rc);
+        CHECK(events[i].op != DS_L2_POOL_HEAD || events[i].meta.version == 78);
     }
     CHECK_STR(strstr(fake.log, "k17"), "k17:18 d:k18:19 "); /* in order: one thread */
     end(pool);
