@@ -420,6 +420,34 @@ static bool leaves_blocks(enum ds_op op)
     return op == DS_OP_SET || op == DS_OP_SET_ABSENT;
 }
 
+/* The item's block is lent still, from the grant that the client names. A publish that was cut
+ * short has put its own origin there. */
+static bool is_own(const struct ds_store *s, const struct session *by, unsigned slot, uint32_t i,
+                   const struct ds_request_item *item)
+{
+    uint64_t origin = s->record[item->id].origin;
+
+    return origin == item->grant_origin ||
+           origin == DS_ORIGIN(by->number, slot, by->known[slot], i);
+}
+
+/* An item that an earlier worker has executed may find its block lent again, to another one. */
+static int do_set(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
+                  const struct ds_request_item *item, const uint8_t *key)
+{
+    int rc;
+
+    if (by->adopted && ds_store_lent(s, by, item->id) && !is_own(s, by, slot, i, item)) {
+        return 0; /* replaced since */
+    }
+    rc = s->scratch.header.op == DS_OP_SET ? set_second(s, by, slot, i, item, key)
+                                           : set_absent(s, by, slot, i, item, key);
+    if (rc != 0 && rc != DS_EAGAIN && ds_store_lent(s, by, item->id)) {
+        ds_store_set_bit(by->unused[slot], i);
+    }
+    return rc;
+}
+
 /* One item. DS_EAGAIN: it must wait. */
 static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
                    const struct ds_request_item *item, const uint8_t *key)
@@ -432,8 +460,9 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
     int rc = 0;
 
     switch (op) {
+    case DS_OP_SET:
     case DS_OP_SET_ABSENT:
-        rc = set_absent(s, by, slot, i, item, key);
+        rc = do_set(s, by, slot, i, item, key);
         pending = rc == DS_EAGAIN;
         break;
     case DS_OP_PUT:
@@ -467,10 +496,6 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
         id = named(s, item);
         rc = id == DS_ID_NONE ? DS_ESTALE : on_object(s, by, slot, id);
         break;
-    case DS_OP_SET:
-        rc = set_second(s, by, slot, i, item, key);
-        pending = rc == DS_EAGAIN;
-        break;
     case DS_OP_DELETE:
         rc = delete_key(s, key, item->key_size, origin);
         pending = rc == DS_EAGAIN;
@@ -486,9 +511,6 @@ static int do_item(struct ds_store *s, struct session *by, unsigned slot, uint32
         if (rc == DS_ENOTFOUND && op == DS_OP_GET && s->scratch.header.timeout_ms > 0) {
             rc = DS_EAGAIN;
         }
-    }
-    if (leaves_blocks(op) && rc != 0 && rc != DS_EAGAIN && ds_store_lent(s, by, item->id)) {
-        ds_store_set_bit(by->unused[slot], i);
     }
     answer(by, slot, i, pending ? DS_STORE_PENDING : rc, id, value);
     return rc;
@@ -605,15 +627,11 @@ static void answer_all(struct session *by, unsigned slot, int status)
 }
 
 /* True if an earlier worker, too, may have found that the set needs no block. What it noted is
- * lost, but a block that is lent still, from the same grant, was not used. A publish that was cut
- * short has put its own origin there. */
+ * lost, but a block that is the item's still was not used. */
 static bool left_lent(const struct ds_store *s, const struct session *by, unsigned slot, uint32_t i,
                       const struct ds_request_item *item)
 {
-    uint64_t origin = s->record[item->id].origin;
-
-    return by->adopted && (origin == item->grant_origin ||
-                           origin == DS_ORIGIN(by->number, slot, by->known[slot], i));
+    return by->adopted && is_own(s, by, slot, i, item);
 }
 
 /* The grants of sets that failed or changed nothing. Behind the done mark: executed again after a

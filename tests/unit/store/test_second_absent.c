@@ -2,8 +2,9 @@
 /* test_second_absent.c - insert-if-absent of the plain modes asks second-level storage. */
 #include "second_scene.h"
 
-/* In slot 2: two values of 2000 and 2001 bytes, of the default mode. */
-static void post_two(struct scene *c, const char *first, const char *second)
+/* In slot 2: two values of 2000 and 2001 bytes. */
+static void post_two_by(struct scene *c, enum ds_op op, enum ds_write_mode mode, const char *first,
+                        const char *second)
 {
     const char *keys[] = {first, second};
     struct lent g[2];
@@ -12,15 +13,22 @@ static void post_two(struct scene *c, const char *first, const char *second)
         CHECK_OK(grant(&c->w, c->p, 2000 + i, &g[i]));
         value_fill(&c->w, g[i].offset, 2000 + i, 2000 + i);
     }
-    req_begin(c->p, 2, DS_OP_SET_ABSENT, 0);
+    req_begin(c->p, 2, op, 0);
     for (unsigned i = 0; i < 2; i++) {
         req_add(c->p, 2,
                 (struct ds_request_item){.id = g[i].id,
                                          .value_size = 2000 + i,
+                                         .mode = (uint8_t)mode,
                                          .grant_origin = c->w.s->record[g[i].id].origin},
                 keys[i]);
     }
     req_post(c->p, 2);
+}
+
+/* Of the default mode. */
+static void post_two(struct scene *c, const char *first, const char *second)
+{
+    post_two_by(c, DS_OP_SET_ABSENT, DS_WRITE_NONE, first, second);
 }
 
 static void no_block_is_lent(struct scene *c)
@@ -91,14 +99,11 @@ DS_TEST(second_absent__what_is_set_while_l2_is_asked_wins)
     scene_end(&c);
 }
 
-/* The second item is published while L2 has not answered for the first one, so neither is marked as
- * done when the worker dies. */
-static void kill_between(struct scene *c, bool replaced)
+/* The second item is published while L2 has not answered for the first one. */
+static void answer_second(struct scene *c)
 {
     struct ds_tier_op *a;
 
-    scene_init(c, MIB);
-    post_two(c, "a", "b");
     settle(&c->w);
     CHECK_EQ(c->t.n, 2);
     a = c->t.queue[0];
@@ -110,6 +115,14 @@ static void kill_between(struct scene *c, bool replaced)
     settle(&c->w);
     CHECK(!req_done(c->p, 2));
     CHECK_EQ(hit(&c->w, c->p, "b"), 2001);
+}
+
+/* Neither is marked as done when the worker dies. */
+static void kill_between(struct scene *c, bool replaced)
+{
+    scene_init(c, MIB);
+    post_two(c, "a", "b");
+    answer_second(c);
     if (replaced) {
         (void)set(&c->w, c->p, "b", 700);
         reclaim(&c->w);
@@ -132,6 +145,53 @@ DS_TEST(second_absent__is_answered_once_though_the_worker_was_killed)
 
     kill_between(&c, false);
     kill_between(&c, true);
+}
+
+/* The second key is deleted before the kill, and its record lent to another thread. */
+static void kill_after_another_grant(struct scene *c, enum ds_op op, enum ds_write_mode mode,
+                                     bool set_again)
+{
+    struct ds_tier_op *a;
+    struct lent g;
+    unsigned tries = 0;
+    uint32_t id;
+
+    scene_init(c, MIB);
+    post_two_by(c, op, mode, "a", "b");
+    answer_second(c);
+    id = id_of(&c->w, "b");
+    CHECK_EQ(c->t.n, 1);
+    a = c->t.queue[0];
+    c->t.n = 0;
+    CHECK_OK(ask_l2(c, DS_OP_DELETE, "b", 0));
+    reclaim(&c->w);
+    do {
+        CHECK_OK(grant(&c->w, c->p, 2001, &g));
+    } while (g.id != id && ++tries < 8);
+    CHECK_EQ(g.id, id);
+    if (set_again) {
+        (void)set(&c->w, c->p, "b", 700);
+    }
+    c->t.queue[c->t.n++] = a;
+    fake_attach_l2(&c->t, &c->w, c->t.disk);
+    world_restart(&c->w);
+    work_until_done(c, 2);
+    CHECK_OK(req_result(c->p, 2, 0)->status);
+    CHECK_OK(req_result(c->p, 2, 1)->status);
+    settle(&c->w);
+    CHECK_EQ(hit(&c->w, c->p, "a"), 2000);
+    CHECK_EQ(id_of(&c->w, "b") != DS_ID_NONE, set_again);
+    CHECK_EQ(DS_WORD_STATE(c->w.s->record[id].word), DS_RECORD_GRANTED); /* whose it is, has it */
+    scene_end(c);
+}
+
+DS_TEST(second_absent__a_block_that_was_lent_again_is_left_alone)
+{
+    struct scene c;
+
+    kill_after_another_grant(&c, DS_OP_SET_ABSENT, DS_WRITE_NONE, false);
+    kill_after_another_grant(&c, DS_OP_SET_ABSENT, DS_WRITE_NONE, true);
+    kill_after_another_grant(&c, DS_OP_SET, DS_WRITE_THROUGH, false);
 }
 
 DS_TEST(second_absent__a_cancelled_one_gives_its_blocks_back)
