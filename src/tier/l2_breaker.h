@@ -10,7 +10,8 @@
  *
  * CLOSED: all requests go. OPEN: none. HALF_OPEN: one, the probe, is under way; no other goes. Each
  * probe that fails doubles the time to the next one. Any answer closes it, also one to a request of
- * before: a refusal of one object is an answer, a timeout is none.
+ * before: a refusal of one object, one that a directory cannot read, and a directory that is full
+ * are answers; a timeout is none. A timeout while bytes were moving counts for nothing.
  *
  * It has no clock: `now_ns` only must not go back.
  *
@@ -32,7 +33,8 @@ enum ds_l2_admission { DS_L2_ADMITTED, DS_L2_PROBE, DS_L2_REFUSED };
 enum ds_l2_outcome { /* the first of these is what several requests say together */
                      DS_L2_ANSWERED,
                      DS_L2_SILENT,
-                     DS_L2_UNTOLD, /* it ended for a reason of this side: no memory, a stop */
+                     DS_L2_UNTOLD, /* it ended for a reason of this side: no memory, a stop,
+                                 a deadline too short */
 };
 
 struct ds_l2_breaker {

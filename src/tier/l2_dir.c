@@ -60,7 +60,10 @@ static struct ds_l2_dir *of(struct ds_l2 *l2)
 
 int ds_l2_dir_fail(struct ds_l2_call *call, int error, const char *what, const char *name)
 {
-    return ds_l2_fail(call, ds_l2_errno(error), "cannot %s %s: %s", what, name, strerror(error));
+    int rc = ds_l2_errno(error);
+
+    call->answered = call->answered || rc == DS_ENOSPACE || rc == DS_EDENIED;
+    return ds_l2_fail(call, rc, "cannot %s %s: %s", what, name, strerror(error));
 }
 
 int ds_l2_dir_lock(struct ds_l2_call *call, int shard, const void *key, uint32_t key_size, int *ret)
@@ -83,6 +86,12 @@ int ds_l2_dir_lock(struct ds_l2_call *call, int shard, const void *key, uint32_t
 }
 
 /* --- reading --- */
+
+/* One object that cannot be read is no storage that cannot be. */
+static void tell_apart(const struct ds_l2_dir_root *root, struct ds_l2_call *call, int rc)
+{
+    call->answered = call->answered || (rc == DS_EIO && ds_l2_dir_is_well(root));
+}
 
 /* Opens an object and reads its beginning into buf (BUFFER_SIZE): *ret_fd is to be closed. */
 static int open_object(struct ds_l2_call *call, int shard, const char *name, size_t want,
@@ -221,6 +230,7 @@ static int dir_get(struct ds_l2 *l2, struct ds_l2_call *call, const void *key, u
         struct ds_l2_dir_root *root = ds_l2_dir_enter(of(l2));
 
         rc = get_once(root, call, key, key_size, room, arg, ret, &begun);
+        tell_apart(root, call, rc);
         again = rc < 0 && !begun &&
                 ds_l2_dir_again(of(l2), call, root, ds_l2_shard(key, key_size), &rc);
         ds_l2_dir_leave(of(l2), root);
@@ -260,6 +270,7 @@ static int dir_head(struct ds_l2 *l2, struct ds_l2_call *call, const void *key, 
         struct ds_l2_dir_root *root = ds_l2_dir_enter(of(l2));
 
         rc = head_once(root, call, key, key_size, tombstone, ret);
+        tell_apart(root, call, rc);
         again = rc < 0 && ds_l2_dir_again(of(l2), call, root, ds_l2_shard(key, key_size), &rc);
         ds_l2_dir_leave(of(l2), root);
     }
@@ -347,7 +358,8 @@ static int prepare(struct ds_l2_dir *dir, struct ds_l2_dir_root *root, struct ds
 }
 
 /* W3. */
-static int publish(struct ds_l2_call *call, const struct ds_l2_item *item, struct pending *p)
+static int publish(const struct ds_l2_dir_root *root, struct ds_l2_call *call,
+                   const struct ds_l2_item *item, struct pending *p)
 {
     struct ds_l2_head there;
     int lock;
@@ -357,6 +369,7 @@ static int publish(struct ds_l2_call *call, const struct ds_l2_item *item, struc
         return rc;
     }
     rc = ds_l2_dir_head(call, p->shard, p->name, item->key, item->key_size, &there);
+    tell_apart(root, call, rc);
     if (rc == 0 || rc == DS_ENOTFOUND) {
         rc = ds_l2_check_order(call, item, rc == 0 ? &there.meta : NULL);
     } else if (rc == DS_EVERSION) {
@@ -441,7 +454,7 @@ static void put_batch(struct ds_l2_dir *dir, struct ds_l2_dir_root *root, struct
     sync_files(call, pending, n, rcs);
     (void)ds_failpoint("l2.dir.after_sync");
     for (size_t i = 0; i < n; i++) {
-        rcs[i] = rcs[i] == 0 ? publish(call, &items[i], &pending[i]) : rcs[i];
+        rcs[i] = rcs[i] == 0 ? publish(root, call, &items[i], &pending[i]) : rcs[i];
         drop_temp(&pending[i]);
         (void)ds_failpoint("l2.dir.after_rename");
     }

@@ -47,13 +47,17 @@ void ds_l2_dir_leave(struct ds_l2_dir *dir, struct ds_l2_dir_root *root);
 DS_MUST_USE bool ds_l2_dir_again(struct ds_l2_dir *dir, struct ds_l2_call *call,
                                  struct ds_l2_dir_root *root, uint8_t shard, int *rc);
 
+/* Whether the directory can be read now. */
+bool ds_l2_dir_is_well(const struct ds_l2_dir_root *root);
+
 /* *ret: the shard's descriptor, owned by root. With `make`, makes it; else DS_ENOTFOUND. */
 DS_MUST_USE int ds_l2_dir_shard(struct ds_l2_dir_root *root, struct ds_l2_call *call, uint8_t shard,
                                 bool make, int *ret);
 
 /* --- l2_dir.c --- */
 
-/* "cannot `what` `name`", with the words and the code of an errno value. */
+/* "cannot `what` `name`", with the words and the code of an errno value. That it is full, or may
+ * not be used, is an answer of the file system. */
 int ds_l2_dir_fail(struct ds_l2_call *call, int error, const char *what, const char *name);
 
 /* Waits until this key is ours, among threads and workers; *ret is to be closed then. */

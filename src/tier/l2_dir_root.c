@@ -243,6 +243,17 @@ bool ds_l2_dir_again(struct ds_l2_dir *dir, struct ds_l2_call *call, struct ds_l
     return opened == 0;
 }
 
+bool ds_l2_dir_is_well(const struct ds_l2_dir_root *root)
+{
+    char text[sizeof(FORMAT_TEXT) - 1];
+    int fd = ds_sys_openat(root->fd, FORMAT_NAME, O_RDONLY, 0); /* NFS asks its server for that */
+    bool well = fd >= 0 && ds_sys_pread_all(fd, text, sizeof(text), 0) == 0 &&
+                memcmp(text, FORMAT_TEXT, sizeof(text)) == 0;
+
+    ds_sys_close(fd);
+    return well;
+}
+
 int ds_l2_dir_shard(struct ds_l2_dir_root *root, struct ds_l2_call *call, uint8_t shard, bool make,
                     int *ret)
 {

@@ -57,6 +57,7 @@ struct thread {
     enum { NONE, ALIVE, ENDED } state;
     struct ds_l2_pool *pool;
     struct ds_l2_call *call; /* that it is in; NULL: none */
+    int64_t since_ns;        /* when that began */
     enum ds_l2_admission admission;
     bool patient; /* the call is a collection, which may take hours */
     bool stalled; /* the call was reported: it has not moved */
@@ -308,6 +309,16 @@ static void tell_breaker(struct ds_l2_pool *p, enum ds_l2_admission admission,
     }
 }
 
+/* Bytes moved in the second half of its time, so it was too short for them. Those at first may be
+ * in buffers of this side. */
+static bool was_moving(const struct thread *t, int64_t stall_ns)
+{
+    int64_t now = ds_monotonic_ns();
+    int64_t still_ns = now - atomic_load(&t->call->moved_ns);
+
+    return still_ns < stall_ns && still_ns < (now - t->since_ns) / 2;
+}
+
 /* Of a batch one answer says that the store is well. */
 static void report(struct ds_l2_pool *p, struct thread *self, struct ds_l2_task *const *tasks,
                    const int *rcs, size_t n)
@@ -317,6 +328,10 @@ static void report(struct ds_l2_pool *p, struct thread *self, struct ds_l2_task 
     for (size_t i = 0; i < n; i++) {
         enum ds_l2_outcome outcome = ds_l2_outcome_of(rcs[i], self->call->answered);
 
+        if (rcs[i] == DS_ETIMEOUT && outcome == DS_L2_SILENT &&
+            was_moving(self, p->config.stall_ns)) {
+            outcome = DS_L2_UNTOLD;
+        }
         best = outcome < best ? outcome : best;
     }
     if (self->stalled) { /* then it counts already */
@@ -357,6 +372,7 @@ static void run(struct thread *self, struct lane **lanes, size_t n, enum ds_l2_a
     }
     p->stats.running += n;
     self->call = &call;
+    self->since_ns = call.moved_ns;
     self->admission = admission;
     self->patient = tasks[0]->request.op == DS_L2_POOL_GC;
     self->stalled = false;

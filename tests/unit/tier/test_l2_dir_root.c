@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_l2_dir_root.c - the directory is removed or replaced while it is in use. */
+#include <errno.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "l2_dir_scene.h"
+#include "tier/l2_dir.h"
 
 static void remove_all(void)
 {
@@ -228,4 +230,65 @@ DS_TEST(dir__is_replaced_under_the_hands_of_others)
         CHECK_EQ(pthread_join(threads[i], NULL), 0);
     }
     end(w.l2);
+}
+
+/* A directory in the place of a file gives EIO. */
+static void make_unreadable(const char *path)
+{
+    CHECK_OK(unlink(path));
+    CHECK_OK(mkdir(path, 0700));
+}
+
+static int room_of_none(void *arg, const struct ds_l2_meta *meta, struct ds_l2_span *ret)
+{
+    (void)arg, (void)meta;
+    *ret = (struct ds_l2_span){.fd = -1};
+    return 0;
+}
+
+/* What the circuit breaker goes by: trouble of one object is no trouble of all. */
+DS_TEST(dir__one_object_that_cannot_be_read_is_no_silence)
+{
+    struct ds_l2 *l2 = begin();
+    struct ds_l2_item item = item_of("a", "2", 2);
+    char path[600];
+
+    CHECK_OK(put(l2, "a", "1", 1));
+    (void)snprintf(path, sizeof(path), "%s/%02x/k-a", root, ds_l2_shard("a", 1));
+    make_unreadable(path);
+    for (int well = 1; well >= 0; well--) {
+        struct ds_l2_call calls[3] = {{0}};
+        struct ds_l2_meta meta;
+
+        CHECK_EQ(ds_l2_get(l2, &calls[0], "a", 1, room_of_none, NULL, &meta), DS_EIO);
+        CHECK_EQ(ds_l2_head(l2, &calls[1], "a", 1, false, &meta), DS_EIO);
+        CHECK_EQ(ds_l2_put(l2, &calls[2], &item), DS_EIO);
+        for (int i = 0; i < 3; i++) {
+            CHECK_EQ(calls[i].answered, well);
+        }
+        (void)snprintf(path, sizeof(path), "%s/FORMAT", root);
+        if (well) {
+            make_unreadable(path);
+        }
+    }
+    end(l2);
+}
+
+DS_TEST(dir__is_full_or_refuses_and_that_is_an_answer)
+{
+    const int answers[] = {ENOSPC, EDQUOT, EACCES, EROFS};
+    const int others[] = {EIO, ESTALE, ENOMEM};
+
+    for (size_t i = 0; i < DS_ARRAY_SIZE(answers); i++) {
+        struct ds_l2_call one = {0};
+
+        (void)ds_l2_dir_fail(&one, answers[i], "write", "x");
+        CHECK(one.answered);
+    }
+    for (size_t i = 0; i < DS_ARRAY_SIZE(others); i++) {
+        struct ds_l2_call one = {0};
+
+        (void)ds_l2_dir_fail(&one, others[i], "write", "x");
+        CHECK(!one.answered);
+    }
 }

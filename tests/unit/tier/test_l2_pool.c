@@ -512,6 +512,28 @@ DS_TEST(pool__storage_that_does_not_answer_is_not_asked)
     end(pool);
 }
 
+DS_TEST(pool__a_timeout_while_bytes_move_is_no_silence)
+{
+    struct ds_l2_pool *pool = begin(
+        (struct ds_l2_pool_config){.threads = 1, .breaker = {.failures = 1, .first_ns = HOUR_NS}},
+        false, false);
+    struct ds_l2_event event;
+    uint64_t rejected;
+
+    fake.rc = DS_ETIMEOUT;
+    fake.lively = true;
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 1));
+    collect(pool, &event, 1);
+    CHECK_EQ(event.rc, DS_ETIMEOUT);
+    CHECK_EQ(breaker_of(pool, &rejected), DS_L2_CLOSED);
+    fake.lively = false;
+    CHECK_OK(submit(pool, DS_L2_POOL_PUT, "a", 2));
+    collect(pool, &event, 1);
+    CHECK_EQ(event.rc, DS_ETIMEOUT);
+    CHECK_EQ(breaker_of(pool, &rejected), DS_L2_OPEN);
+    end(pool);
+}
+
 /* Of a batch as well; what others submit meanwhile fails, and one answer lets all through. */
 DS_TEST(pool__a_probe_finds_that_storage_is_back)
 {
