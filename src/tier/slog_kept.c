@@ -22,7 +22,8 @@
 #define FILE_NAME "tombstones"
 
 /* A head that was begun and does not verify: damage, since a record is made so that no kill leaves
- * one. The checksum does not cover the magic: where that alone is wrong, it is put right. */
+ * one. The checksum does not cover the magic: where that alone is wrong, it is put right. Inside a
+ * sound record there is none, whatever its key looks like. */
 static bool look(const struct ds_slog *s, uint64_t at, struct slog_head *ret, bool *ret_damaged)
 {
     const uint32_t magic = SLOG_RECORD_MAGIC;
@@ -42,18 +43,25 @@ static bool look(const struct ds_slog *s, uint64_t at, struct slog_head *ret, bo
     return sound;
 }
 
+static uint64_t step(bool sound, const struct slog_head *h)
+{
+    return sound ? slog_record_size(h->key_size, h->value_size) : SLOG_UNIT;
+}
+
 int ds_slog_kept_each(struct ds_slog *s, slog_kept_fn *each, void *arg)
 {
     const struct slog_kept *k = &s->kept;
     int rc = 0;
 
-    for (uint64_t at = 0; at + SLOG_UNIT <= k->found_size && rc == 0; at += SLOG_UNIT) {
+    for (uint64_t at = 0; at + SLOG_UNIT <= k->found_size && rc == 0;) {
         struct slog_head h;
         bool damaged;
+        bool sound = look(s, at, &h, &damaged);
 
-        if (look(s, at, &h, &damaged) && h.type == SLOG_TOMBSTONE) {
+        if (sound && h.type == SLOG_TOMBSTONE) {
             rc = each(arg, &h, k->found + at + sizeof(h));
         }
+        at += step(sound, &h);
     }
     return rc;
 }
@@ -80,12 +88,13 @@ static int read_found(struct ds_slog *s)
         k->found = ds_sys_map_private(k->found_size);
         rc = k->found == NULL ? -ENOMEM : ds_sys_pread_all(k->fd, k->found, k->found_size, 0);
     }
-    for (uint64_t at = 0; rc == 0 && at + SLOG_UNIT <= k->found_size; at += SLOG_UNIT) {
+    for (uint64_t at = 0; rc == 0 && at + SLOG_UNIT <= k->found_size;) {
         struct slog_head h;
         bool damaged;
+        bool sound = look(s, at, &h, &damaged);
 
-        (void)look(s, at, &h, &damaged);
         n += damaged;
+        at += step(sound, &h);
     }
     if (n > 0) {
         s->corrupt_read += n;
@@ -146,6 +155,26 @@ bool ds_slog_kept_room(const struct ds_slog *s, uint64_t size)
     return k->began || k->waiting == 0;
 }
 
+/* What is left of a longer record behind the one that takes its place, up to the next record: a key
+ * may look like the begin of a head. */
+static void clear_rest(struct slog_kept *k, const struct slog_anchor *a, uint64_t at)
+{
+    const uint32_t magic = SLOG_RECORD_MAGIC;
+    uint64_t end = ds_min_u64(k->size, at + slog_record_size(DS_SLOG_KEY_MAX, 0));
+
+    for (; at < end; at += SLOG_UNIT) {
+        struct slog_head h;
+
+        if (memcmp(k->map + at, &magic, sizeof(magic)) != 0) {
+            continue;
+        }
+        if (ds_slog_head_check(a, at, k->size, k->map + at, k->size - at, &h)) {
+            return;
+        }
+        memset(k->map + at, 0, SLOG_UNIT);
+    }
+}
+
 void ds_slog_kept_write(struct ds_slog *s, struct slog_op *op)
 {
     struct slog_kept *k = &s->kept;
@@ -164,6 +193,7 @@ void ds_slog_kept_write(struct ds_slog *s, struct slog_op *op)
     ds_slog_head_seal(&a, at, &h, op->key);
     memcpy(&first, &h, sizeof(first));
     ds_store_release(word, 0); /* so that a kill leaves none that looks damaged */
+    clear_rest(k, &a, at + size);
     memcpy(k->map + at + sizeof(h), op->key, h.key_size);
     memcpy(k->map + at + sizeof(first), (uint8_t *)&h + sizeof(first), sizeof(h) - sizeof(first));
     ds_store_release(word, first);

@@ -398,3 +398,53 @@ DS_TEST(slog_kept__without_a_file_tombstones_go_the_other_way)
     owner_reopen(&o, false);
     owner_fini(&o, true);
 }
+
+static void keep_magic(struct owner *o)
+{
+    CHECK(ds_slog_keep_tombstone(o->s, "SLGR-a-key", 10));
+}
+
+DS_TEST(slog_kept__a_key_that_looks_like_a_head_is_no_damage)
+{
+    struct owner o;
+
+    after(&o, keep_magic);
+    owner_reopen(&o, false);
+    CHECK_EQ(stats_of(&o).corrupt, 0);
+    CHECK_EQ(o.notices, 0);
+    owner_fini(&o, true);
+}
+
+/* Records of 192 bytes, whose keys have what looks like a head at 64 and at 128. */
+static void keep_long(struct owner *o)
+{
+    char key[100];
+
+    for (unsigned i = 0; i < KEPT / 192; i++) {
+        (void)snprintf(key, sizeof(key), "SLGR-%03u", i);
+        memset(key + 8, 'x', sizeof(key) - 8);
+        memcpy(key + 64, "SLGR", 4);
+        CHECK(ds_slog_keep_tombstone(o->s, key, sizeof(key)));
+    }
+}
+
+/* A record of 128 bytes over the first one of those. */
+static void keep_short(struct owner *o)
+{
+    CHECK(keep(o, 1));
+}
+
+DS_TEST(slog_kept__the_rest_of_a_longer_record_is_no_damage)
+{
+    struct owner o;
+
+    after(&o, keep_long);
+    owner_reopen(&o, false);
+    CHECK_EQ(stats_of(&o).corrupt, 0);
+    o.s = ds_slog_close(o.s, true);
+    in_a_child(&o, keep_short);
+    owner_reopen(&o, false);
+    CHECK_EQ(stats_of(&o).corrupt, 0);
+    CHECK_EQ(o.recs[1].at, 0);
+    owner_fini(&o, true);
+}
