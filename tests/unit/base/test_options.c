@@ -49,6 +49,9 @@ DS_TEST(table__rows_are_complete)
         CHECK(len > 0 && o->sentence[len - 1] == '.');
         CHECK_EQ(o->why == NULL, o->status == DS_OPTION_ACTIVE);
         CHECK(o->max >= o->min);
+        if ((o->type == DS_OPTION_SIZE || o->type == DS_OPTION_TIME) && o->def[0] != '\0') {
+            CHECK_STR(o->def + strspn(o->def, "0123456789"), ""); /* its unit stands behind it */
+        }
     }
     CHECK_EQ(ds_option_find("no_such_flag"), -1);
     CHECK_EQ(ds_option_find(""), -1);
