@@ -198,10 +198,11 @@ static int start_upload(struct ds_store *s, uint32_t id)
     return rc;
 }
 
-/* The first of the queue; if not now, it is the last. */
+/* The first of the queue; if not now, it is the last but for what a read brings. */
 static void upload_first(struct ds_store *s)
 {
     uint32_t id = s->uploads.first;
+    bool coming;
     int rc;
 
     if (ds_store_unreadable(s, id) && !ds_store_over(s, id) && (s->flags[id] & FLAG_BUSY) == 0) {
@@ -218,7 +219,11 @@ static void upload_first(struct ds_store *s)
         s->stats.l2_outdated++;
         return;
     }
-    queue_upload(s, id, DS_ID_NONE, false);
+    /* While L2 is not asked, one value is read for one try: it stays the first until it is there.
+     */
+    coming = s->uploads_paused && rc == DS_EAGAIN && ds_store_spilled(s, id) &&
+             (s->flags[id] & FLAG_BUSY) != 0;
+    queue_upload(s, id, coming ? s->uploads.first : DS_ID_NONE, false);
     /* What fails is asked less often than what is busy. */
     s->upload_next_ns =
         s->now.boot_ns + (rc == DS_EIO || rc == DS_EUNAVAILABLE ? RETRY_NS : RETRY_NS / 100);

@@ -461,3 +461,38 @@ DS_TEST(second__uploads_wait_for_storage_that_is_not_asked)
     CHECK_EQ(in_l2(&c, "k19"), 1019);
     scene_end(&c);
 }
+
+DS_TEST(second__the_disk_is_not_read_for_storage_that_is_not_asked)
+{
+    struct scene c;
+    unsigned reads;
+    unsigned rejected;
+    char key[16];
+
+    scene_init(&c, MIB);
+    c.t.silent = true;
+    ds_store_pause_uploads(c.w.s, true);
+    for (int i = 0; i < 40; i++) {
+        (void)snprintf(key, sizeof(key), "k%d", i);
+        CHECK_OK(set_l2(&c, key, (uint64_t)(1000 + i), DS_WRITE_BACK));
+    }
+    scene_squeeze(&c);
+    CHECK(ds_store_spilled(c.w.s, id_of(&c.w, "k0")));
+    reads = c.t.reads;
+    rejected = c.t.rejected;
+    for (int ms = 0; ms < 5000; ms += 5) {
+        c.w.now.boot_ns += 5 * MS;
+        settle_tiers(&c.w, &c.t);
+    }
+    CHECK(c.t.reads > reads && c.t.reads <= reads + 6); /* one for each try */
+    CHECK(c.t.rejected >= rejected + 4 && c.t.rejected <= rejected + 6);
+    c.t.silent = false;
+    ds_store_pause_uploads(c.w.s, false);
+    for (int ms = 0; ms < 2000; ms += 5) {
+        c.w.now.boot_ns += 5 * MS;
+        settle_tiers(&c.w, &c.t);
+    }
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    CHECK_EQ(in_l2(&c, "k39"), 1039);
+    scene_end(&c);
+}
