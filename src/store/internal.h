@@ -480,6 +480,10 @@ DS_MUST_USE int ds_store_second_delete(struct ds_store *s, const uint8_t *key, u
  * erased; nobody waits for it. */
 void ds_store_second_drop(struct ds_store *s, uint32_t id);
 
+/* It must not be dropped now: L2 answers, but has as many values to erase as it is given at a time,
+ * and the one that this object hides would stay. It may be when one of those is done. */
+bool ds_store_second_full(const struct ds_store *s, uint32_t id);
+
 /* L2 learns of a new expiry before memory does. 0: it has, or need not. */
 DS_MUST_USE int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms,
                                        uint64_t origin);

@@ -490,6 +490,9 @@ static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
         room->coming += block;
     } else if (rc == DS_EAGAIN) { /* something will come of what it has in hand */
         room->tier_busy = true;
+    } else if (ds_store_second_full(s, id)) {
+        room->fresh = true;
+        ds_policy_skip(s->policy, id);
     } else if (ds_store_droppable(s, id)) {
         count_refusal(s, id);
         leave_order(s, id);

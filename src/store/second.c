@@ -518,6 +518,18 @@ int ds_store_second_delete(struct ds_store *s, const uint8_t *key, uint32_t key_
     return o->op.status;
 }
 
+/* Of a plain mode, over an older value that L2 has or may have. */
+static bool hides_older(const struct ds_store *s, uint32_t id)
+{
+    return ds_store_has_l2(s) && ds_store_plain_mode(s->record[id].mode) &&
+           ds_store_order(s, id) != 0;
+}
+
+bool ds_store_second_full(const struct ds_store *s, uint32_t id)
+{
+    return s->erasing >= DS_STORE_ERASES && !s->uploads_paused && hides_older(s, id);
+}
+
 /* Not awaited: a writer who needs the memory must not wait for L2, which may be away. A get of the
  * key does wait, since of one key there is one piece of work at a time. What a killed worker had
  * not erased stays. */
@@ -525,8 +537,7 @@ void ds_store_second_drop(struct ds_store *s, uint32_t id)
 {
     struct ds_second_op *o = NULL;
 
-    if (!ds_store_has_l2(s) || !ds_store_plain_mode(s->record[id].mode) ||
-        ds_store_order(s, id) == 0) {
+    if (!hides_older(s, id)) {
         return;
     }
     if (s->erasing < DS_STORE_ERASES && !ds_store_second_busy(s, id)) {

@@ -463,7 +463,8 @@ static uint64_t drop_of(struct ds_store *s, struct ds_list *list, uint16_t flag,
 
     for (uint32_t id = list->first; id != DS_ID_NONE && freed < bytes && left-- > 0; id = next) {
         next = s->link[id].next;
-        if (ds_store_droppable(s, id) && (s->flags[id] & FLAG_BUSY) == 0) {
+        if (ds_store_droppable(s, id) && (s->flags[id] & FLAG_BUSY) == 0 &&
+            !ds_store_second_full(s, id)) {
             freed += s->record[id].size;
             ds_store_unpublish(s, id, DS_GONE_DROPPED);
             if (next != DS_ID_NONE && (s->flags[next] & flag) == 0) {

@@ -12,8 +12,8 @@
 
 #define FAKE_COPIES 512u
 #define FAKE_VALUE_MAX (64 * KIB)
-#define FAKE_QUEUE 256u
-#define FAKE_L2 128u
+#define FAKE_QUEUE 512u
+#define FAKE_L2 384u
 
 struct fake_copy {
     uint64_t number; /* of the write, from 1; 0: empty */

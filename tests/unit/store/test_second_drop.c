@@ -96,6 +96,114 @@ DS_TEST(second_drop__a_tier_that_takes_no_more_is_not_waited_for)
     scene_end(&c);
 }
 
+/* More values than L2 is given to erase at a time: key number i is in L2, hidden by memory. */
+#define MANY (DS_STORE_ERASES + 44)
+
+static void hide_many(struct scene *c, bool spill)
+{
+    begin(c, spill);
+    for (unsigned i = 0; i < MANY; i++) {
+        struct fake_object *o;
+        char key[32];
+
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        o = fake_l2(&c->t, key, strlen(key), true);
+        memcpy(o->key, key, sizeof(key));
+        o->order = ++c->t.disk->orders;
+        o->mode = DS_WRITE_THROUGH;
+        ds_gone_add(&c->w.s->gone, ds_store_key_hash(c->w.s, key, strlen(key)), DS_GONE_L2, 1);
+        (void)set(&c->w, c->p, key, 1000);
+    }
+    settle(&c->w);
+}
+
+/* Keys that only L2 has: a get would find the older value. */
+static unsigned showing(struct scene *c)
+{
+    unsigned n = 0;
+    char key[32];
+
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        n += id_of(&c->w, key) == DS_ID_NONE && fake_l2(&c->t, key, strlen(key), false) != NULL;
+    }
+    return n;
+}
+
+DS_TEST(second_drop__those_that_l2_has_no_room_for_stay_until_it_has)
+{
+    struct scene c;
+
+    hide_many(&c, false);
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    CHECK_EQ(c.t.n, DS_STORE_ERASES);
+    CHECK_EQ(world_stats(&c.w).objects, MANY - DS_STORE_ERASES);
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_COMING); /* none may go now */
+    CHECK_EQ(showing(&c), DS_STORE_ERASES);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(showing(&c), 0);
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(world_stats(&c.w).objects, 0);
+    CHECK_EQ(showing(&c), 0);
+    CHECK_EQ(world_stats(&c.w).l2_unerased, 0);
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__a_writer_waits_while_l2_erases_all_it_can)
+{
+    struct scene c;
+
+    hide_many(&c, false);
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    req_begin(c.p, 1, DS_OP_GRANT, MIB);
+    c.p->slot[1].header.n = 1;
+    c.p->slot[1].header.timeout_ms = 10000;
+    req_post(c.p, 1);
+    settle(&c.w);
+    CHECK(!req_done(c.p, 1));
+    work_until_done(&c, 1);
+    CHECK_OK(req_result(c.p, 1, 0)->status);
+    scene_end(&c);
+}
+
+/* Its circuit breaker is open: nothing is waited for. */
+DS_TEST(second_drop__many_are_dropped_where_l2_is_not_asked)
+{
+    struct scene c;
+
+    hide_many(&c, false);
+    CHECK_EQ(ds_store_make_room(c.w.s, 100 * KIB), DS_ROOM_MADE);
+    c.w.s->erasing += DS_STORE_ERASES;
+    ds_store_pause_uploads(c.w.s, true);
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    CHECK_EQ(world_stats(&c.w).objects, 0);
+    CHECK_GE(world_stats(&c.w).l2_unerased, 100);
+    c.w.s->erasing -= DS_STORE_ERASES;
+    ds_store_pause_uploads(c.w.s, false);
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__the_disk_keeps_those_that_l2_has_no_room_for)
+{
+    struct scene c;
+
+    hide_many(&c, false);
+    c.t.capacity = FAKE_COPIES;
+    c.w.config.spill = true;
+    c.w.s->config.spill = true;
+    scene_squeeze(&c);
+    CHECK_EQ(world_stats(&c.w).spilled_objects, MANY);
+    CHECK_EQ(ds_store_drop_disk(c.w.s, MIB), DS_STORE_ERASES * 1000);
+    CHECK_EQ(ds_store_drop_disk(c.w.s, MIB), 0);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(ds_store_drop_disk(c.w.s, MIB), (MANY - DS_STORE_ERASES) * 1000);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(showing(&c), 0);
+    CHECK_EQ(world_stats(&c.w).l2_unerased, 0);
+    scene_end(&c);
+}
+
 DS_TEST(second_drop__a_get_waits_for_the_erase)
 {
     struct scene c;
