@@ -477,8 +477,12 @@ DS_MUST_USE int ds_store_second_delete(struct ds_store *s, const uint8_t *key, u
                                        uint64_t origin);
 
 /* The object is about to end. If it hides an older value in L2 that must not show then, that is
- * erased; nobody waits for it. */
-void ds_store_second_drop(struct ds_store *s, uint32_t id);
+ * erased; nobody waits for it. false: it cannot be now, and stays. */
+DS_MUST_USE bool ds_store_second_drop(struct ds_store *s, uint32_t id);
+
+/* What L2 has of the key is being erased, for an object that hid it: nobody knows yet whether it
+ * will be. */
+bool ds_store_second_erasing(struct ds_store *s, const void *key, size_t key_size);
 
 /* It must not be dropped now: L2 answers, but has as many values to erase as it is given at a time,
  * and the one that this object hides would stay. It may be when one of those is done. */

@@ -360,10 +360,14 @@ static void end_object(struct ds_store *s, uint32_t id, enum ds_gone why, bool b
 
 void ds_store_unpublish(struct ds_store *s, uint32_t id, enum ds_gone why)
 {
-    if (why != DS_GONE_DELETED) { /* a delete has reached L2 already */
-        ds_store_second_drop(s, id);
-    }
+    uint64_t hash = ds_store_key_hash(s, ds_store_key(s, id), s->record[id].key_size);
+    bool shows = why != DS_GONE_DELETED && /* a delete has reached L2 already */
+                 !ds_store_second_drop(s, id);
+
     end_object(s, id, why, true);
+    if (shows) {
+        ds_gone_add(&s->gone, hash, DS_GONE_L2, s->now.boot_ns);
+    }
 }
 
 void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_store_set *set)

@@ -533,12 +533,12 @@ bool ds_store_second_full(const struct ds_store *s, uint32_t id)
 /* Not awaited: a writer who needs the memory must not wait for L2, which may be away. A get of the
  * key does wait, since of one key there is one piece of work at a time. What a killed worker had
  * not erased stays. */
-void ds_store_second_drop(struct ds_store *s, uint32_t id)
+bool ds_store_second_drop(struct ds_store *s, uint32_t id)
 {
     struct ds_second_op *o = NULL;
 
     if (!hides_older(s, id)) {
-        return;
+        return true;
     }
     if (s->erasing < DS_STORE_ERASES && !ds_store_second_busy(s, id)) {
         o = ds_store_op_new(s, DS_TIER_ERASE, ds_store_key(s, id), s->record[id].key_size, 0);
@@ -549,11 +549,19 @@ void ds_store_second_drop(struct ds_store *s, uint32_t id)
         o->op.order = ds_store_order(s, id);
         s->erasing++;
         if (ds_store_op_start(s, o) == 0) {
-            return;
+            return true;
         }
         s->erasing--;
     }
     s->stats.l2_unerased++;
+    return false;
+}
+
+bool ds_store_second_erasing(struct ds_store *s, const void *key, size_t key_size)
+{
+    const struct ds_second_op *o = s->second_n > 0 ? ds_store_op_find(s, key, key_size) : NULL;
+
+    return o != NULL && o->hidden && !o->done;
 }
 
 /* The value with another expiry. It is no later write: it has the number behind the value's own, so
@@ -616,11 +624,19 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
 
 /* --- answers --- */
 
-/* See ds_store_second_drop(). Stale: nothing older is there. */
+/* See ds_store_second_drop(). Stale: nothing older is there. An object that the key has by now is
+ * numbered, since ds_store_second_erasing(), or L2 is to have it; without one, the next is to be.
+ */
 static void erased(struct ds_store *s, const struct ds_second_op *o)
 {
     s->erasing--;
-    s->stats.l2_unerased += o->op.status != 0 && o->op.status != DS_ESTALE;
+    if (o->op.status == 0 || o->op.status == DS_ESTALE) {
+        return;
+    }
+    s->stats.l2_unerased++;
+    if (ds_store_find_any(s, o->op.key, o->op.key_size) == DS_ID_NONE) {
+        ds_gone_add(&s->gone, o->hash, DS_GONE_L2, s->now.boot_ns);
+    }
 }
 
 void ds_store_second_done(struct ds_store *s, struct ds_tier_op *op)

@@ -53,9 +53,9 @@ void ds_store_set_order(struct ds_store *s, uint32_t id, uint64_t order)
     }
 }
 
-/* Whether L2 is known to have an older value: what stood here before hides it, or this worker left
- * it there lately. */
-static bool hides(const struct ds_store *s, const struct ds_store_set *set, uint32_t old)
+/* Whether L2 is known to have an older value, or may have: what stood here before hides it, or this
+ * worker left it there lately, or is erasing it. */
+static bool hides(struct ds_store *s, const struct ds_store_set *set, uint32_t old)
 {
     int64_t when_ns;
 
@@ -63,7 +63,8 @@ static bool hides(const struct ds_store *s, const struct ds_store_set *set, uint
         return ds_store_plain_mode(s->record[old].mode) && ds_store_order(s, old) != 0;
     }
     return ds_gone_find(&s->gone, ds_store_key_hash(s, set->key, set->key_size), &when_ns) ==
-           DS_GONE_L2;
+               DS_GONE_L2 ||
+           ds_store_second_erasing(s, set->key, set->key_size);
 }
 
 void ds_store_number(struct ds_store *s, const struct ds_store_set *set, uint32_t old)

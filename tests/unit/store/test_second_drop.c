@@ -264,6 +264,64 @@ DS_TEST(second_drop__holds_for_the_end_of_its_time)
     scene_end(&c);
 }
 
+/* The key is set and dropped once more, with L2 well again. */
+static void hidden_again(struct scene *c)
+{
+    (void)set(&c->w, c->p, "a", 500);
+    settle(&c->w);
+    CHECK_EQ(ds_store_make_room(c->w.s, MIB), DS_ROOM_MADE);
+    settle_tiers(&c->w, &c->t);
+    CHECK_EQ(in_l2(c, "a"), 0);
+    CHECK_EQ(ask_l2(c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    CHECK_EQ(world_stats(&c->w).l2_unerased, 1);
+}
+
+DS_TEST(second_drop__what_could_not_be_erased_is_remembered)
+{
+    struct scene c;
+
+    hide(&c, false);
+    c.t.silent = true;
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    CHECK_EQ(world_stats(&c.w).l2_unerased, 1);
+    c.t.silent = false;
+    hidden_again(&c);
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__what_was_not_erased_is_remembered)
+{
+    struct scene c;
+
+    hide(&c, false);
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    settle_tiers(&c.w, &c.t);
+    c.t.fail_l2 = 0;
+    CHECK_EQ(in_l2(&c, "a"), 1000);
+    hidden_again(&c);
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__a_set_during_the_erase_hides_what_that_leaves)
+{
+    struct scene c;
+
+    hide(&c, false);
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    (void)set(&c.w, c.p, "a", 500);
+    settle(&c.w);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK(fake_work(&c.t));
+    c.t.fail_l2 = 0;
+    CHECK_EQ(hit(&c.w, c.p, "a"), 500);
+    settle(&c.w);
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(ask_l2(&c, DS_OP_GET, "a", 0), DS_ENOTFOUND);
+    scene_end(&c);
+}
+
 /* Another worker has written since: that stays. */
 DS_TEST(second_drop__gives_way_to_a_later_write)
 {
