@@ -83,7 +83,7 @@ bool ds_store_second_busy(struct ds_store *s, uint32_t id)
            ds_store_op_find(s, ds_store_key(s, id), s->record[id].key_size) != NULL;
 }
 
-static void free_op(struct ds_store *s, struct ds_second_op *o)
+static void unlink_op(struct ds_store *s, struct ds_second_op *o)
 {
     struct ds_second_op **at = bucket(s, o->hash);
 
@@ -92,6 +92,11 @@ static void free_op(struct ds_store *s, struct ds_second_op *o)
     }
     *at = o->next;
     s->second_n--;
+}
+
+static void free_op(struct ds_store *s, struct ds_second_op *o)
+{
+    unlink_op(s, o);
     ds_free(o);
 }
 
@@ -189,6 +194,55 @@ static void abandoned(struct ds_store *s, struct ds_second_op *o)
     }
 }
 
+/* No work on the key is under way. What L2 has of it with a number below `order` goes, and nobody
+ * waits for that. false: not now. */
+static bool erase_older(struct ds_store *s, const uint8_t *key, uint32_t key_size, uint64_t order)
+{
+    struct ds_second_op *o = NULL;
+
+    if (s->erasing < DS_STORE_ERASES) {
+        o = ds_store_op_new(s, DS_TIER_ERASE, key, key_size, 0);
+    }
+    if (o != NULL) {
+        o->hidden = true;
+        o->op.claim = DS_CLAIM_YIELDS; /* it is for what was there before that number */
+        o->op.order = order;
+        s->erasing++;
+        if (ds_store_op_start(s, o) == 0) {
+            return true;
+        }
+        s->erasing--;
+    }
+    s->stats.l2_unerased++;
+    return false;
+}
+
+/* The key of `o` has an older value in L2. An object that the key has by now is numbered, since
+ * ds_store_second_erasing(), or L2 is to have it; without one, the next is to be. */
+static void remember(struct ds_store *s, const struct ds_second_op *o)
+{
+    if (ds_store_find_any(s, o->key, o->op.key_size) == DS_ID_NONE) {
+        ds_gone_add(&s->gone, o->hash, DS_GONE_L2, s->now.boot_ns);
+    }
+}
+
+/* It has left nothing older than itself in L2. */
+static bool has_replaced(const struct ds_second_op *o)
+{
+    return o->op.status == 0 && (o->op.kind == DS_TIER_ERASE || o->op.kind == DS_TIER_STORE);
+}
+
+/* All have looked at its answer. What had to wait for it begins. */
+static void end_op(struct ds_store *s, struct ds_second_op *o)
+{
+    unlink_op(s, o);
+    if (o->erase_below != 0 && !has_replaced(o) &&
+        !erase_older(s, o->key, o->op.key_size, o->erase_below)) {
+        remember(s, o);
+    }
+    ds_free(o);
+}
+
 void ds_store_second_sweep(struct ds_store *s)
 {
     if (!s->second_done) {
@@ -204,7 +258,7 @@ void ds_store_second_sweep(struct ds_store *s)
                 abandoned(s, o);
             }
             if (o->done && (o->op.status != DS_EAGAIN || !s->starved)) {
-                free_op(s, o);
+                end_op(s, o);
                 s->examine = true; /* whoever waited for its end */
             }
         }
@@ -277,7 +331,7 @@ int ds_store_second_look(struct ds_store *s, struct session *by, unsigned slot, 
     if (!o->done || (o->op.kind != DS_TIER_LOAD && o->op.kind != DS_TIER_LOOKUP)) {
         return DS_EAGAIN;
     }
-    if (o->op.status == 0 && !value) {
+    if (o->op.status == 0 && !value && o->op.order >= o->erase_below) {
         *ret_size = o->op.size;
         return 0;
     }
@@ -361,7 +415,7 @@ static void loaded(struct ds_store *s, struct ds_second_op *o)
     }
     s->fetching -= ds_store_block(op->size);
     s->stats.memory_granted -= ds_store_block(op->size);
-    if (op->status != 0 || enter_loaded(s, op) != 0) {
+    if (op->status != 0 || op->order < o->erase_below || enter_loaded(s, op) != 0) {
         ds_arena_free(s->data, op->offset, ds_store_block(op->size));
     }
 }
@@ -535,33 +589,26 @@ bool ds_store_second_full(const struct ds_store *s, uint32_t id)
  * not erased stays. */
 bool ds_store_second_drop(struct ds_store *s, uint32_t id)
 {
-    struct ds_second_op *o = NULL;
+    const uint8_t *key = ds_store_key(s, id);
+    uint32_t key_size = s->record[id].key_size;
+    struct ds_second_op *o;
 
     if (!hides_older(s, id)) {
         return true;
     }
-    if (s->erasing < DS_STORE_ERASES && !ds_store_second_busy(s, id)) {
-        o = ds_store_op_new(s, DS_TIER_ERASE, ds_store_key(s, id), s->record[id].key_size, 0);
+    o = s->second_n > 0 ? ds_store_op_find(s, key, key_size) : NULL;
+    if (o == NULL) {
+        return erase_older(s, key, key_size, ds_store_order(s, id));
     }
-    if (o != NULL) {
-        o->hidden = true;
-        o->op.claim = DS_CLAIM_YIELDS; /* it is for what was there before this one was set */
-        o->op.order = ds_store_order(s, id);
-        s->erasing++;
-        if (ds_store_op_start(s, o) == 0) {
-            return true;
-        }
-        s->erasing--;
-    }
-    s->stats.l2_unerased++;
-    return false;
+    o->erase_below = ds_max_u64(o->erase_below, ds_store_order(s, id));
+    return true; /* see end_op() */
 }
 
 bool ds_store_second_erasing(struct ds_store *s, const void *key, size_t key_size)
 {
     const struct ds_second_op *o = s->second_n > 0 ? ds_store_op_find(s, key, key_size) : NULL;
 
-    return o != NULL && o->hidden && !o->done;
+    return o != NULL && ((o->hidden && !o->done) || o->erase_below != 0);
 }
 
 /* The value with another expiry. It is no later write: it has the number behind the value's own, so
@@ -624,18 +671,13 @@ int ds_store_second_expire(struct ds_store *s, uint32_t id, uint64_t ttl_ms, uin
 
 /* --- answers --- */
 
-/* See ds_store_second_drop(). Stale: nothing older is there. An object that the key has by now is
- * numbered, since ds_store_second_erasing(), or L2 is to have it; without one, the next is to be.
- */
+/* See ds_store_second_drop(). Stale: nothing older is there. With erase_below it is tried again. */
 static void erased(struct ds_store *s, const struct ds_second_op *o)
 {
     s->erasing--;
-    if (o->op.status == 0 || o->op.status == DS_ESTALE) {
-        return;
-    }
-    s->stats.l2_unerased++;
-    if (ds_store_find_any(s, o->op.key, o->op.key_size) == DS_ID_NONE) {
-        ds_gone_add(&s->gone, o->hash, DS_GONE_L2, s->now.boot_ns);
+    if (o->op.status != 0 && o->op.status != DS_ESTALE && o->erase_below == 0) {
+        s->stats.l2_unerased++;
+        remember(s, o);
     }
 }
 

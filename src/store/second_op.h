@@ -12,6 +12,8 @@ struct ds_second_op {
     uint64_t origin;       /* of the request item that it works for; 0: for any */
     uint64_t grant_origin; /* JOURNAL, STORE: of the record that it is to be published in */
     uint64_t record_version;
+    uint64_t
+        erase_below; /* when it is done: what L2 still has with a lower number goes; 0: nothing */
     bool done;
     bool consumed; /* the request that it was for has seen the answer */
     bool voided;   /* JOURNAL: an older copy was buried behind it, and it with that */

@@ -322,6 +322,135 @@ DS_TEST(second_drop__a_set_during_the_erase_hides_what_that_leaves)
     scene_end(&c);
 }
 
+/* L2 has 1000 bytes, and memory 600 for a tenth of a second. */
+static void hide_for_now(struct scene *c)
+{
+    begin(c, false);
+    only_in_l2(c, "a", 1000);
+    (void)set_post(
+        &c->w, c->p,
+        (struct post){.key = "a", .size = 600, .mode = DS_WRITE_NONE_EVICT, .ttl_ms = 100});
+    settle(&c->w);
+}
+
+DS_TEST(second_drop__what_a_delete_erases_is_not_erased_twice)
+{
+    struct scene c;
+
+    hide_for_now(&c);
+    post(&c, 3, DS_OP_DELETE, "a");
+    settle(&c.w);
+    CHECK(!req_done(c.p, 3));
+    c.w.now.boot_ns += 200 * MS;
+    CHECK(fake_work(&c.t));
+    settle(&c.w);
+    CHECK_OK(req_result(c.p, 3, 0)->status);
+    CHECK_EQ(c.t.n, 0);
+    nothing_shows(&c);
+    scene_end(&c);
+}
+
+/* The time of the value is over while L2 works on the key, which fails. `silent`: L2 cannot be
+ * asked once more. */
+static void fails_over_it(unsigned slot, bool silent)
+{
+    struct scene c;
+
+    hide_for_now(&c);
+    if (slot == 3) {
+        post(&c, slot, DS_OP_DELETE, "a");
+    } else {
+        post_set(&c, slot, "a", 700, DS_WRITE_THROUGH, 0, 0);
+    }
+    settle(&c.w);
+    CHECK_EQ(c.t.n, 1);
+    c.w.now.boot_ns += 200 * MS;
+    settle(&c.w);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    c.t.silent = silent;
+    CHECK(fake_work(&c.t));
+    c.t.fail_l2 = 0;
+    settle(&c.w);
+    CHECK_EQ(req_result(c.p, slot, 0)->status, DS_EUNAVAILABLE);
+    c.t.silent = false;
+    if (silent) {
+        CHECK_EQ(in_l2(&c, "a"), 1000);
+        hidden_again(&c);
+    } else {
+        settle_tiers(&c.w, &c.t);
+        nothing_shows(&c);
+    }
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__what_a_delete_has_not_erased_is_erased_behind_it)
+{
+    fails_over_it(3, false);
+    fails_over_it(3, true);
+}
+
+DS_TEST(second_drop__what_a_set_has_not_replaced_is_erased_behind_it)
+{
+    fails_over_it(4, false);
+    fails_over_it(4, true);
+}
+
+DS_TEST(second_drop__a_set_before_that_hides_what_is_left)
+{
+    struct scene c;
+
+    hide_for_now(&c);
+    post(&c, 3, DS_OP_DELETE, "a");
+    settle(&c.w);
+    c.w.now.boot_ns += 200 * MS;
+    settle(&c.w);
+    (void)set(&c.w, c.p, "a", 500);
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    c.t.silent = true;
+    CHECK(fake_work(&c.t));
+    settle(&c.w);
+    c.t.fail_l2 = 0;
+    c.t.silent = false;
+    CHECK_EQ(req_result(c.p, 3, 0)->status, DS_EUNAVAILABLE);
+    CHECK_EQ(world_stats(&c.w).l2_unerased, 1);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 500);
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(in_l2(&c, "a"), 0);
+    scene_end(&c);
+}
+
+/* A get had missed the key before the set: what it loads does not come back behind that. */
+DS_TEST(second_drop__a_get_under_way_does_not_show_it)
+{
+    static const enum ds_op op[] = {DS_OP_GET, DS_OP_EXIST};
+
+    for (unsigned i = 0; i < DS_ARRAY_SIZE(op); i++) {
+        struct scene c;
+
+        begin(&c, false);
+        only_in_l2(&c, "a", 1000);
+        post(&c, 3, op[i], "a");
+        settle(&c.w);
+        CHECK_EQ(c.t.n, 1);
+        (void)set_post(
+            &c.w, c.p,
+            (struct post){.key = "a", .size = 600, .mode = DS_WRITE_NONE_EVICT, .ttl_ms = 100});
+        settle(&c.w);
+        c.w.now.boot_ns += 200 * MS;
+        post(&c, 4, op[i], "a");
+        settle(&c.w);
+        CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+        CHECK_EQ(c.t.n, 1);
+        work_until_done(&c, 4);
+        CHECK_EQ(req_result(c.p, 4, 0)->status, DS_ENOTFOUND);
+        settle_tiers(&c.w, &c.t);
+        nothing_shows(&c);
+        scene_end(&c);
+    }
+}
+
 /* Another worker has written since: that stays. */
 DS_TEST(second_drop__gives_way_to_a_later_write)
 {
