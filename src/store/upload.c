@@ -101,6 +101,14 @@ void ds_store_outrun(struct ds_store *s, const struct ds_second_op *o)
     }
 }
 
+/* L2 has the object, under a greater number than it had: a new expiry follows that. A copy on disk
+ * has the one before, and would not pass for it. */
+static void numbered_anew(struct ds_store *s, uint32_t id, uint64_t order)
+{
+    ds_store_changed(s, id);
+    ds_store_set_order(s, id, order);
+}
+
 void ds_store_upload_done(struct ds_store *s, const struct ds_second_op *o)
 {
     uint32_t id = o->op.id;
@@ -122,6 +130,9 @@ void ds_store_upload_done(struct ds_store *s, const struct ds_second_op *o)
         return;
     }
     s->stats.l2_uploads += o->op.kind == DS_TIER_UPLOAD;
+    if (o->op.kind == DS_TIER_UPLOAD && o->op.order != ds_store_order(s, id)) {
+        numbered_anew(s, id, o->op.order);
+    }
     ds_store_uploaded(s, id);
     (void)ds_failpoint("upload.marked");
     if (ds_store_end_if_over(s, id)) {

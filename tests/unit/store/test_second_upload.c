@@ -172,6 +172,57 @@ DS_TEST(second__what_ends_while_its_upload_is_begun_leaves_the_queue)
     scene_end(&c);
 }
 
+/* The clock of another worker is ahead: the upload was given a number above what that had stored.
+ */
+static uint32_t upload_ahead(struct scene *c)
+{
+    uint32_t id;
+
+    scene_init(c, MIB);
+    c->t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(c, "a", 1000, DS_WRITE_BACK));
+    id = id_of(&c->w, "a");
+    CHECK(ds_store_place(c->w.s, id) != 0);
+    stored_by_another(c, "a", 700, c->t.disk->orders + 1000);
+    c->t.fail_l2 = 0;
+    c->t.ahead = true;
+    c->w.now.boot_ns += 2000 * MS;
+    settle_tiers(&c->w, &c->t);
+    CHECK_EQ(in_l2(c, "a"), 1000);
+    CHECK(ds_store_in_l2(c->w.s, id));
+    return id;
+}
+
+DS_TEST(second__an_expiry_follows_the_number_of_the_upload)
+{
+    struct scene c;
+    uint32_t id = upload_ahead(&c);
+    uint64_t order = fake_l2(&c.t, "a", 1, false)->order;
+
+    CHECK_OK(ask_l2(&c, DS_OP_EXPIRE, "a", 60000));
+    CHECK_EQ(c.t.loads, 0);
+    CHECK_EQ(id_of(&c.w, "a"), id); /* the same one */
+    CHECK_EQ(fake_l2(&c.t, "a", 1, false)->order, order + 1);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    scene_end(&c);
+}
+
+DS_TEST(second__a_copy_with_the_number_before_the_upload_is_not_read)
+{
+    struct scene c;
+    uint32_t id = upload_ahead(&c);
+
+    scene_squeeze(&c);
+    CHECK(ds_store_spilled(c.w.s, id));
+    CHECK_EQ(c.t.writes, 2); /* the journal's, and one with the number of L2 */
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    settle(&c.w);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 1000);
+    CHECK_EQ(c.t.loads, 0);
+    CHECK_EQ(c.t.reads, 1);
+    scene_end(&c);
+}
+
 /* Its number may become greater than that of the value that was acknowledged after it. */
 DS_TEST(second__an_upload_that_was_replaced_is_not_numbered_anew)
 {
