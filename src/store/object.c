@@ -123,7 +123,7 @@ static bool kept_for_reading(const struct ds_store *s)
 {
     struct ds_arena_stats st;
 
-    if (!s->disk_tight || s->lower.n == 0) {
+    if (!s->disk_tight || s->lower.n + s->spare.n == 0) {
         return false;
     }
     ds_arena_stats(s->data, &st);

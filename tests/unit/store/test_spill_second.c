@@ -94,6 +94,34 @@ DS_TEST(spill_second__a_full_disk_leaves_it_to_l2)
     scene_end(&c);
 }
 
+/* The disk takes no more and gives nothing up just now: writers leave a block for what it has. */
+DS_TEST(spill_second__a_full_memory_keeps_a_block_for_its_readers)
+{
+    struct scene c;
+    struct lent g;
+    int rc = 0;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_l2(&c, "a", 60 * KIB, DS_WRITE_THROUGH));
+    scene_squeeze(&c);
+    CHECK(on_disk(&c, "a"));
+    CHECK_EQ(c.w.s->lower.n, 0);
+    c.t.capacity = 0;
+    c.w.s->lower_freed = 1; /* the log has not made room of what was dropped */
+    put_plain(&c, "none", DS_WRITE_NONE);
+    CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_NONE);
+    for (unsigned i = 0; rc == 0; i++) {
+        rc = grant(&c.w, c.p, 60 * KIB, &g);
+        CHECK(i < 20);
+    }
+    CHECK_EQ(rc, DS_ENOMEM);
+    CHECK_OK(ask_l2(&c, DS_OP_GET, "a", 0));
+    settle(&c.w);
+    CHECK_EQ(hit(&c.w, c.p, "a"), 60 * KIB);
+    CHECK_EQ(c.t.loads, 0);
+    scene_end(&c);
+}
+
 /* With the memory of a killed worker the copies are known, and served. */
 DS_TEST(spill_second__stays_over_a_restart_of_the_worker)
 {
