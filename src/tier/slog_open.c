@@ -286,7 +286,8 @@ void ds_slog_tell_damage(struct ds_slog *s, uint32_t slot, const struct slog_con
 
 /* A segment that a crash left open: what is sound becomes its summary. Where that cannot be
  * written, it is scanned again the next time. */
-static int seal_found(struct ds_slog *s, uint32_t slot, uint8_t *buf, struct slog_trailer *ret)
+static int seal_found(struct ds_slog *s, uint32_t slot, uint8_t *buf, struct slog_trailer *ret,
+                      bool *ret_unmade)
 {
     struct slog_segment *g = &s->segments[slot];
     struct slog_contents c = {.summary = {NULL, 0, 0}};
@@ -295,6 +296,7 @@ static int seal_found(struct ds_slog *s, uint32_t slot, uint8_t *buf, struct slo
     if (rc == 0) {
         ds_slog_tell_damage(s, slot, &c);
         *ret = c.trailer;
+        *ret_unmade = c.records == 0 && c.file_size < s->segment_size && !is_cut(s, g, &c);
     }
     if (rc == 0 && c.summary.size > 0 && ds_sys_reserve(g->fd, 0, s->segment_size) == 0 &&
         ds_sys_fsync(g->fd) == 0) {
@@ -332,6 +334,18 @@ static void check_segment_head(struct ds_slog *s, uint32_t slot, uint8_t *buf)
                    s->config.directory, name);
 }
 
+/* A kill left it before it had its size. It goes at once: when there are newer ones it would be
+ * taken for one that was cut off. */
+static void discard_unmade(struct ds_slog *s, uint32_t slot, const char *name)
+{
+    struct slog_segment *g = &s->segments[slot];
+
+    (void)ds_sys_unlinkat(s->dir, name);
+    ds_sys_close(g->fd);
+    *g = (struct slog_segment){.fd = -1};
+    s->n_used--;
+}
+
 /* DS_EIO: it cannot be read, with the reason in *ret_err. */
 static int load_segment(struct ds_slog *s, uint32_t slot, uint8_t *buf, int *ret_err)
 {
@@ -339,6 +353,7 @@ static int load_segment(struct ds_slog *s, uint32_t slot, uint8_t *buf, int *ret
     struct slog_anchor a = slog_anchor_of(s, g->number);
     struct slog_trailer t;
     char name[SLOG_NAME_MAX];
+    bool unmade = false;
     uint8_t *p;
     int rc;
 
@@ -353,12 +368,16 @@ static int load_segment(struct ds_slog *s, uint32_t slot, uint8_t *buf, int *ret
         memcpy(&t, p, sizeof(t));
     }
     if (rc < 0 || !ds_slog_trailer_check(&a, s->segment_size, &t)) {
-        rc = rc == DS_EIO ? rc : seal_found(s, slot, buf, &t);
+        rc = rc == DS_EIO ? rc : seal_found(s, slot, buf, &t, &unmade);
     }
     if (rc < 0) {
         ds_sys_close(g->fd);
         g->fd = -1;
         return rc;
+    }
+    if (unmade) {
+        discard_unmade(s, slot, name);
+        return 0;
     }
     g->state = SEG_SEALED;
     g->end = t.data_end;

@@ -609,6 +609,46 @@ DS_TEST(slog__a_segment_that_was_cut_off_is_told_of)
     }
 }
 
+/* The file of a segment that a kill left empty, newer than all others. */
+static void leave_unmade(const struct owner *o, unsigned slot)
+{
+    unsigned long long newest = 0;
+    DIR *d = opendir(o->dir);
+    struct dirent *e;
+    char name[128];
+
+    CHECK(d != NULL);
+    while ((e = readdir(d)) != NULL) {
+        unsigned long long number;
+
+        if (sscanf(e->d_name, "%*4x-%16llx.seg", &number) == 1) {
+            newest = number > newest ? number : newest;
+        }
+    }
+    (void)closedir(d);
+    (void)snprintf(name, sizeof(name), "%s/%04x-%016llx.seg", o->dir, slot, newest + 1);
+    CHECK_OK(close(open(name, O_RDWR | O_CREAT | O_EXCL, 0600)));
+}
+
+/* Workers that are killed while they make a segment, one after the other. */
+DS_TEST(slog__segments_that_were_never_made_are_no_damage)
+{
+    struct owner o;
+
+    begin(&o);
+    CHECK_OK(put(&o, 1, 5000, true));
+    for (unsigned i = 0; i < 4; i++) {
+        o.s = ds_slog_close(o.s, false);
+        leave_unmade(&o, 8 + i);
+        owner_reopen(&o, false);
+        CHECK_EQ(o.recovered, 1u);
+        CHECK_EQ(stats_of(&o).corrupt, 0u);
+        CHECK_EQ(o.notices, 0u);
+        CHECK_EQ(stats_of(&o).segments, 1u); /* they take no room */
+    }
+    owner_fini(&o, true);
+}
+
 /* --- kill -9 --- */
 
 struct ack {
