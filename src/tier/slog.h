@@ -37,7 +37,7 @@ struct ds_slog;
 struct ds_slog_config {
     const char *directory; /* made if missing, mode 0700 */
     uint64_t size_limit;   /* bytes; the files never use more, cleaning included. A directory that
-                            * has more already shrinks to it, one segment of copies apart */
+                            * has as much already shrinks to it, one segment of copies apart */
     uint64_t segment_size; /* bytes, a multiple of 4096, at most 1 GiB; 0: chosen from the limit */
     uint32_t files_max;    /* segments, each of which has a descriptor; 0: no cap. The size limit is
                             * lowered to what these hold */
