@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DSBENCH = Path(os.environ.get("DS_BUILD_DIR", ROOT / "build" / "dev")).resolve() / "bin" / "dsbench"
 FEW, MANY = 1000, 101000
 KINDS = 4  # of hits that dsbench makes so many of each
-SPARE = 400  # of one run more than of another: start, hints to a worker that sleeps
+SPARE = 4000  # of one run more than of another: start, three for each hint of a set to a worker that sleeps
 
 
 def system_calls(worker, hits, report):
