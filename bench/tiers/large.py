@@ -55,7 +55,7 @@ def main():
     args = parser.parse_args()
     report = Report("tiers: large values", args)
     size, values = args.mib * MIB, 12
-    with Node(args, 4 * args.mib, 2 * values * size, spill_file_max_size_mb=2 * args.mib) as node, node.client() as kv:
+    with Node(args, 4 * args.mib, 4 * values * size, spill_file_max_size_mb=4 * args.mib) as node, node.client() as kv:
         for i in range(values + 4):
             kv.set(f"value-{i}", random.randbytes(size))
         for name, prepare in ("cold", drop), ("warm", load):
