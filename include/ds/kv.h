@@ -58,8 +58,8 @@ DS_API DS_MUST_USE int ds_kv_mget(struct ds_client *client, const struct ds_byte
                                   int64_t timeout_ms, struct ds_view *views, int *results);
 
 /* Copies the value into the caller's memory; a large one that comes from the node's disk while it
- * comes. *ret_size is the value's size; DS_ERANGE if it is more
- * than `capacity` (*ret_size is set). After any error the buffer's bytes are undefined. */
+ * comes. *ret_size is the value's size; DS_ERANGE if it is more than `capacity` (*ret_size is set).
+ * After any error the buffer's bytes are undefined. */
 DS_API DS_MUST_USE int ds_kv_get_into(struct ds_client *client, const void *key, size_t key_size,
                                       int64_t timeout_ms, void *buffer, size_t capacity,
                                       size_t *ret_size);

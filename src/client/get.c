@@ -339,7 +339,8 @@ static int check_batch(const struct ds_bytes *keys, size_t n, int *results)
     return 0;
 }
 
-int ds_link_get(struct ds_link *l, const struct ds_gets *g)
+/* On one link: DS_ESTALE when that is lost. Only keys whose result is DS_EAGAIN are asked for. */
+static int get_on(struct ds_link *l, const struct ds_gets *g)
 {
     struct asking a = {.link = l, .g = g};
 
@@ -383,7 +384,7 @@ int ds_client_get(struct ds_client *client, struct ds_gets *g, struct ds_link **
     g->limit_ns = g->limit_ns != 0 ? g->limit_ns : ds_client_deadline(client);
     while (rc == DS_ESTALE) {
         *ret_link = ds_load_acquire(&client->link);
-        rc = ds_link_get(*ret_link, g);
+        rc = get_on(*ret_link, g);
         if (rc == DS_ESTALE) {
             ds_view_release_many(g->views, g->n);
         }
@@ -425,6 +426,7 @@ int ds_kv_mget(struct ds_client *client, const struct ds_bytes *keys, size_t n, 
     if (results == NULL && n > BATCH) {
         res = ds_zalloc(n * sizeof(*res), "results");
         if (res == NULL) {
+            memset(views, 0, n * sizeof(*views));
             return DS_ENOMEM;
         }
     }

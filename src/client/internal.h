@@ -251,9 +251,6 @@ struct ds_gets {
     int *results;
 };
 
-/* On one link: DS_ESTALE when that is lost. Only keys whose result is DS_EAGAIN are asked for. */
-DS_MUST_USE int ds_link_get(struct ds_link *l, const struct ds_gets *g);
-
 /* On the current link, which *ret_link is then. What is not answered keeps DS_EAGAIN. */
 DS_MUST_USE int ds_client_get(struct ds_client *client, struct ds_gets *g,
                               struct ds_link **ret_link);

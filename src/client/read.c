@@ -11,8 +11,8 @@
 #define PARTS 16 /* on the stack */
 
 /* How much of a pinned value is in place; 0 of one that is whole but not settled: it will be in a
- * moment. It may have been read anew since it was pinned: into the
- * same block, the same bytes (src/store/fetch.c). */
+ * moment. It may have been read anew since it was pinned: into the same block, the same bytes
+ * (src/store/fetch.c). */
 static uint64_t arrived(const struct ds_link *l, const struct ds_found *f)
 {
     uint64_t meta = ds_load_acquire(&l->index.desc[f->id].meta); /* ds_store_tier_arrived() */
@@ -156,11 +156,9 @@ int ds_kv_mread(struct ds_client *client, const struct ds_part *parts, size_t n,
     }
     keys = ds_zalloc(n * (sizeof(*keys) + sizeof(uint64_t) + sizeof(int)), "parts");
     if (keys == NULL) {
-        for (size_t i = 0; i < n; i++) {
-            views[i] = (struct ds_view){0};
-            if (results != NULL) {
-                results[i] = DS_ENOMEM;
-            }
+        memset(views, 0, n * sizeof(*views));
+        for (size_t i = 0; results != NULL && i < n; i++) {
+            results[i] = DS_ENOMEM;
         }
         return DS_ENOMEM;
     }

@@ -92,7 +92,8 @@ static bool large(const struct ds_store *s, uint32_t id)
            (s->config.arriving_min > 0 && s->record[id].size > s->config.arriving_min);
 }
 
-bool ds_store_arriving(const struct ds_store *s, uint32_t id)
+/* It is being read back into a block of its own, where readers who want a part may look. */
+static bool arriving(const struct ds_store *s, uint32_t id)
 {
     return ds_store_state(s, id) == DS_RECORD_LIVE && (s->flags[id] & FLAG_STALLED) == 0 &&
            (ds_load_relaxed(&s->record[id].word) & DS_WORD_ARRIVING) != 0;
@@ -181,7 +182,7 @@ bool ds_store_arrived(struct ds_store *s, uint32_t id, uint64_t size)
 {
     uint64_t need = ds_min_u64(size, s->record[id].size);
 
-    if (!ds_store_arriving(s, id)) {
+    if (!arriving(s, id)) {
         return false;
     }
     if (DS_META_ARRIVED(ds_load_relaxed(&s->index.desc[id].meta)) >= need) {
@@ -208,6 +209,7 @@ static int lose_now(struct ds_store *s, uint32_t id)
 /* Where to: *ret_own says that the block is not the record's yet. DS_EAGAIN, DS_ENOMEM. */
 static int room_for(struct ds_store *s, uint32_t id, uint64_t *ret_offset, bool *ret_own)
 {
+    uint64_t capacity = block_of(s, id); /* making room may end the record */
     int rc;
 
     *ret_own = (s->flags[id] & FLAG_STALLED) == 0;
@@ -215,13 +217,13 @@ static int room_for(struct ds_store *s, uint32_t id, uint64_t *ret_offset, bool 
         *ret_offset = s->record[id].offset;
         return 0;
     }
-    rc = ds_store_block_alloc(s, block_of(s, id), ret_offset);
+    rc = ds_store_block_alloc(s, capacity, ret_offset);
     if (rc != 0) {
         s->starved = s->starved || rc == DS_EAGAIN;
         return rc;
     }
     if (ds_store_state(s, id) != DS_RECORD_LIVE) { /* what made room was it, or what it hung on */
-        ds_arena_free(s->data, *ret_offset, block_of(s, id));
+        ds_arena_free(s->data, *ret_offset, capacity);
         s->examine = true;
         return DS_EAGAIN;
     }

@@ -328,10 +328,16 @@ static inline bool ds_store_unverified(const struct ds_store *s, uint32_t id)
     return s->config.l2 && (ds_load_relaxed(&s->record[id].word) & DS_WORD_UNVERIFIED) != 0;
 }
 
+/* The flags that say whether it has a block. */
+static inline uint64_t ds_store_where(const struct ds_store *s, uint32_t id)
+{
+    return ds_load_relaxed(&s->record[id].word) & (DS_WORD_SPILLED | DS_WORD_ARRIVING);
+}
+
 /* Bytes of the data segment that the object holds. */
 static inline uint64_t ds_store_holds(const struct ds_store *s, uint32_t id)
 {
-    uint64_t where = ds_load_relaxed(&s->record[id].word) & (DS_WORD_SPILLED | DS_WORD_ARRIVING);
+    uint64_t where = ds_store_where(s, id);
 
     return where == DS_WORD_SPILLED ? 0 : ds_store_block(s->record[id].size);
 }
@@ -424,9 +430,6 @@ void ds_store_mirror(struct ds_store *s, struct session *x);
 DS_MUST_USE int ds_store_fetch(struct ds_store *s, uint32_t id);
 void ds_store_fetched(struct ds_store *s, const struct ds_tier_op *op);
 
-/* It is being read back into a block of its own, where readers who want a part may look. */
-bool ds_store_arriving(const struct ds_store *s, uint32_t id);
-
 /* Its first `size` bytes are there: all of it, where it has less. false: it does not arrive, or
  * waiting requests will be looked at again when more of it has. */
 bool ds_store_arrived(struct ds_store *s, uint32_t id, uint64_t size);
@@ -483,6 +486,9 @@ DS_MUST_USE bool ds_store_second_drop(struct ds_store *s, uint32_t id);
 /* What L2 has of the key is being erased, for an object that hid it: nobody knows yet whether it
  * will be. */
 bool ds_store_second_erasing(struct ds_store *s, const void *key, size_t key_size);
+
+/* It is of a plain mode, over an older value that L2 has or may have. */
+bool ds_store_second_hides(const struct ds_store *s, uint32_t id);
 
 /* It must not be dropped now: L2 answers, but has as many values to erase as it is given at a time,
  * and the one that this object hides would stay. It may be when one of those is done. */

@@ -337,7 +337,7 @@ static void end_object(struct ds_store *s, uint32_t id, enum ds_gone why, bool b
     uint64_t hash = ds_store_key_hash(s, key, r->key_size);
     uint64_t capacity = ds_store_holds(s, id);
     uint64_t gen = ds_load_relaxed(&r->gen);
-    uint64_t where = ds_load_relaxed(&r->word) & (DS_WORD_SPILLED | DS_WORD_ARRIVING);
+    uint64_t where = ds_store_where(s, id);
 
     DS_ASSERT(ds_store_state(s, id) == DS_RECORD_LIVE && key != NULL);
     ds_store_note_end(s, id, hash, why);

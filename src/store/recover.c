@@ -80,7 +80,7 @@ static bool newer_than(const struct ds_record *a, const struct ds_record *b)
 
 static void doom(struct ds_store *s, uint32_t id)
 {
-    uint64_t where = ds_load_relaxed(&s->record[id].word) & (DS_WORD_SPILLED | DS_WORD_ARRIVING);
+    uint64_t where = ds_store_where(s, id);
 
     ds_store_release(&s->record[id].word, DS_RECORD_DOOMED | where);
     ds_list_append(&s->doomed, s->link, id);

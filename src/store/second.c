@@ -572,8 +572,7 @@ int ds_store_second_delete(struct ds_store *s, const uint8_t *key, uint32_t key_
     return o->op.status;
 }
 
-/* Of a plain mode, over an older value that L2 has or may have. */
-static bool hides_older(const struct ds_store *s, uint32_t id)
+bool ds_store_second_hides(const struct ds_store *s, uint32_t id)
 {
     return ds_store_has_l2(s) && ds_store_plain_mode(s->record[id].mode) &&
            ds_store_order(s, id) != 0;
@@ -581,7 +580,7 @@ static bool hides_older(const struct ds_store *s, uint32_t id)
 
 bool ds_store_second_full(const struct ds_store *s, uint32_t id)
 {
-    return s->erasing >= DS_STORE_ERASES && !s->uploads_paused && hides_older(s, id);
+    return s->erasing >= DS_STORE_ERASES && !s->uploads_paused && ds_store_second_hides(s, id);
 }
 
 /* Not awaited: a writer who needs the memory must not wait for L2, which may be away. A get of the
@@ -593,7 +592,7 @@ bool ds_store_second_drop(struct ds_store *s, uint32_t id)
     uint32_t key_size = s->record[id].key_size;
     struct ds_second_op *o;
 
-    if (!hides_older(s, id)) {
+    if (!ds_store_second_hides(s, id)) {
         return true;
     }
     o = s->second_n > 0 ? ds_store_op_find(s, key, key_size) : NULL;

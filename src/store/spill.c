@@ -60,7 +60,7 @@ static bool hides(struct ds_store *s, const struct ds_store_set *set, uint32_t o
     int64_t when_ns;
 
     if (old != DS_ID_NONE) {
-        return ds_store_plain_mode(s->record[old].mode) && ds_store_order(s, old) != 0;
+        return ds_store_second_hides(s, old);
     }
     return ds_gone_find(&s->gone, ds_store_key_hash(s, set->key, set->key_size), &when_ns) ==
                DS_GONE_L2 ||
@@ -394,8 +394,7 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
         ds_store_forget_copy(s, op, true);
         return;
     }
-    if (!ds_store_op_current(
-            s, op)) { /* its end was told to the tier already: see ds_store_forget() */
+    if (!ds_store_op_current(s, op)) { /* the tier was told: see ds_store_forget() */
         ds_store_forget_copy(s, op, false);
         return;
     }

@@ -298,8 +298,6 @@ int ds_slog_read_range(struct ds_slog *s, int fd, uint64_t offset, uint64_t size
 int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
                         const struct slog_head *want, const void *key, int out_fd,
                         uint64_t out_offset, uint8_t *buf);
-/* The same for an OP_GET, whose progress is told. */
-int ds_slog_read_op(struct ds_slog *s, int fd, struct slog_op *op, uint8_t *buf);
 /* A record whose bytes are all at p. */
 int ds_slog_take_record(struct ds_slog *s, const struct slog_op *op, const uint8_t *p,
                         uint64_t size);

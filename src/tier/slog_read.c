@@ -126,6 +126,7 @@ int ds_slog_take_record(struct ds_slog *s, const struct slog_op *op, const uint8
                 op->data_offset, &h);
 }
 
+/* `op`: of a get, whose progress is told, else NULL. */
 static int read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
                        const struct slog_head *want, const void *key, int out_fd,
                        uint64_t out_offset, struct slog_op *op, uint8_t *buf)
@@ -152,12 +153,6 @@ int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t off
                         uint64_t out_offset, uint8_t *buf)
 {
     return read_record(s, fd, number, offset, want, key, out_fd, out_offset, NULL, buf);
-}
-
-int ds_slog_read_op(struct ds_slog *s, int fd, struct slog_op *op, uint8_t *buf)
-{
-    return read_record(s, fd, op->number, op->offset, &op->head, op->key, s->config.data_fd,
-                       op->data_offset, op, buf);
 }
 
 int ds_slog_bytes_add(struct slog_bytes *b, const void *data, size_t size)
@@ -203,7 +198,8 @@ void ds_slog_read(struct ds_slog *s, struct slog_op *op, uint8_t *buf)
     int fd = s->segments[op->slot].fd;
 
     if (op->type == OP_GET) {
-        op->rc = ds_slog_read_op(s, fd, op, buf);
+        op->rc = read_record(s, fd, op->number, op->offset, &op->head, op->key, s->config.data_fd,
+                             op->data_offset, op, buf);
     } else {
         struct slog_contents c = {.summary = {NULL, 0, 0}};
 

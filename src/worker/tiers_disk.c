@@ -289,8 +289,8 @@ void ds_disk_poll(struct ds_tiers *t)
     t->written += put;
     keep_slack(t, put);
     tell_buried(t);
-    if (told == 0 ||
-        arrivals < told) { /* a piece of a value leaves the disk no freer than it was */
+    /* a piece of a value leaves the disk no freer than it was */
+    if (told == 0 || arrivals < told) {
         ds_store_tier_news(t->w->store);
     }
 }

@@ -4,11 +4,15 @@
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from yr.datasystem.kv_client import KVClient
 from yr.datasystem.object_client import ObjectClient
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "l2"))
+from s3_stub import ACCESS, BUCKET, REGION, SECRET, Stub  # noqa: E402
 
 _numbers = itertools.count()
 
@@ -59,3 +63,31 @@ def other_process_fixture(worker):
         return done.stdout
 
     return run
+
+
+@pytest.fixture(name="stub")
+def stub_fixture():
+    with Stub() as stub:
+        yield stub
+
+
+@pytest.fixture(name="store")
+def store_fixture(stub, tmp_path):
+    """Flags of a worker over the object store of the stub."""
+    secret = tmp_path / "credentials"
+    secret.write_text(f"[default]\naws_access_key_id={ACCESS}\naws_secret_access_key={SECRET}\n")
+    return {
+        "shared_memory_size_mb": 64,
+        "l2_cache_type": "s3",
+        "s3_endpoint": stub.endpoint,
+        "s3_bucket": BUCKET,
+        "s3_region": REGION,
+        "s3_credentials_file": secret,
+    }
+
+
+@pytest.fixture(name="second", params=["directory", "s3"])
+def second_fixture(request, tmp_path):
+    if request.param == "s3":
+        return request.getfixturevalue("store")
+    return {"shared_memory_size_mb": 64, "l2_cache_type": "sfs", "sfs_path": tmp_path / "l2"}

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Second-level storage that is down for long, and comes back: the circuit breaker in front of it."""
 
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -12,35 +10,13 @@ from yr.datasystem.errors import DsError
 from yr.datasystem.kv_client import KVClient
 from yr.datasystem.object_client import WriteMode
 
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests" / "l2"))
-from s3_stub import ACCESS, BUCKET, REGION, SECRET, Stub  # noqa: E402
-
 THROUGH = WriteMode.WRITE_THROUGH_L2_CACHE
 BACK = WriteMode.WRITE_BACK_L2_CACHE
 
 
-@pytest.fixture(name="stub")
-def stub_fixture():
-    with Stub() as stub:
-        yield stub
-
-
 @pytest.fixture(name="store")
-def store_fixture(stub, tmp_path):
-    """Flags of a worker over the object store of the stub, with a journal."""
-    secret = tmp_path / "credentials"
-    secret.write_text(f"[default]\naws_access_key_id={ACCESS}\naws_secret_access_key={SECRET}\n")
-    return {
-        "shared_memory_size_mb": 64,
-        "l2_cache_type": "s3",
-        "s3_endpoint": stub.endpoint,
-        "s3_bucket": BUCKET,
-        "s3_region": REGION,
-        "s3_credentials_file": secret,
-        "write_back_directory": tmp_path / "journal",
-        "log_dir": tmp_path / "log",
-    }
+def store_fixture(store, tmp_path):
+    return {**store, "write_back_directory": tmp_path / "journal", "log_dir": tmp_path / "log"}
 
 
 def client(worker):

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +17,9 @@ from yr.datasystem.errors import DsError, OutOfMemoryError
 from yr.datasystem.kv_client import KVClient, ReadParam
 from yr.datasystem.object_client import CacheType, ConsistencyType, ObjectClient, WriteMode
 
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests" / "l2"))
-from s3_stub import ACCESS, BUCKET, REGION, SECRET, Stub  # noqa: E402
+from s3_stub import ACCESS, BUCKET, REGION, SECRET  # found through conftest.py
 
+ROOT = Path(__file__).resolve().parents[3]
 MIB = 1 << 20
 NONE = WriteMode.NONE_L2_CACHE
 THROUGH = WriteMode.WRITE_THROUGH_L2_CACHE
@@ -61,34 +59,6 @@ def spill_fixture(tmp_path):
         "spill_directory": tmp_path / "spill",
         "spill_size_limit": 1 << 29,
     }
-
-
-@pytest.fixture(name="stub")
-def stub_fixture():
-    with Stub() as stub:
-        yield stub
-
-
-@pytest.fixture(name="store")
-def store_fixture(stub, tmp_path):
-    """Flags of a worker over the object store of the stub."""
-    secret = tmp_path / "credentials"
-    secret.write_text(f"[default]\naws_access_key_id={ACCESS}\naws_secret_access_key={SECRET}\n")
-    return {
-        "shared_memory_size_mb": 64,
-        "l2_cache_type": "s3",
-        "s3_endpoint": stub.endpoint,
-        "s3_bucket": BUCKET,
-        "s3_region": REGION,
-        "s3_credentials_file": secret,
-    }
-
-
-@pytest.fixture(name="second", params=["directory", "s3"])
-def second_fixture(request, tmp_path):
-    if request.param == "s3":
-        return request.getfixturevalue("store")
-    return {"shared_memory_size_mb": 64, "l2_cache_type": "sfs", "sfs_path": tmp_path / "l2"}
 
 
 def test_four_times_the_memory_comes_back_from_disk(start_worker, spill):

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,6 @@ import pytest
 from yr.datasystem.errors import DsError
 from yr.datasystem.kv_client import KVClient
 from yr.datasystem.object_client import WriteMode
-
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests" / "l2"))
-from s3_stub import ACCESS, BUCKET, REGION, SECRET, Stub  # noqa: E402
 
 MIB = 1 << 20
 THROUGH = WriteMode.WRITE_THROUGH_L2_CACHE
@@ -27,34 +22,6 @@ KEYS = [f"k{i}" for i in range(160)]
 @pytest.fixture(name="spill")
 def spill_fixture(tmp_path):
     return {"spill_directory": tmp_path / "spill", "spill_size_limit": 1 << 29}
-
-
-@pytest.fixture(name="stub")
-def stub_fixture():
-    with Stub() as stub:
-        yield stub
-
-
-@pytest.fixture(name="store")
-def store_fixture(stub, tmp_path):
-    """Flags of a worker over the object store of the stub."""
-    secret = tmp_path / "credentials"
-    secret.write_text(f"[default]\naws_access_key_id={ACCESS}\naws_secret_access_key={SECRET}\n")
-    return {
-        "shared_memory_size_mb": 64,
-        "l2_cache_type": "s3",
-        "s3_endpoint": stub.endpoint,
-        "s3_bucket": BUCKET,
-        "s3_region": REGION,
-        "s3_credentials_file": secret,
-    }
-
-
-@pytest.fixture(name="second", params=["directory", "s3"])
-def second_fixture(request, tmp_path):
-    if request.param == "s3":
-        return request.getfixturevalue("store")
-    return {"shared_memory_size_mb": 64, "l2_cache_type": "sfs", "sfs_path": tmp_path / "l2"}
 
 
 def value(key, size=MIB):

@@ -50,6 +50,15 @@ static struct ds_found pin_answer(struct scene *c, unsigned slot, unsigned pin)
     return f;
 }
 
+/* Its first 16 KiB have come, and a reader has pinned it. */
+static struct ds_found pin_first(struct scene *c)
+{
+    ask_part(c, 0, 1);
+    fake_arrive(&c->t, 16 * KIB);
+    settle(&c->w);
+    return pin_answer(c, 0, PIN);
+}
+
 /* The first `bytes` of a value of SIZE bytes stand there. */
 static bool has(const struct scene *c, const struct ds_found *f, uint64_t bytes)
 {
@@ -149,10 +158,7 @@ DS_TEST(fetch__a_read_that_fails_leaves_the_block_to_its_readers)
     struct ds_found again;
 
     begin(&c);
-    ask_part(&c, 0, 1);
-    fake_arrive(&c.t, 16 * KIB);
-    settle(&c.w);
-    f = pin_answer(&c, 0, PIN);
+    f = pin_first(&c);
     ask_part(&c, 1, 20 * KIB);
     c.t.fail = DS_EIO;
     settle_tiers(&c.w, &c.t);
@@ -183,13 +189,9 @@ DS_TEST(fetch__a_read_that_fails_leaves_the_block_to_its_readers)
 DS_TEST(fetch__a_block_that_nobody_reads_is_free_after_a_failure)
 {
     struct scene c;
-    struct ds_found f;
 
     begin(&c);
-    ask_part(&c, 0, 1);
-    fake_arrive(&c.t, 16 * KIB);
-    settle(&c.w);
-    f = pin_answer(&c, 0, PIN);
+    (void)pin_first(&c);
     c.t.fail = DS_EIO;
     settle_tiers(&c.w, &c.t);
     c.t.fail = 0;
@@ -202,7 +204,6 @@ DS_TEST(fetch__a_block_that_nobody_reads_is_free_after_a_failure)
     CHECK_EQ(ask_disk(&c, DS_OP_GET, "a", 0), DS_EIO); /* one reader is told */
     CHECK_OK(ask_disk(&c, DS_OP_GET, "a", 0));
     CHECK_EQ(hit(&c.w, c.p, "a"), SIZE);
-    (void)f;
     scene_end(&c);
 }
 
@@ -214,10 +215,7 @@ DS_TEST(fetch__damage_behind_what_has_arrived_is_told)
     struct ds_found f;
 
     begin(&c);
-    ask_part(&c, 0, 1);
-    fake_arrive(&c.t, 16 * KIB);
-    settle(&c.w);
-    f = pin_answer(&c, 0, PIN);
+    f = pin_first(&c);
     ask_part(&c, 1, SIZE);
     c.t.fail = DS_ECORRUPT;
     settle_tiers(&c.w, &c.t);
@@ -241,10 +239,7 @@ DS_TEST(fetch__an_object_that_ends_while_it_arrives_keeps_its_block_while_it_is_
         struct ds_found f;
 
         begin(&c);
-        ask_part(&c, 0, 1);
-        fake_arrive(&c.t, 16 * KIB);
-        settle(&c.w);
-        f = pin_answer(&c, 0, PIN);
+        f = pin_first(&c);
         ask_part(&c, 1, 40 * KIB);
         if (how == 0) {
             req_begin(c.p, 2, DS_OP_DELETE, 0);
@@ -282,10 +277,7 @@ DS_TEST(fetch__a_killed_worker_leaves_the_block_to_its_readers)
         struct ds_found f;
 
         begin(&c);
-        ask_part(&c, 0, 1);
-        fake_arrive(&c.t, 16 * KIB);
-        settle(&c.w);
-        f = pin_answer(&c, 0, PIN);
+        f = pin_first(&c);
         if (!with_pin) {
             unpin(c.p, PIN);
         }
@@ -317,10 +309,7 @@ DS_TEST(fetch__a_worker_without_the_disk_leaves_the_block_to_its_readers)
     struct ds_found f;
 
     begin(&c);
-    ask_part(&c, 0, 1);
-    fake_arrive(&c.t, 16 * KIB);
-    settle(&c.w);
-    f = pin_answer(&c, 0, PIN);
+    f = pin_first(&c);
     ds_free(c.t.queue[0]);
     c.t.n = 0;
     c.w.config.tier = NULL;
@@ -344,10 +333,7 @@ DS_TEST(fetch__what_arrives_cannot_be_named)
     struct ds_found f;
 
     begin(&c);
-    ask_part(&c, 0, 1);
-    fake_arrive(&c.t, 16 * KIB);
-    settle(&c.w);
-    f = pin_answer(&c, 0, PIN);
+    f = pin_first(&c);
     CHECK_EQ(ask_id(&c.w, c.p, 1, DS_OP_SEAL, f.id, f.gen), DS_ESTALE);
     CHECK_EQ(ask_id(&c.w, c.p, 1, DS_OP_LATCH_WRITE, f.id, f.gen), DS_ESTALE);
     settle_tiers(&c.w, &c.t);
