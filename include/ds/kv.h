@@ -101,7 +101,7 @@ DS_API DS_MUST_USE int ds_kv_size(struct ds_client *client, const struct ds_byte
 
 /* --- why a key is gone --- */
 
-/* Ends of keys that a worker remembers, the newest ones; none of those before it started. */
+/* Ends of keys that a node remembers, the newest ones; none of those before it was started. */
 #define DS_GONE_KEYS 65536u
 
 /* The numbers never change. */

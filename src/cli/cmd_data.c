@@ -401,7 +401,7 @@ static void print_why(enum ds_gone why, uint64_t age_ms)
         (void)putchar('\n');
     } else {
         (void)printf("not known: never set, or before the last %u keys that went, or before the "
-                     "worker started\n",
+                     "node was started\n",
                      DS_GONE_KEYS);
     }
 }

@@ -187,6 +187,22 @@ struct ds_state_session {
     uint64_t reserved2[56];
 };
 
+/* The keys that went last: store/gone.h. */
+#define DS_GONE_ENTRIES 65536u
+
+struct ds_gone_entry {
+    uint32_t tag;          /* upper half of the key's hash */
+    uint32_t before;       /* number of the next older key of the same bucket */
+    _Atomic uint64_t what; /* when, in ms << 8 | L2 has an older value << 7 | enum ds_gone */
+};
+
+struct ds_gone_table {
+    _Atomic uint32_t next; /* the number of the next key to go; the first is 1 */
+    uint32_t reserved[15];
+    _Atomic uint32_t newest[DS_GONE_ENTRIES];    /* its number, by bucket */
+    struct ds_gone_entry entry[DS_GONE_ENTRIES]; /* of the key with number n: at n % their number */
+};
+
 struct ds_state_header {
     uint64_t magic;
     uint32_t abi;
@@ -213,6 +229,7 @@ struct ds_state_header {
     _Atomic uint64_t moving;   /* record + 1 whose block and check are being changed; 0 = none */
     _Atomic uint64_t unserved; /* 1: nobody was served from this memory yet, nor is all in it that
                                   is on disk */
+    uint64_t gone_offset;      /* of struct ds_gone_table */
 };
 
 /* --- session: one client and the worker, both write --- */
@@ -355,6 +372,8 @@ _Static_assert(offsetof(struct ds_index_header, buckets) == 128, "ABI");
 _Static_assert(offsetof(struct ds_index_header, asleep) == 192, "ABI");
 _Static_assert(sizeof(struct ds_state_session) == 1024, "ABI");
 _Static_assert(sizeof(struct ds_state_header) <= 4096, "ABI");
+_Static_assert(sizeof(struct ds_gone_entry) == 16, "ABI");
+_Static_assert(sizeof(struct ds_gone_table) == 64 + DS_GONE_ENTRIES * 20, "ABI");
 _Static_assert(sizeof(struct ds_session_header) <= 4096, "ABI");
 _Static_assert(offsetof(struct ds_session_header, ring_tail) == 64, "ABI");
 _Static_assert(offsetof(struct ds_session_header, request) == 192, "ABI");

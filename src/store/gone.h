@@ -8,8 +8,11 @@
  * stands beside the one before, and one word of the buckets. A foreign key is taken for one of
  * these if 48 bits of the hash are the same.
  *
- * Ownership: the record owns its table, which takes no memory before keys go. Threads: one.
- * Errors: DS_ENOMEM from init only.
+ * It lies in the state segment, so that it outlives the worker: what a kill cuts short is one key
+ * that is not remembered, and never a chain. Times are of CLOCK_BOOTTIME, as is the memory itself.
+ *
+ * Ownership: the caller's, who gives it DS_GONE_SIZE bytes, zeroed at first. Threads: one.
+ * Errors: none.
  */
 #ifndef DS_STORE_GONE_H
 #define DS_STORE_GONE_H
@@ -17,26 +20,23 @@
 #include <ds/kv.h>
 
 #include "base/base.h"
+#include "shm/layout.h"
 
-struct ds_gone_entry {
-    uint32_t tag;    /* upper half of the hash */
-    uint32_t before; /* number of the next older key of the same bucket */
-    uint64_t what;   /* when, in ms << 8 | enum ds_gone */
-};
+/* Of memory that was not used yet. */
+void ds_gone_format(struct ds_gone_table *g);
 
-struct ds_gone_record {
-    struct ds_gone_entry *entry; /* of the key with number n: at n % DS_GONE_KEYS */
-    uint32_t *newest;            /* its number, by bucket */
-    uint32_t next;               /* the number of the next key to go; the first is 1 */
-};
-
-DS_MUST_USE int ds_gone_init(struct ds_gone_record *g);
-void ds_gone_fini(struct ds_gone_record *g);
-
-/* The key with this hash went at `when_ns`, of a clock that never goes back below 0. */
-void ds_gone_add(struct ds_gone_record *g, uint64_t hash, enum ds_gone why, int64_t when_ns);
+/* The key with this hash went at `when_ns`, of a clock that never goes back below 0. `shows`:
+ * second-level storage has, or may have, an older value of it. */
+void ds_gone_add(struct ds_gone_table *g, uint64_t hash, enum ds_gone why, int64_t when_ns,
+                 bool shows);
 
 /* Why it went last, and when (to the millisecond); DS_GONE_UNKNOWN: it is not remembered. */
-enum ds_gone ds_gone_find(const struct ds_gone_record *g, uint64_t hash, int64_t *ret_when_ns);
+enum ds_gone ds_gone_find(const struct ds_gone_table *g, uint64_t hash, int64_t *ret_when_ns);
+
+/* What it was last added with; false: it is not remembered. */
+bool ds_gone_shows(const struct ds_gone_table *g, uint64_t hash);
+
+/* Second-level storage has no older value of it any more. */
+void ds_gone_hide(struct ds_gone_table *g, uint64_t hash);
 
 #endif

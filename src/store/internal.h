@@ -188,8 +188,8 @@ struct ds_store {
 
     struct ds_store_now now;
     struct ds_worker_stats stats;
-    struct ds_gone_record gone;
-    uint32_t n_broken; /* sessions that broke the protocol and are still to be hung up */
+    struct ds_gone_table *gone; /* in the state segment */
+    uint32_t n_broken;          /* sessions that broke the protocol and are still to be hung up */
     uint64_t n_grants;
     uint64_t bad_records;  /* of rings: refused */
     uint64_t lost_records; /* found damaged in recovery */
@@ -528,8 +528,9 @@ void ds_store_unmark_pinned(struct ds_store *s);
 /* --- why.c: why keys are gone --- */
 
 /* A live object is about to end: while its word still tells what L2 has. DS_GONE_NOT: a newer value
- * takes its place. */
-void ds_store_note_end(struct ds_store *s, uint32_t id, uint64_t hash, enum ds_gone why);
+ * takes its place. `shows`: L2 has an older one that it hides. */
+void ds_store_note_end(struct ds_store *s, uint32_t id, uint64_t hash, enum ds_gone why,
+                       bool shows);
 
 /* A key that memory and disk did not have was deleted: nothing else is why it is gone now. */
 void ds_store_note_delete(struct ds_store *s, const void *key, size_t key_size);

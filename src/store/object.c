@@ -330,7 +330,7 @@ static bool over(const struct ds_store *s, uint32_t id)
     return !s->config.journal && ds_store_over(s, id);
 }
 
-static void end_object(struct ds_store *s, uint32_t id, enum ds_gone why, bool bury)
+static void end_object(struct ds_store *s, uint32_t id, enum ds_gone why, bool shows, bool bury)
 {
     struct ds_record *r = &s->record[id];
     const uint8_t *key = ds_store_key(s, id);
@@ -340,7 +340,7 @@ static void end_object(struct ds_store *s, uint32_t id, enum ds_gone why, bool b
     uint64_t where = ds_store_where(s, id);
 
     DS_ASSERT(ds_store_state(s, id) == DS_RECORD_LIVE && key != NULL);
-    ds_store_note_end(s, id, hash, why);
+    ds_store_note_end(s, id, hash, why, shows);
     ds_store_release(&r->word,
                      DS_RECORD_DOOMED | where); /* U1 first: a kill must not bring it back */
     (void)ds_failpoint("unpublish.doomed");
@@ -362,11 +362,12 @@ void ds_store_unpublish(struct ds_store *s, uint32_t id, enum ds_gone why)
 {
     uint64_t hash = ds_store_key_hash(s, ds_store_key(s, id), s->record[id].key_size);
     bool shows = why != DS_GONE_DELETED && /* a delete has reached L2 already */
-                 !ds_store_second_drop(s, id);
+                 ds_store_second_hides(s, id);
+    bool left = shows && !ds_store_second_drop(s, id);
 
-    end_object(s, id, why, true);
-    if (shows) {
-        ds_gone_add(&s->gone, hash, DS_GONE_L2, s->now.boot_ns);
+    end_object(s, id, why, shows, true);
+    if (left) {
+        ds_gone_add(s->gone, hash, DS_GONE_L2, s->now.boot_ns, true);
     }
 }
 
@@ -398,7 +399,7 @@ void ds_store_publish(struct ds_store *s, struct session *by, const struct ds_st
     (void)ds_failpoint("publish.before_bucket");
     ds_index_put(&s->index, shared_hash, set->id, old); /* P7 */
     if (old != DS_ID_NONE) { /* a newer copy on disk need not be told apart from the old one */
-        end_object(s, old, DS_GONE_NOT, ds_store_place(s, set->id) == 0);
+        end_object(s, old, DS_GONE_NOT, false, ds_store_place(s, set->id) == 0);
     }
     ds_table_insert(&s->objects, hash, set->id);
     s->flags[set->id] = unsettled;

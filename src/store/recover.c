@@ -47,8 +47,8 @@ static void note_lost(struct ds_store *s, uint32_t id)
     const struct ds_record *r = &s->record[id];
 
     if (ds_store_state(s, id) == DS_RECORD_LIVE) {
-        ds_gone_add(&s->gone, ds_store_key_hash(s, ds_store_key(s, id), r->key_size), DS_GONE_LOST,
-                    s->now.boot_ns);
+        ds_gone_add(s->gone, ds_store_key_hash(s, ds_store_key(s, id), r->key_size), DS_GONE_LOST,
+                    s->now.boot_ns, false);
     }
 }
 

@@ -222,7 +222,7 @@ static bool erase_older(struct ds_store *s, const uint8_t *key, uint32_t key_siz
 static void remember(struct ds_store *s, const struct ds_second_op *o)
 {
     if (ds_store_find_any(s, o->key, o->op.key_size) == DS_ID_NONE) {
-        ds_gone_add(&s->gone, o->hash, DS_GONE_L2, s->now.boot_ns);
+        ds_gone_add(s->gone, o->hash, DS_GONE_L2, s->now.boot_ns, true);
     }
 }
 
@@ -677,6 +677,8 @@ static void erased(struct ds_store *s, const struct ds_second_op *o)
     if (o->op.status != 0 && o->op.status != DS_ESTALE && o->erase_below == 0) {
         s->stats.l2_unerased++;
         remember(s, o);
+    } else if (o->op.status == 0) {
+        ds_gone_hide(s->gone, o->hash);
     }
 }
 

@@ -57,13 +57,10 @@ void ds_store_set_order(struct ds_store *s, uint32_t id, uint64_t order)
  * worker left it there lately, or is erasing it. */
 static bool hides(struct ds_store *s, const struct ds_store_set *set, uint32_t old)
 {
-    int64_t when_ns;
-
     if (old != DS_ID_NONE) {
         return ds_store_second_hides(s, old);
     }
-    return ds_gone_find(&s->gone, ds_store_key_hash(s, set->key, set->key_size), &when_ns) ==
-               DS_GONE_L2 ||
+    return ds_gone_shows(s->gone, ds_store_key_hash(s, set->key, set->key_size)) ||
            ds_store_second_erasing(s, set->key, set->key_size);
 }
 
@@ -333,8 +330,8 @@ void ds_store_lose(struct ds_store *s, uint32_t id)
     } else if (ds_store_in_l2(s, id)) {
         ds_store_unpublish(s, id, DS_GONE_LOST);
     } else if (!ds_store_unreadable(s, id)) {
-        ds_gone_add(&s->gone, ds_store_key_hash(s, ds_store_key(s, id), r->key_size), DS_GONE_LOST,
-                    s->now.boot_ns);
+        ds_gone_add(s->gone, ds_store_key_hash(s, ds_store_key(s, id), r->key_size), DS_GONE_LOST,
+                    s->now.boot_ns, false);
         ds_store_forget(s, id, true);
         s->stats.losses++;
         s->unreadable++;
@@ -577,8 +574,8 @@ static void place_is_gone(struct ds_store *s, uint32_t id)
     if (ds_store_in_l2(s, id)) {
         ds_store_unpublish(s, id, DS_GONE_LOST);
     } else {
-        ds_gone_add(&s->gone, ds_store_key_hash(s, key, s->record[id].key_size), DS_GONE_LOST,
-                    s->now.boot_ns);
+        ds_gone_add(s->gone, ds_store_key_hash(s, key, s->record[id].key_size), DS_GONE_LOST,
+                    s->now.boot_ns, false);
     }
 }
 

@@ -21,17 +21,25 @@ static uint64_t place_offset(const struct ds_store_config *config)
                        DS_PAGE_SIZE);
 }
 
-/* Only the sessions that may be used have pages behind them. */
-static uint64_t sessions_end(const struct ds_store_config *config)
+static uint64_t gone_offset(const struct ds_store_config *config)
 {
-    return DS_PAGE_SIZE +
-           ds_align_up(config->session_max * sizeof(struct ds_state_session), DS_PAGE_SIZE);
+    return ds_align_up(place_offset(config) + record_max(config) * sizeof(struct ds_place),
+                       DS_PAGE_SIZE);
 }
 
 uint64_t ds_store_state_size(const struct ds_store_config *config)
 {
-    return ds_align_up(place_offset(config) + record_max(config) * sizeof(struct ds_place),
-                       DS_PAGE_SIZE);
+    return ds_align_up(gone_offset(config) + sizeof(struct ds_gone_table), DS_PAGE_SIZE);
+}
+
+/* Pages for what does not grow. Of the sessions, only those that may be used have some. */
+static int reserve_state(const struct ds_store_config *config, struct ds_segment *state)
+{
+    uint64_t sessions = config->session_max * sizeof(struct ds_state_session);
+    uint64_t gone = gone_offset(config);
+    int rc = ds_segment_reserve(state, 0, DS_PAGE_SIZE + ds_align_up(sessions, DS_PAGE_SIZE));
+
+    return rc != 0 ? rc : ds_segment_reserve(state, gone, state->size - gone);
 }
 
 static uint64_t object_size(const void *arg, uint32_t id)
@@ -86,8 +94,7 @@ static int make_tables(struct ds_store *s)
         s->session == NULL || s->active == NULL || s->wakes == NULL || s->leavers == NULL) {
         return DS_ENOMEM;
     }
-    rc = ds_gone_init(&s->gone);
-    return rc != 0 ? rc : make_policy(s);
+    return make_policy(s);
 }
 
 static int make_arenas(struct ds_store *s)
@@ -109,6 +116,7 @@ static void set_state(struct ds_store *s, struct ds_segment *segment)
     s->record = (void *)(segment->base + s->state->record_offset);
     s->area_record = (struct ds_area){segment, s->state->record_offset,
                                       s->state->record_max * sizeof(struct ds_record), 0};
+    s->gone = (void *)(segment->base + s->state->gone_offset);
     s->place = (void *)(segment->base + s->state->place_offset);
     s->area_place = (struct ds_area){segment, s->state->place_offset,
                                      s->state->record_max * sizeof(struct ds_place), 0};
@@ -140,7 +148,7 @@ static int format_state(const struct ds_store_config *config, struct ds_segment 
                         const struct ds_store_now *now)
 {
     struct ds_state_header *h = (void *)state->base;
-    int rc = ds_segment_reserve(state, 0, sessions_end(config));
+    int rc = reserve_state(config, state);
 
     if (rc != 0) {
         return rc;
@@ -152,6 +160,8 @@ static int format_state(const struct ds_store_config *config, struct ds_segment 
     h->record_offset = record_offset();
     h->record_max = (uint32_t)record_max(config);
     h->place_offset = place_offset(config);
+    h->gone_offset = gone_offset(config);
+    ds_gone_format((void *)(state->base + h->gone_offset));
     h->session_max = DS_SESSIONS_MAX;
     ds_store_relaxed(&h->started_ns, (uint64_t)now->boot_ns);
     ds_store_relaxed(&h->unserved, 1);
@@ -210,7 +220,7 @@ static int check_state(const struct ds_store_config *config, const struct ds_seg
     }
     if (h->session_offset != DS_PAGE_SIZE || h->record_offset != record_offset() ||
         h->record_max != record_max(config) || h->place_offset != place_offset(config) ||
-        state->size < ds_store_state_size(config) ||
+        h->gone_offset != gone_offset(config) || state->size < ds_store_state_size(config) ||
         ds_load_relaxed(&h->records_used) > h->record_max) {
         return DS_ECORRUPT;
     }
@@ -230,7 +240,7 @@ int ds_store_attach(const struct ds_store_config *config, struct ds_segment *ind
     if (s == NULL) {
         return DS_ENOMEM;
     }
-    rc = ds_segment_reserve(state, 0, sessions_end(config));
+    rc = reserve_state(config, state);
     if (rc == 0) {
         rc = ds_index_attach(&s->index, index);
     }
@@ -263,7 +273,6 @@ struct ds_store *ds_store_destroy(struct ds_store *s)
     ds_table_fini(&s->nest_child);
     ds_table_fini(&s->nest_parent);
     ds_table_fini(&s->latches);
-    ds_gone_fini(&s->gone);
     if (s->state != NULL) {
         ds_sys_unmap(s->link, s->state->record_max * sizeof(*s->link));
         ds_sys_unmap(s->guest_link, s->state->record_max * sizeof(*s->guest_link));

@@ -97,7 +97,7 @@ void ds_store_outrun(struct ds_store *s, const struct ds_second_op *o)
     (void)ds_failpoint("upload.outrun");
     ds_store_unpublish(s, id, over ? DS_GONE_EXPIRED : DS_GONE_EVICTED);
     if (!over) {
-        ds_gone_add(&s->gone, o->hash, DS_GONE_L2, s->now.boot_ns);
+        ds_gone_add(s->gone, o->hash, DS_GONE_L2, s->now.boot_ns, true);
     }
 }
 

@@ -35,7 +35,7 @@ static bool kept_by_l2(const struct ds_store *s, uint32_t id, enum ds_gone why)
            (why == DS_GONE_EVICTED || why == DS_GONE_DROPPED || why == DS_GONE_LOST);
 }
 
-void ds_store_note_end(struct ds_store *s, uint32_t id, uint64_t hash, enum ds_gone why)
+void ds_store_note_end(struct ds_store *s, uint32_t id, uint64_t hash, enum ds_gone why, bool shows)
 {
     int64_t when_ns =
         why == DS_GONE_EXPIRED ? ds_load_relaxed(&s->record[id].expiry_ns) : s->now.boot_ns;
@@ -46,7 +46,9 @@ void ds_store_note_end(struct ds_store *s, uint32_t id, uint64_t hash, enum ds_g
         ++*way_out(&s->stats, why);
     }
     if (why != DS_GONE_NOT) {
-        ds_gone_add(&s->gone, hash, kept_by_l2(s, id, why) ? DS_GONE_L2 : why, when_ns);
+        bool kept = kept_by_l2(s, id, why);
+
+        ds_gone_add(s->gone, hash, kept ? DS_GONE_L2 : why, when_ns, kept || shows);
     }
 }
 
@@ -55,8 +57,8 @@ void ds_store_note_delete(struct ds_store *s, const void *key, size_t key_size)
     uint64_t hash = ds_store_key_hash(s, key, key_size);
     int64_t when_ns;
 
-    if (ds_gone_find(&s->gone, hash, &when_ns) != DS_GONE_UNKNOWN) {
-        ds_gone_add(&s->gone, hash, DS_GONE_DELETED, s->now.boot_ns);
+    if (ds_gone_find(s->gone, hash, &when_ns) != DS_GONE_UNKNOWN) {
+        ds_gone_add(s->gone, hash, DS_GONE_DELETED, s->now.boot_ns, false);
     }
 }
 
@@ -71,7 +73,7 @@ enum ds_gone ds_store_why(struct ds_store *s, const void *key, size_t key_size,
         when_ns = ds_load_relaxed(&s->record[id].expiry_ns);
         why = DS_GONE_EXPIRED;
     } else if (id == DS_ID_NONE || ds_store_unreadable(s, id)) {
-        why = ds_gone_find(&s->gone, ds_store_key_hash(s, key, key_size), &when_ns);
+        why = ds_gone_find(s->gone, ds_store_key_hash(s, key, key_size), &when_ns);
         why = id != DS_ID_NONE ? DS_GONE_LOST : why;
     }
     *ret_age_ms = (uint64_t)(s->now.boot_ns - when_ns) / 1000000;

@@ -37,6 +37,10 @@ DS_TEST(layout__abi_numbers)
     AT(ds_state_header, place_offset, 120);
     AT(ds_state_header, moving, 128);
     AT(ds_state_header, unserved, 136);
+    AT(ds_state_header, gone_offset, 144);
+    AT(ds_gone_table, newest, 64);
+    AT(ds_gone_table, entry, 64 + 4 * 65536);
+    AT(ds_gone_entry, what, 8);
 }
 
 DS_TEST(layout__index)

@@ -111,7 +111,7 @@ static void hide_many(struct scene *c, bool spill)
         memcpy(o->key, key, sizeof(key));
         o->order = ++c->t.disk->orders;
         o->mode = DS_WRITE_THROUGH;
-        ds_gone_add(&c->w.s->gone, ds_store_key_hash(c->w.s, key, strlen(key)), DS_GONE_L2, 1);
+        ds_gone_add(c->w.s->gone, ds_store_key_hash(c->w.s, key, strlen(key)), DS_GONE_L2, 1, true);
         (void)set(&c->w, c->p, key, 1000);
     }
     settle(&c->w);
@@ -300,6 +300,47 @@ DS_TEST(second_drop__what_was_not_erased_is_remembered)
     c.t.fail_l2 = 0;
     CHECK_EQ(in_l2(&c, "a"), 1000);
     hidden_again(&c);
+    scene_end(&c);
+}
+
+/* The next worker knows what the one before has left in L2, and what it was about to erase there.
+ */
+DS_TEST(second_drop__is_remembered_across_a_kill)
+{
+    for (int erasing = 0; erasing < 2; erasing++) {
+        struct scene c;
+
+        begin(&c, false);
+        only_in_l2(&c, "a", 1000);
+        if (erasing != 0) {
+            (void)set(&c.w, c.p, "a", 600);
+            CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_MADE);
+            CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+            CHECK_EQ(c.t.n, 1);
+        }
+        fake_attach_l2(&c.t, &c.w, c.t.disk); /* the erase is not done */
+        c.w.config.spill = false;
+        world_restart(&c.w);
+        settle_tiers(&c.w, &c.t);
+        CHECK_EQ(in_l2(&c, "a"), 1000);
+        (void)set(&c.w, c.p, "a", 700);
+        CHECK_EQ(hit(&c.w, c.p, "a"), 700);
+        scene_squeeze(&c);
+        nothing_shows(&c);
+        scene_end(&c);
+    }
+}
+
+/* Nothing is erased for a set of a key whose older value in L2 is gone. */
+DS_TEST(second_drop__what_was_erased_needs_no_number)
+{
+    struct scene c;
+
+    hide(&c, false);
+    scene_squeeze(&c);
+    nothing_shows(&c);
+    (void)set(&c.w, c.p, "a", 500);
+    CHECK_EQ(ds_store_order(c.w.s, id_of(&c.w, "a")), 0);
     scene_end(&c);
 }
 

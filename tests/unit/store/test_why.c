@@ -264,7 +264,7 @@ DS_TEST(why__a_waiting_get_misses_once)
     scene_end(&c);
 }
 
-DS_TEST(why__a_new_worker_remembers_nothing)
+DS_TEST(why__is_remembered_across_a_restart_of_the_worker)
 {
     struct scene c;
 
@@ -274,7 +274,10 @@ DS_TEST(why__a_new_worker_remembers_nothing)
     CHECK_OK(ask(&c.w, c.p, DS_OP_DELETE, "a", 0));
     CHECK_EQ(why(&c, "a"), DS_GONE_DELETED);
     world_restart(&c.w);
-    CHECK_EQ(why(&c, "a"), DS_GONE_UNKNOWN);
+    later(&c, 1500);
+    CHECK_EQ(why(&c, "a"), DS_GONE_DELETED);
+    CHECK_GE(age_ms(&c), 1500);
+    CHECK_LE(age_ms(&c), 1510);
     CHECK_EQ(why(&c, "b"), DS_GONE_NOT);
     scene_end(&c);
 }
