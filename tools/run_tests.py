@@ -70,6 +70,7 @@ def run_tools(build, _):
 
 def run_ctest(build, report, select=()):
     command = ["ctest", "--test-dir", build, "--output-on-failure", *select]
+    command += ["--parallel", str(os.cpu_count())]
     command += ["--no-tests=error" if select else "--no-tests=ignore"]
     command += ["--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"]
     slowdown = max(os.environ["DS_TEST_SLOWDOWN"], SLOWDOWN.get(build.name, "1"), key=float)
