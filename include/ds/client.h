@@ -135,7 +135,18 @@ struct ds_worker_stats {
     uint64_t l2_trips;        /* times that this began */
     uint64_t l2_rejected;     /* requests that failed at once for it */
     uint64_t l2_unerased;     /* values that dropped objects had hidden and that stay there */
-    uint64_t reserved[12];
+    uint64_t l2_waiting_size; /* values of the objects of l2_waiting */
+    uint64_t l2_capacity;     /* of a directory's file system; 0: not known */
+    uint64_t l2_free;         /* of it, what this worker's user may take */
+    uint64_t l2_objects;      /* in second-level storage, when it was gone through last */
+    uint64_t l2_bytes;        /* that they took, and what is counted in l2_gone */
+    uint64_t l2_gone;         /* tombstones and expired objects that were kept then */
+    uint64_t l2_seen_ms;      /* time since then */
+    uint64_t l2_collections;  /* times that this worker has gone through all of it; 0: the four
+                                 figures before are not known */
+    uint64_t l2_collected;    /* what this worker's collections removed */
+    uint64_t l2_erased;       /* keys that this worker's deletes made absent */
+    uint64_t reserved[2];
 };
 
 DS_API DS_MUST_USE int ds_client_stats(struct ds_client *client, struct ds_worker_stats *ret);

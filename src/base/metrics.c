@@ -57,9 +57,37 @@ const struct ds_metric *ds_metric_capacity(enum ds_metric_tier tier)
     return NULL;
 }
 
+/* The limit of second-level storage may be unknown; that of its queue never is. */
+bool ds_metric_used(enum ds_metric_tier tier, const struct ds_worker_stats *stats)
+{
+    const struct ds_metric *capacity =
+        ds_metric_capacity(tier == DS_METRIC_L2 ? DS_METRIC_L2_QUEUE : tier);
+
+    return capacity == NULL || ds_metric_value(capacity, stats) != 0;
+}
+
+bool ds_metric_known(const struct ds_metric *m, const struct ds_worker_stats *stats)
+{
+    bool used = ds_metric_used(m->tier, stats);
+
+    switch (m - table) {
+    case DS_METRIC_l2_capacity:
+    case DS_METRIC_l2_free:
+        return !used || stats->l2_capacity != 0;
+    case DS_METRIC_l2_bytes:
+    case DS_METRIC_l2_objects:
+    case DS_METRIC_l2_gone:
+    case DS_METRIC_l2_seen_ms:
+        return !used || stats->l2_collections != 0;
+    default:
+        return true;
+    }
+}
+
 const char *ds_metric_tier_name(enum ds_metric_tier tier)
 {
-    static const char *const names[] = {"node", "memory", "disk", "second-level storage"};
+    static const char *const names[] = {"node", "memory", "disk", "second-level storage",
+                                        "uploads to second-level storage"};
 
     return names[tier];
 }

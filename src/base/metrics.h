@@ -27,7 +27,13 @@ enum ds_metric_id {
     DS_METRIC_COUNT
 };
 
-enum ds_metric_tier { DS_METRIC_NODE, DS_METRIC_MEMORY, DS_METRIC_DISK, DS_METRIC_L2 };
+enum ds_metric_tier {
+    DS_METRIC_NODE,
+    DS_METRIC_MEMORY,
+    DS_METRIC_DISK,
+    DS_METRIC_L2,
+    DS_METRIC_L2_QUEUE,
+};
 
 enum ds_metric_kind {
     DS_METRIC_CAPACITY, /* a gauge that is the hard limit of its tier */
@@ -63,8 +69,14 @@ const struct ds_metric *ds_metric(enum ds_metric_id id);
 
 uint64_t ds_metric_value(const struct ds_metric *m, const struct ds_worker_stats *stats);
 
-/* The row of the tier's hard limit; NULL: it has none. A tier whose limit is 0 is not used. */
+/* The row of the tier's hard limit; NULL: it has none. */
 const struct ds_metric *ds_metric_capacity(enum ds_metric_tier tier);
+
+/* Whether there is such a tier: its limit is not 0. */
+bool ds_metric_used(enum ds_metric_tier tier, const struct ds_worker_stats *stats);
+
+/* False: 0 stands for what the worker does not know, as of a tier that is used. */
+bool ds_metric_known(const struct ds_metric *m, const struct ds_worker_stats *stats);
 
 /* Words for people and documents. */
 const char *ds_metric_tier_name(enum ds_metric_tier tier);

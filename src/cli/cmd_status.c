@@ -50,9 +50,9 @@ static const char *bytes_text(uint64_t bytes, char *buf, size_t size)
 }
 
 /* A gauge of what its tier's capacity limits is shown with its share of that. */
-static bool is_share(const struct ds_metric *m, const struct ds_metric *capacity)
+static bool is_share(const struct ds_metric *m, const struct ds_metric *capacity, uint64_t whole)
 {
-    return m->kind == DS_METRIC_GAUGE && capacity != NULL && m->unit == capacity->unit;
+    return m->kind == DS_METRIC_GAUGE && capacity != NULL && m->unit == capacity->unit && whole > 0;
 }
 
 static void print_metric(const struct ds_metric *m, const struct ds_worker_stats *stats)
@@ -60,21 +60,26 @@ static void print_metric(const struct ds_metric *m, const struct ds_worker_stats
     const struct ds_metric *capacity = ds_metric_capacity(m->tier);
     uint64_t value = ds_metric_value(m, stats);
     uint64_t whole = capacity != NULL ? ds_metric_value(capacity, stats) : 0;
+    bool known = ds_metric_known(m, stats);
     char text[32];
 
-    if (m->label[0] == '\0' || (capacity != NULL && whole == 0)) {
+    if (m->label[0] == '\0' || !ds_metric_used(m->tier, stats)) {
         return;
     }
-    if (m->unit == DS_METRIC_BYTES) {
+    if (!known) {
+        (void)printf("%-14s unknown", m->label);
+    } else if (m->unit == DS_METRIC_BYTES) {
         (void)printf("%-14s %10s", m->label, bytes_text(value, text, sizeof(text)));
+    } else if (m->unit == DS_METRIC_MS) {
+        (void)printf("%-14s %s", m->label, ds_cli_time_text(value, text, sizeof(text)));
     } else if (m->unit == DS_METRIC_POLICY) {
         (void)printf("%-14s %s", m->label, ds_metric_policy_name(value));
-    } else if (is_share(m, capacity)) { /* in line with the sizes and their shares */
+    } else if (is_share(m, capacity, whole)) { /* in line with the sizes and their shares */
         (void)printf("%-14s %10" PRIu64, m->label, value);
     } else {
         (void)printf("%-14s %" PRIu64, m->label, value);
     }
-    if (is_share(m, capacity)) {
+    if (known && is_share(m, capacity, whole)) {
         (void)printf(" %5.1f %%", 100.0 * (double)value / (double)whole);
     }
     if (m == ds_metric(DS_METRIC_disk_rewritten) && stats->disk_written > 0) {
@@ -124,6 +129,8 @@ static void print_json(const char *address, const struct ds_control_reply *r)
         (void)printf("  \"%s\": ", m->json);
         if (m->unit == DS_METRIC_POLICY) {
             ds_cli_print_json(stdout, ds_metric_policy_name(value));
+        } else if (!ds_metric_known(m, &r->stats)) {
+            (void)fputs("null", stdout);
         } else {
             (void)printf("%" PRIu64, value);
         }

@@ -353,6 +353,7 @@ void ds_store_stats(const struct ds_store *s, struct ds_worker_stats *ret)
     ret->objects -= s->unreadable; /* their way out was counted */
     ret->sessions = s->n_active;
     ret->l2_waiting = ds_store_uploads(s);
+    ret->l2_waiting_size = s->upload_bytes;
     ret->evict_policy = ds_policy_acting_number(s->policy);
     if (s->config.tier != NULL && s->config.tier->stats != NULL) {
         s->config.tier->stats(s->config.tier_arg, ret);
@@ -373,6 +374,7 @@ struct sums {
     uint64_t objects;
     uint64_t indexed;
     uint64_t queued;
+    uint64_t queued_bytes;
     uint64_t counted;
 };
 
@@ -396,7 +398,10 @@ static bool record_ok(const struct ds_store *s, uint32_t id, struct sums *sum)
         sum->objects++;
         sum->spilled += spilled;
         sum->stalled += stalled;
-        sum->queued += (s->flags[id] & FLAG_QUEUED) != 0 && ds_store_dirty(s, id);
+        if ((s->flags[id] & FLAG_QUEUED) != 0 && ds_store_dirty(s, id)) {
+            sum->queued++;
+            sum->queued_bytes += r->size;
+        }
         sum->counted += (s->flags[id] & FLAG_COUNTED) != 0;
         if (key == NULL || ds_store_check_of(s, id) != r->check ||
             (stalled && (!spilled || capacity == 0)) ||
@@ -432,7 +437,9 @@ int ds_store_check(const struct ds_store *s)
         sum.stalled != s->stalled.n || sum.doomed != s->stats.memory_doomed ||
         sum.objects != s->stats.objects || sum.objects != s->objects.n ||
         sum.indexed + s->index.unindexed < sum.objects || sum.queued != s->uploads.n ||
-        sum.counted != s->upload_counted || a.used != sum.live + sum.granted + sum.doomed) {
+        sum.counted != s->upload_counted || sum.queued_bytes > s->upload_bytes ||
+        (s->uploading == 0 && sum.queued_bytes != s->upload_bytes) ||
+        a.used != sum.live + sum.granted + sum.doomed) {
         return DS_ECORRUPT;
     }
     if (ds_arena_check(s->data) != 0 || ds_arena_check(s->keys) != 0) {

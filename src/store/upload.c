@@ -13,14 +13,22 @@
 
 #define RETRY_NS INT64_C(1000000000)
 
+static void unqueue(struct ds_store *s, uint32_t id)
+{
+    ds_list_remove(&s->uploads, s->upload_link, id);
+    s->flags[id] &= (uint16_t)~FLAG_QUEUED;
+    DS_ASSERT(s->upload_bytes >= s->record[id].size);
+    s->upload_bytes -= s->record[id].size;
+}
+
 void ds_store_upload_end(struct ds_store *s, uint32_t id)
 {
     if ((s->flags[id] & FLAG_QUEUED) != 0) {
-        ds_list_remove(&s->uploads, s->upload_link, id);
+        unqueue(s, id);
         s->stats.l2_outdated++;
     }
     s->upload_counted -= (s->flags[id] & FLAG_COUNTED) != 0;
-    s->flags[id] &= (uint16_t) ~(FLAG_QUEUED | FLAG_COUNTED);
+    s->flags[id] &= (uint16_t)~FLAG_COUNTED;
 }
 
 void ds_store_uploaded(struct ds_store *s, uint32_t id)
@@ -34,6 +42,7 @@ void ds_store_uploaded(struct ds_store *s, uint32_t id)
 static void queue_upload(struct ds_store *s, uint32_t id, uint32_t before, bool counted)
 {
     ds_list_insert(&s->uploads, s->upload_link, before, id);
+    s->upload_bytes += s->record[id].size;
     s->upload_counted += counted && (s->flags[id] & FLAG_COUNTED) == 0;
     s->flags[id] |= (uint16_t)(FLAG_QUEUED | (counted ? FLAG_COUNTED : 0));
 }
@@ -114,6 +123,7 @@ void ds_store_upload_done(struct ds_store *s, const struct ds_second_op *o)
     uint32_t id = o->op.id;
 
     s->uploading--;
+    s->upload_bytes -= o->op.size;
     if (!is_current(s, id, o->record_version)) {
         s->stats.l2_outdated++;
         return;
@@ -206,6 +216,7 @@ static int start_upload(struct ds_store *s, uint32_t id)
     o->record_version = r->version;
     rc = ds_store_op_start(s, o);
     s->uploading += rc == 0;
+    s->upload_bytes += rc == 0 ? r->size : 0;
     return rc;
 }
 
@@ -220,8 +231,7 @@ static void upload_first(struct ds_store *s)
         ds_store_upload_end(s, id); /* nobody has its bytes or is about to */
         return;
     }
-    ds_list_remove(&s->uploads, s->upload_link, id);
-    s->flags[id] &= (uint16_t)~FLAG_QUEUED;
+    unqueue(s, id);
     rc = start_upload(s, id);
     if (rc == 0) {
         return;

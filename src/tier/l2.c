@@ -121,6 +121,14 @@ int ds_l2_gc(struct ds_l2 *l2, struct ds_l2_call *call, struct ds_l2_gc *gc)
     return l2->ops->gc(l2, call, gc);
 }
 
+void ds_l2_space(struct ds_l2 *l2, struct ds_l2_space *ret)
+{
+    *ret = (struct ds_l2_space){0};
+    if (l2->ops->space != NULL) {
+        l2->ops->space(l2, ret);
+    }
+}
+
 /* --- for implementations --- */
 
 int ds_l2_fail(struct ds_l2_call *call, int rc, const char *fmt, ...)

@@ -18,12 +18,12 @@
  * Ownership: a struct ds_l2 owns its connections and descriptors. Keys, spans and configuration
  *            texts are the caller's and need to live during the call only.
  * Threads:   any thread, several at a time; close() alone needs the caller's own exclusion.
- * Blocking:  every call blocks on the disk or the network, until the deadline of its struct
- *            ds_l2_call at the latest (a directory's system call cannot be cut short).
- * Errors:    0 or a negative DS_E* code; call->err then holds one sentence: what, why, what to do.
- *            It never holds a credential. Every call may give, besides those named at each slot:
- *            DS_EIO, DS_ENOMEM, DS_ENOSPACE, DS_EDENIED, DS_ETIMEOUT, DS_EUNAVAILABLE (worth
- *            another try later), DS_ESHUTDOWN (call->stop was set).
+ * Blocking:  every call but ds_l2_space() blocks on the disk or the network, until the deadline of
+ * its struct ds_l2_call at the latest (a directory's system call cannot be cut short). Errors:    0
+ * or a negative DS_E* code; call->err then holds one sentence: what, why, what to do. It never
+ * holds a credential. Every call may give, besides those named at each slot: DS_EIO, DS_ENOMEM,
+ * DS_ENOSPACE, DS_EDENIED, DS_ETIMEOUT, DS_EUNAVAILABLE (worth another try later), DS_ESHUTDOWN
+ * (call->stop was set).
  */
 #ifndef DS_TIER_L2_H
 #define DS_TIER_L2_H
@@ -108,8 +108,16 @@ struct ds_l2_gc {
     bool dry_run;              /* counts only */
     uint64_t tombstones, expired, unfinished, superseded; /* out */
     uint64_t objects, bytes;                              /* out: what is left */
-    uint64_t corrupt;                                     /* out: seen, and left alone */
+    uint64_t gone;    /* out: of these, tombstones and expired objects, too young to go */
+    bool whole;       /* out: those three count all there is, whatever the result is */
+    uint64_t corrupt; /* out: seen, and left alone */
     uint64_t refused; /* out: not read or not removed; call->err has the last reason */
+};
+
+/* Room, as far as it is known: all 0 if not. */
+struct ds_l2_space {
+    uint64_t capacity; /* bytes, of all users of the file system */
+    uint64_t free;     /* of these, what may still be taken */
 };
 
 struct ds_l2;
@@ -142,6 +150,9 @@ struct ds_l2_ops {
     /* Removes what nobody can need any more. Several workers may run it at a time. 0 also where
      * objects are `refused`. */
     int (*gc)(struct ds_l2 *l2, struct ds_l2_call *call, struct ds_l2_gc *gc);
+
+    /* As of a call a while ago: it must not block, unlike all others. NULL: never known. */
+    void (*space)(struct ds_l2 *l2, struct ds_l2_space *ret);
 
     struct ds_l2 *(*close)(struct ds_l2 *l2);
 };
@@ -215,6 +226,7 @@ DS_MUST_USE int ds_l2_remove(struct ds_l2 *l2, struct ds_l2_call *call, const vo
 DS_MUST_USE int ds_l2_list(struct ds_l2 *l2, struct ds_l2_call *call, ds_l2_each_fn *each,
                            void *arg);
 DS_MUST_USE int ds_l2_gc(struct ds_l2 *l2, struct ds_l2_call *call, struct ds_l2_gc *gc);
+void ds_l2_space(struct ds_l2 *l2, struct ds_l2_space *ret);
 
 /* --- for implementations --- */
 

@@ -528,6 +528,7 @@ static const struct ds_l2_ops dir_ops = {
     .head = dir_head,
     .list = ds_l2_dir_list,
     .gc = ds_l2_dir_gc,
+    .space = ds_l2_dir_space,
     .close = dir_close,
 };
 
@@ -563,6 +564,7 @@ int ds_l2_dir_open(const struct ds_l2_config *config, char *err, size_t err_size
         goto err_free;
     }
     (void)pthread_mutex_init(&dir->lock, NULL); /* cannot fail without attributes */
+    ds_l2_dir_leave(dir, ds_l2_dir_enter(dir)); /* has a first look at the room */
     *ret = &dir->base;
     return 0;
 

@@ -25,8 +25,10 @@ struct ds_l2_dir {
     char path[PATH_MAX];
     pthread_mutex_t lock; /* guards root and its users */
     struct ds_l2_dir_root *root;
-    atomic_uint temps; /* numbers temporary files */
-    uint32_t random;   /* tells this opening's temporary files from others' */
+    atomic_uint temps;               /* numbers temporary files */
+    uint32_t random;                 /* tells this opening's temporary files from others' */
+    _Atomic uint64_t capacity, free; /* of the file system: struct ds_l2_space */
+    _Atomic int64_t look_ns;         /* when to ask it again, CLOCK_MONOTONIC */
 };
 
 /* --- l2_dir_root.c --- */
@@ -46,6 +48,8 @@ void ds_l2_dir_leave(struct ds_l2_dir *dir, struct ds_l2_dir_root *root);
  * the call may leave and begin anew. False: not so, or *rc says why it cannot be opened. */
 DS_MUST_USE bool ds_l2_dir_again(struct ds_l2_dir *dir, struct ds_l2_call *call,
                                  struct ds_l2_dir_root *root, uint8_t shard, int *rc);
+
+void ds_l2_dir_space(struct ds_l2 *l2, struct ds_l2_space *ret);
 
 /* Whether the directory can be read now. */
 bool ds_l2_dir_is_well(const struct ds_l2_dir_root *root);

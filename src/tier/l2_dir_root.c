@@ -15,8 +15,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/sys_file.h"
@@ -24,6 +26,7 @@
 
 #define FORMAT_NAME "FORMAT"
 #define FORMAT_TEXT "dsL2dir 1\n"
+#define LOOK_NS INT64_C(1000000000) /* between two looks at the room */
 
 /* All shards at once, for one sync. What fails here is made, or fails, at the first put. */
 static void make_shards(int root)
@@ -181,6 +184,29 @@ static void release(struct ds_l2_dir_root *root)
     ds_free(root);
 }
 
+/* By calls, which may block where the file system does; whoever wants to know must not. */
+static void look_at_space(struct ds_l2_dir *dir, const struct ds_l2_dir_root *root)
+{
+    int64_t now = ds_monotonic_ns();
+    int64_t next = atomic_load(&dir->look_ns);
+    struct statvfs fs;
+
+    if (now >= next && atomic_compare_exchange_strong(&dir->look_ns, &next, now + LOOK_NS) &&
+        fstatvfs(root->fd, &fs) == 0) {
+        atomic_store(&dir->capacity, (uint64_t)fs.f_blocks * fs.f_frsize);
+        atomic_store(&dir->free, (uint64_t)fs.f_bavail * fs.f_frsize);
+    }
+}
+
+/* Some file systems have no figures: their capacity is 0. */
+void ds_l2_dir_space(struct ds_l2 *l2, struct ds_l2_space *ret)
+{
+    struct ds_l2_dir *dir = (struct ds_l2_dir *)l2;
+
+    ret->capacity = atomic_load(&dir->capacity);
+    ret->free = atomic_load(&dir->free);
+}
+
 struct ds_l2_dir_root *ds_l2_dir_enter(struct ds_l2_dir *dir)
 {
     struct ds_l2_dir_root *root;
@@ -189,6 +215,7 @@ struct ds_l2_dir_root *ds_l2_dir_enter(struct ds_l2_dir *dir)
     root = dir->root;
     root->users++;
     (void)pthread_mutex_unlock(&dir->lock);
+    look_at_space(dir, root);
     return root;
 }
 

@@ -226,6 +226,7 @@ static int collect(struct ds_l2_gc *gc, struct ds_l2_call *call, int shard, cons
         return rc;
     }
     gc->corrupt += rc == DS_ECORRUPT;
+    gc->gone += rc == 0 && ds_l2_is_gone(&h.meta, gc->now_unix_ns);
     gc->objects++;
     gc->bytes += size;
     return ds_l2_is_refused(rc) ? rc : 0;
@@ -240,5 +241,8 @@ static int gc_one(void *arg, struct ds_l2_call *call, int shard, const char *pat
 
 int ds_l2_dir_gc(struct ds_l2 *l2, struct ds_l2_call *call, struct ds_l2_gc *gc)
 {
-    return walk(l2, call, gc_one, gc);
+    int rc = walk(l2, call, gc_one, gc);
+
+    gc->whole = rc == 0;
+    return rc;
 }

@@ -167,6 +167,15 @@ static int later_gc(struct ds_l2 *l2, struct ds_l2_call *call, struct ds_l2_gc *
     return rc != 0 ? rc : ds_l2_gc(inner, call, gc);
 }
 
+static void later_space(struct ds_l2 *l2, struct ds_l2_space *ret)
+{
+    struct ds_l2 *inner = ds_load_acquire(&of(l2)->inner);
+
+    if (inner != NULL) {
+        ds_l2_space(inner, ret);
+    }
+}
+
 static struct ds_l2 *later_close(struct ds_l2 *l2)
 {
     struct later *l = of(l2);
@@ -207,6 +216,7 @@ int ds_l2_open_later(const struct ds_l2_config *config, struct ds_l2 **ret)
         .head = later_head,
         .list = later_list,
         .gc = later_gc,
+        .space = later_space,
         .close = later_close,
     };
     l->base.ops = &l->ops;

@@ -541,6 +541,7 @@ static int gc_one(void *arg, struct ds_l2_s3 *s3, struct ds_l2_call *call,
         c->as = (item->meta.flags & DS_L2_TOMBSTONE) != 0 ? &c->gc->tombstones : &c->gc->expired;
         return 0;
     }
+    c->gc->gone += ds_l2_is_gone(&item->meta, c->gc->now_unix_ns);
     c->gc->objects++;
     c->gc->bytes += item->size;
     return 0;
@@ -553,6 +554,7 @@ int ds_l2_s3_gc(struct ds_l2 *l2, struct ds_l2_call *call, struct ds_l2_gc *gc)
     int rc = walk(s3, call, gc_one, &c);
 
     rc = rc < 0 ? rc : collect_doomed(&c, s3, call);
+    gc->whole = rc == 0;
     return rc < 0 ? rc
                   : ds_l2_s3_abort_stale(s3, call, gc->now_unix_ns - gc->unfinished_age_ns,
                                          gc->dry_run, &gc->unfinished);

@@ -16,10 +16,10 @@
 
 #include "base/options.h"
 #include "store/store.h"
+#include "tier/l2.h"
 #include "tier/slog.h"
 
 struct ds_worker;
-struct ds_l2;
 struct ds_l2_pool;
 
 struct ds_tiers {
@@ -44,11 +44,16 @@ struct ds_tiers {
     int64_t real_offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME, looked at now and then */
     int64_t real_look_ns;
     int64_t complained_ns;
-    bool breaker_open;  /* the breaker of the pool is not closed */
-    bool breaker_told;  /* the log says so */
-    int64_t told_ns;    /* when that was */
-    int64_t collect_ns; /* when second-level storage is to be cleaned up */
-    uint64_t entered;   /* objects that the directory held */
+    bool breaker_open;    /* the breaker of the pool is not closed */
+    bool breaker_told;    /* the log says so */
+    int64_t told_ns;      /* when that was */
+    int64_t collect_ns;   /* when second-level storage is to be cleaned up */
+    struct ds_l2_gc seen; /* what the last collection that came to the end left */
+    int64_t seen_ns;      /* when that was, CLOCK_MONOTONIC */
+    uint64_t collections; /* of that kind */
+    uint64_t collected;   /* removed, by those cut short too */
+    uint64_t erased;
+    uint64_t entered; /* objects that the directory held */
     uint64_t refused;
     uint64_t stranded; /* of those, nowhere else */
     uint64_t stranded_size;

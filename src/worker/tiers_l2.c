@@ -217,6 +217,12 @@ static bool raise_order(struct ds_tiers *t, struct ds_tier_op *op, struct ds_l2_
 
 static void collected(struct ds_tiers *t, const struct ds_l2_event *e)
 {
+    t->collected += e->gc.tombstones + e->gc.expired + e->gc.superseded;
+    if (e->gc.whole) {
+        t->seen = e->gc;
+        t->seen_ns = ds_monotonic_ns();
+        t->collections++;
+    }
     if (e->rc != 0) {
         complain(t, e);
     } else if (e->gc.refused > 0) {
@@ -289,6 +295,7 @@ static void done(struct ds_tiers *t, struct ds_l2_event *e)
     if (rc != 0 && rc != DS_ENOTFOUND && rc != DS_EAGAIN && rc != DS_ENOMEM && rc != DS_ESTALE) {
         complain(t, e);
     }
+    t->erased += op->kind == DS_TIER_ERASE && rc == 0;
     op->status = rc;
     ds_store_tier_done(t->w->store, op);
 }
@@ -308,6 +315,23 @@ void ds_second_poll(struct ds_tiers *t)
     collect(t);
 }
 
+/* Of what the storage holds this worker knows what it has seen there last. */
+static void use_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
+{
+    struct ds_l2_space space;
+
+    ds_l2_space(t->l2, &space);
+    ret->l2_capacity = space.capacity;
+    ret->l2_free = space.free;
+    ret->l2_objects = t->seen.objects - t->seen.gone;
+    ret->l2_bytes = t->seen.bytes;
+    ret->l2_gone = t->seen.gone;
+    ret->l2_seen_ms = t->collections > 0 ? (uint64_t)(ds_monotonic_ns() - t->seen_ns) / 1000000 : 0;
+    ret->l2_collections = t->collections;
+    ret->l2_collected = t->collected;
+    ret->l2_erased = t->erased;
+}
+
 void ds_second_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
 {
     struct ds_l2_pool_stats st;
@@ -315,6 +339,7 @@ void ds_second_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
 
     ds_l2_pool_stats(t->pool, &st);
     ds_l2_pool_breaker(t->pool, &breaker);
+    use_stats(t, ret);
     ret->l2_breaker_open = breaker.state != DS_L2_CLOSED;
     ret->l2_trips = breaker.opens;
     ret->l2_rejected = breaker.refused;

@@ -211,8 +211,10 @@ static int gc(struct tool *t, struct ds_l2_call *call, char **arg)
     (void)snprintf(more, sizeof(more),
                    ", \"tombstones\": %" PRIu64 ", \"expired\": %" PRIu64
                    ", \"unfinished\": %" PRIu64 ", \"superseded\": %" PRIu64
-                   ", \"objects\": %" PRIu64 ", \"corrupt\": %" PRIu64,
-                   g.tombstones, g.expired, g.unfinished, g.superseded, g.objects, g.corrupt);
+                   ", \"objects\": %" PRIu64 ", \"gone\": %" PRIu64 ", \"corrupt\": %" PRIu64
+                   ", \"whole\": %s",
+                   g.tombstones, g.expired, g.unfinished, g.superseded, g.objects, g.gone,
+                   g.corrupt, g.whole ? "true" : "false");
     return report("gc", rc, call, more);
 }
 

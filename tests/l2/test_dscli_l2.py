@@ -2,6 +2,7 @@
 """dscli l2 and status over a directory and over the stub."""
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -216,6 +217,43 @@ def test_tombstones_of_deleted_keys_stay_for_their_age(dscli, tmp_path, monkeypa
         assert list(stub.objects) == ([] if age == "1h" else [name])
         found = json.loads(l2("gc", "--json", "-f", str(file)).stdout)
         assert found["tombstones"] == 0 and len(stub.objects) == found["left"]
+
+
+def test_status_shows_what_the_last_whole_collection_found(storage, dscli, monkeypatch):
+    tool, args, where = storage
+    fill(tool)
+    # a collection after every other answer: nobody waits for an hour
+    monkeypatch.setitem(ENV, "DS_FAILPOINTS", "dsworker:l2.collect=errno:1%2")
+    done = dscli("start", *(args if args[0] == "-f" else args[1:]), "--shared_memory_size_mb", "64")
+    assert done.returncode == 0, done.stderr
+
+    def status():
+        return json.loads(dscli("status", "--json").stdout)
+
+    def driven(condition):
+        return dscli("get", "nobody").returncode == 1 and condition(status())
+
+    wait_until(lambda: driven(lambda now: now["l2_collections"] > 1))
+    seen = status()
+    names = ("l2_objects", "l2_gone", "l2_stored_bytes", "l2_collections", "l2_collected")
+    left = json.loads(l2("gc", "--json", *args).stdout)
+    assert (left["left"], seen["l2_stored_bytes"]) == (3, left["left_bytes"])
+    assert (seen["l2_objects"], seen["l2_gone"], seen["l2_collected"]) == (2, 1, 1)
+    assert 0 <= seen["l2_seen_ms"] < 60000
+    table = dict((line[:14].strip(), line[15:].strip()) for line in dscli("status").stdout.splitlines())
+    assert table["gone"] == "1" and table["seen before"].endswith(" s")
+    if isinstance(where, Stub):
+        assert seen["l2_capacity_bytes"] is None and table["l2"] == "unknown"
+        errors = 1
+        where.fault("status", "GET", times=10**9, value=(403, "AccessDenied"), query="max-keys=500")
+    else:
+        assert seen["l2_free_bytes"] <= seen["l2_capacity_bytes"]
+        errors = 3  # of two gets, and of the collection that comes with one of them
+        shutil.rmtree(where)
+    wait_until(lambda: driven(lambda now: now["l2_errors"] >= seen["l2_errors"] + errors))
+    after = status()
+    assert [after[name] for name in names] == [seen[name] for name in names]
+    assert after["l2_seen_ms"] > seen["l2_seen_ms"]
 
 
 def test_status_counts_requests_retries_and_errors_of_a_worker(dscli, tmp_path):

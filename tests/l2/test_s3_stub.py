@@ -131,7 +131,7 @@ def test_versions_left_behind_never_surface(stub):
     stub.objects.update(old)  # a put of version 1 that was under way all the time
     answers = run(stub, ("get", "k", "-"), ("gc", 3600), ("get", "k", "-"))
     assert codes(answers) == [NOTFOUND, 0, NOTFOUND]
-    assert answers[1]["superseded"] == 1 and answers[1]["objects"] == 1
+    assert answers[1]["superseded"] == 1 and answers[1]["objects"] == answers[1]["gone"] == 1
     assert run(stub, ("gc", 0))[0]["tombstones"] == 1
     assert not stub.objects
 
@@ -139,7 +139,20 @@ def test_versions_left_behind_never_surface(stub):
 def test_expiry(stub):
     answers = run(stub, ("expire", "k", 1, 1000), ("get", "k", "-"), ("expire", "j", 1, 2**62), ("get", "j", "-"), ("gc", 1))
     assert codes(answers) == [0, NOTFOUND, 0, 0, 0]
-    assert answers[4]["expired"] == 1 and answers[4]["objects"] == 1
+    assert answers[4]["expired"] == 1 and answers[4]["objects"] == 1 and answers[4]["gone"] == 0
+
+
+def test_a_collection_says_whether_it_saw_all(stub):
+    run(stub, ("put", "k", 1, 10, 1))
+    assert run(stub, ("gc", 0))[0]["whole"]
+    # What comes behind the listing of the objects has no say: some stores list no uploads at all.
+    stub.fault("status", "GET", times=10**9, value=(403, "AccessDenied"), query="uploads=")
+    (answer,) = run(stub, ("gc", 0))
+    assert answer["rc"] != 0 and answer["whole"] and answer["objects"] == 1
+    stub.faults.clear()
+    stub.fault("status", "GET", times=10**9, value=(403, "AccessDenied"), query="max-keys=500")
+    (answer,) = run(stub, ("gc", 0))
+    assert answer["rc"] != 0 and not answer["whole"]
 
 
 def test_list_pages(stub):

@@ -89,7 +89,7 @@ def test_the_lines_of_memory_are_what_they_were(worker, table):
 
 
 def test_tiers_that_are_not_used_have_no_lines(worker):
-    assert not {"disk", "l2 queue"} & set(lines(worker))
+    assert not {"disk", "l2", "l2 queue"} & set(lines(worker))
     status = figures(worker)
     assert (status["disk_capacity_bytes"], status["l2_waiting_max"]) == (0, 0)
 
@@ -240,12 +240,25 @@ def test_second_level_storage_shows_its_queue_and_requests(start_worker, second,
             kv.set(f"t{i}", value(f"t{i}", 1000), THROUGH)
         status = figures(worker)
         assert status["l2_requests"] == 5 and status["l2_errors"] == 0
-        assert lines(worker)["l2 queue"] == "50"
+        table = lines(worker)
+        assert table["l2 queue"] == "50"
+        kv.delete(["t0"])
+        assert figures(worker)["l2_erased"] == 1
+
+        room = os.statvfs(tmp_path)
+        assert status["l2_capacity_bytes"] == room.f_blocks * room.f_frsize
+        assert 0 < status["l2_free_bytes"] <= status["l2_capacity_bytes"]
+        assert re.fullmatch(r"\d+\.\d \w+ +\d+\.\d %", table["l2/free"])
+        # Nobody has gone through it yet: what is not known is not nothing.
+        names = ("l2_objects", "l2_stored_bytes", "l2_gone", "l2_seen_ms")
+        assert [status[name] for name in names] == [None] * 4 and status["l2_collections"] == 0
+        assert table["l2/objects"] == table["l2/stored"] == table["l2/seen before"] == "unknown"
 
         for i in range(20):
             kv.set(f"b{i}", value(f"b{i}"), BACK)
         status = figures(worker)
         assert 0 < status["l2_waiting"] <= 20 and status["l2_waiting_max"] == 50
+        assert status["l2_waiting_bytes"] == status["l2_waiting"] * MIB
         assert re.fullmatch(r"\d+ +\d+\.\d %", lines(worker)["l2 queue/waiting"])
         assert status["disk_written_bytes"] >= 20 * MIB  # the journal
         uploads = figures(worker)["l2_uploads"]
@@ -261,7 +274,7 @@ def test_failures_of_second_level_storage_are_counted(start_worker, second):
             kv.set("lost", b"v", THROUGH)
         status = figures(worker)
         assert status["l2_errors"] >= 1 and status["tier_errors"] >= 1
-        assert int(lines(worker)["l2 queue/errors"]) == status["l2_errors"]
+        assert int(lines(worker)["l2/errors"]) == status["l2_errors"]
 
 
 def time_slice_ns(pid):

@@ -99,7 +99,8 @@ DS_TEST(metrics__follow_the_conventions_of_prometheus)
 /* A tier has one capacity, the first of its lines, and shows its use in the same unit. */
 DS_TEST(metrics__give_every_tier_a_capacity_a_gauge_and_counters)
 {
-    const enum ds_metric_tier tiers[] = {DS_METRIC_MEMORY, DS_METRIC_DISK, DS_METRIC_L2};
+    const enum ds_metric_tier tiers[] = {DS_METRIC_MEMORY, DS_METRIC_DISK, DS_METRIC_L2,
+                                         DS_METRIC_L2_QUEUE};
 
     CHECK(ds_metric_capacity(DS_METRIC_NODE) == NULL);
     for (size_t t = 0; t < DS_ARRAY_SIZE(tiers); t++) {
@@ -119,8 +120,34 @@ DS_TEST(metrics__give_every_tier_a_capacity_a_gauge_and_counters)
         }
         CHECK_EQ(capacities, 1);
         CHECK_GE(gauges, 1);
-        CHECK_GE(counters, 3);
+        CHECK_GE(counters, 2);
     }
+}
+
+/* Of second-level storage the capacity may be unknown, and the rest is before it was gone through:
+ * that is no 0. Where there is none, nothing is unknown. */
+DS_TEST(metrics__tell_the_unknown_from_nothing)
+{
+    struct ds_worker_stats st = {.memory_size = 1};
+    unsigned unknown = 0;
+
+    CHECK(ds_metric_used(DS_METRIC_NODE, &st) && ds_metric_used(DS_METRIC_MEMORY, &st));
+    CHECK(!ds_metric_used(DS_METRIC_DISK, &st));
+    CHECK(!ds_metric_used(DS_METRIC_L2, &st) && !ds_metric_used(DS_METRIC_L2_QUEUE, &st));
+    for (int i = 0; i < DS_METRIC_COUNT; i++) {
+        CHECK(ds_metric_known(at(i), &st));
+    }
+    st.l2_waiting_max = 10;
+    CHECK(ds_metric_used(DS_METRIC_L2, &st) && ds_metric_used(DS_METRIC_L2_QUEUE, &st));
+    for (int i = 0; i < DS_METRIC_COUNT; i++) {
+        unknown += !ds_metric_known(at(i), &st);
+    }
+    CHECK_EQ(unknown, 6);
+    st.l2_capacity = 1;
+    CHECK(ds_metric_known(ds_metric(DS_METRIC_l2_free), &st));
+    CHECK(!ds_metric_known(ds_metric(DS_METRIC_l2_objects), &st));
+    st.l2_collections = 1;
+    CHECK(ds_metric_known(ds_metric(DS_METRIC_l2_objects), &st));
 }
 
 DS_TEST(metrics__have_words)

@@ -503,11 +503,13 @@ DS_TEST(second__uploads_wait_for_storage_that_is_not_asked)
     }
     CHECK(c.t.rejected >= rejected + 9 && c.t.rejected <= rejected + 10);
     CHECK_EQ(world_stats(&c.w).l2_waiting, 20);
+    CHECK_EQ(world_stats(&c.w).l2_waiting_size, 20 * 1000 + 19 * 20 / 2);
     CHECK_EQ(world_stats(&c.w).tier_errors, 0);
     c.t.silent = false;
     ds_store_pause_uploads(c.w.s, false);
     settle_tiers(&c.w, &c.t); /* at once */
     CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    CHECK_EQ(world_stats(&c.w).l2_waiting_size, 0);
     CHECK_EQ(in_l2(&c, "k0"), 1000);
     CHECK_EQ(in_l2(&c, "k19"), 1019);
     scene_end(&c);

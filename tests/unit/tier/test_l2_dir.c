@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "l2_dir_scene.h"
+#include "tier/l2_dir.h"
 
 /* Where the object of a key is. */
 static const char *path_of(const char *key)
@@ -621,6 +623,8 @@ DS_TEST(dir__gc_takes_only_what_is_old_and_needless)
     CHECK_OK(ds_l2_gc(l2, &call, &gc)); /* a minute too early for all */
     CHECK_EQ(gc.tombstones + gc.expired + gc.unfinished, 0);
     CHECK_EQ(gc.objects, 3);
+    CHECK_EQ(gc.gone, 2);
+    CHECK(gc.whole);
 
     gc = (struct ds_l2_gc){.now_unix_ns = now + 2 * HOUR_NS,
                            .tombstone_age_ns = HOUR_NS,
@@ -640,6 +644,7 @@ DS_TEST(dir__gc_takes_only_what_is_old_and_needless)
     CHECK_EQ(gc.expired, 1);
     CHECK_EQ(gc.unfinished, 0);
     CHECK_EQ(gc.objects, 1);
+    CHECK_EQ(gc.gone, 0);
     close(lock);
     gc.unfinished = 0;
     CHECK_OK(ds_l2_gc(l2, &call, &gc));
@@ -647,6 +652,52 @@ DS_TEST(dir__gc_takes_only_what_is_old_and_needless)
     CHECK_EQ(temps(), 0);
     CHECK_STR(get(l2, "kept"), "v");
     CHECK_EQ(access(path_of("removed"), F_OK), -1);
+    end(l2);
+}
+
+/* What it counts stands for all there is: a directory that was not read, or a walk that ended, must
+ * not pass for storage that holds less. */
+DS_TEST(dir__gc_says_whether_it_saw_all)
+{
+    struct ds_l2 *l2 = begin();
+    struct ds_l2_gc gc = {.tombstone_age_ns = HOUR_NS, .unfinished_age_ns = HOUR_NS};
+    struct ds_l2_gc again = gc;
+    struct ds_l2_call late = {.deadline_ns = 1};
+
+    CHECK_OK(put(l2, "a", "v", 1));
+    CHECK_OK(ds_l2_gc(l2, &call, &gc));
+    CHECK(gc.whole && gc.objects == 1);
+    CHECK_EQ(gc.bytes, ds_l2_object_size(1, 1));
+    CHECK_EQ(ds_l2_gc(l2, &late, &gc), DS_ETIMEOUT);
+    CHECK(!gc.whole);
+    ds_l2_close(l2);
+    l2 = reopen(); /* its shards are not open yet */
+    ds_failpoint_arm("sys.openat=errno:13@4");
+    CHECK_EQ(ds_l2_gc(l2, &call, &again), DS_EDENIED);
+    CHECK(!again.whole);
+    end(l2);
+}
+
+/* Asking costs no system call; calls look, but not each of them. */
+DS_TEST(dir__knows_the_room_of_its_file_system)
+{
+    struct ds_l2 *l2 = begin();
+    struct ds_l2_dir *dir = (struct ds_l2_dir *)l2;
+    struct ds_l2_space space;
+    struct statvfs fs;
+
+    CHECK_OK(statvfs(root, &fs));
+    ds_l2_space(l2, &space);
+    CHECK_EQ(space.capacity, (uint64_t)fs.f_blocks * fs.f_frsize);
+    CHECK(space.free > 0 && space.free <= space.capacity);
+    atomic_store(&dir->free, 1);
+    CHECK_STR(get(l2, "a"), "error 3");
+    ds_l2_space(l2, &space);
+    CHECK_EQ(space.free, 1); /* within the same second */
+    atomic_store(&dir->look_ns, 0);
+    CHECK_STR(get(l2, "a"), "error 3");
+    ds_l2_space(l2, &space);
+    CHECK(space.free > 1);
     end(l2);
 }
 

@@ -37,8 +37,13 @@ static const char *get_soon(struct ds_l2 *l2, const char *key)
 DS_TEST(later__the_first_call_opens)
 {
     struct ds_l2 *l2 = begin_later();
+    struct ds_l2_space space = {1, 1};
 
+    ds_l2_space(l2, &space);
+    CHECK(space.capacity == 0 && space.free == 0); /* not known: it must not open */
     CHECK_STR(get(l2, "a"), "value");
+    ds_l2_space(l2, &space);
+    CHECK_GT(space.capacity, 0);
     CHECK_STR(get(l2, "b"), "error 3");
     CHECK_OK(put(l2, "a", "newer", 2));
     CHECK_STR(get(l2, "a"), "newer");
