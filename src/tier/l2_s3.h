@@ -35,6 +35,24 @@ struct ds_l2_s3_page {
     struct ds_l2_s3_listed items[];
 };
 
+#define DS_L2_S3_UPLOADS_PAGE 100u
+
+struct ds_l2_s3_upload {
+    char key[DS_L2_S3_KEY_MAX + 1];
+    char id[1024];
+    int64_t begun; /* CLOCK_REALTIME; 0: not known */
+};
+
+/* One page of a listing of multipart uploads. */
+struct ds_l2_s3_uploads {
+    size_t n;
+    bool more;
+    bool over;                   /* the store listed more than were asked for */
+    struct ds_l2_s3_upload now;  /* being read */
+    struct ds_l2_s3_upload next; /* behind which the next page begins */
+    struct ds_l2_s3_upload items[DS_L2_S3_UPLOADS_PAGE];
+};
+
 /* --- l2_s3_list.c --- */
 
 /* Folder of a key's versions, "prefix/dsl2/k-name/"; `meta`: the object itself. */
@@ -44,7 +62,8 @@ void ds_l2_s3_key(const struct ds_l2_s3 *s3, const void *key, uint32_t key_size,
 /* Room for n items. NULL: no memory. */
 struct ds_l2_s3_page *ds_l2_s3_page_create(size_t n);
 
-/* The store's answer to a request for a page: page->max of its items at most. DS_ECORRUPT. */
+/* The store's answer to a request for the page of page->token: page->max of its items at most.
+ * DS_ECORRUPT, also where the page after it is the same again. */
 DS_MUST_USE int ds_l2_s3_page_parse(const char *xml, size_t size, struct ds_l2_s3_page *page);
 
 /* What lies under a folder, in order of names: the newest version of a key first. page->token: ""
@@ -69,6 +88,10 @@ DS_MUST_USE int ds_l2_s3_delete(struct ds_l2_s3 *s3, struct ds_l2_call *call, co
 
 /* Size of the value in an object. False: no object has that size. */
 bool ds_l2_s3_value_size(uint32_t key_size, uint64_t object_size, uint64_t *ret);
+
+/* The store's answer to a request for the page behind ret->next (zeroed: the first). DS_ECORRUPT.
+ */
+DS_MUST_USE int ds_l2_s3_uploads_parse(const char *xml, size_t size, struct ds_l2_s3_uploads *ret);
 
 /* Aborts multipart uploads that began before that time; *count them, `dry` does only that. */
 DS_MUST_USE int ds_l2_s3_abort_stale(struct ds_l2_s3 *s3, struct ds_l2_call *call,

@@ -5,6 +5,7 @@
 #include <openssl/x509_vfy.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "tier/l2_s3_http.h"
 #include "tier/l2_xml.h"
@@ -57,6 +58,51 @@ bool ds_l2_s3_is_loopback(const char *host)
 
 /* --- answers --- */
 
+/* A foreign text goes into our error and log: only what prints. The echo of a request could hold
+ * what was signed with, so messages of refused signatures are left out altogether. */
+static void clean(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text < ' ' || *text > '~') {
+            *text = '?';
+        }
+    }
+}
+
+/* "Name: value\r\n" into ret, if it is that header. */
+static bool take_header(const char *line, size_t n, const char *name, char *ret, size_t size)
+{
+    size_t len = strlen(name);
+
+    if (n <= len + 1 || strncasecmp(line, name, len) != 0 || line[len] != ':') {
+        return false;
+    }
+    for (len++; len < n && line[len] == ' '; len++) {
+    }
+    while (n > len && (line[n - 1] == '\r' || line[n - 1] == '\n' || line[n - 1] == ' ')) {
+        n--;
+    }
+    (void)snprintf(ret, size, "%.*s", (int)(n - len), line + len);
+    return true;
+}
+
+void ds_l2_s3_header(const char *line, size_t n, struct ds_l2_s3_headers *ret)
+{
+    if (take_header(line, n, "x-amz-request-id", ret->request_id, sizeof(ret->request_id))) {
+        clean(ret->request_id);
+    } else if (!take_header(line, n, "etag", ret->etag, sizeof(ret->etag))) {
+        (void)take_header(line, n, "content-range", ret->content_range, sizeof(ret->content_range));
+    }
+}
+
+/* By the header, not by a status of 206: rclone answers ranges with 200. */
+bool ds_l2_s3_is_range(const char *content_range, uint64_t from)
+{
+    unsigned long long begin;
+
+    return sscanf(content_range, "bytes %llu-", &begin) == 1 && begin == from;
+}
+
 struct error_body {
     char code[64];
     char message[100];
@@ -83,17 +129,6 @@ static bool is_one_of(const char *code, const char *const *list, size_t n)
         }
     }
     return false;
-}
-
-/* A foreign text goes into our error and log: only what prints. The echo of a request could hold
- * what was signed with, so messages of refused signatures are left out altogether. */
-static void clean(char *text)
-{
-    for (; *text != '\0'; text++) {
-        if (*text < ' ' || *text > '~') {
-            *text = '?';
-        }
-    }
 }
 
 static void judge_refusal(const struct error_body *e, struct ds_l2_s3_verdict *v)

@@ -12,6 +12,15 @@ static bool given(const char *text)
     return text != NULL && text[0] != '\0';
 }
 
+/* It goes into a header as it is. */
+static bool is_plain(const char *text)
+{
+    while (*text != '\0' && iscntrl((unsigned char)*text) == 0) {
+        text++;
+    }
+    return *text == '\0';
+}
+
 static int fill(const char *access, const char *secret, const char *token, const char *source,
                 char *err, size_t err_size, struct ds_l2_s3_auth *ret)
 {
@@ -23,8 +32,8 @@ static int fill(const char *access, const char *secret, const char *token, const
         return DS_EDENIED;
     }
     n = snprintf(ret->user, sizeof(ret->user), "%s:%s", access, secret);
-    if (n >= (int)sizeof(ret->user) || strchr(access, ':') != NULL ||
-        (given(token) && strlen(token) >= sizeof(ret->token))) {
+    if (n >= (int)sizeof(ret->user) || strchr(access, ':') != NULL || !is_plain(ret->user) ||
+        (given(token) && (strlen(token) >= sizeof(ret->token) || !is_plain(token)))) {
         (void)snprintf(err, err_size, "%s: the credentials are too long or malformed", source);
         return DS_EDENIED;
     }
@@ -46,41 +55,70 @@ static char *trim(char *text)
     return text;
 }
 
+#define LINE_SIZE 8192 /* more than a name and the longest token */
+
+enum { ACCESS, SECRET, TOKEN, VALUES };
+
+struct reading {
+    bool ours; /* in a section that counts */
+    char values[VALUES][LINE_SIZE];
+};
+
+static void read_line(struct reading *r, char *line)
+{
+    static const char *const names[VALUES] = {"aws_access_key_id", "aws_secret_access_key",
+                                              "aws_session_token"};
+    char *text = trim(line);
+    char *equals = strchr(text, '=');
+
+    if (text[0] == '[') {
+        r->ours = strcmp(text, "[default]") == 0;
+    } else if (r->ours && text[0] != '#' && equals != NULL) {
+        *equals = '\0';
+        for (size_t i = 0; i < VALUES; i++) {
+            if (strcmp(trim(text), names[i]) == 0) {
+                (void)snprintf(r->values[i], sizeof(r->values[i]), "%s", trim(equals + 1));
+            }
+        }
+    }
+}
+
 /* Section [default], or what stands before any section. */
+int ds_l2_s3_auth_read(FILE *f, const char *source, char *err, size_t err_size,
+                       struct ds_l2_s3_auth *ret)
+{
+    struct reading r = {.ours = true};
+    char line[LINE_SIZE];
+    bool cut = false;
+    int rc;
+
+    while (!cut && fgets(line, sizeof(line), f) != NULL) {
+        cut = strlen(line) == sizeof(line) - 1; /* its rest would pass for a line of its own */
+        read_line(&r, line);
+    }
+    if (cut) {
+        (void)snprintf(err, err_size, "%s: a line has more than %d bytes", source, LINE_SIZE - 2);
+        rc = DS_EDENIED;
+    } else {
+        rc = fill(r.values[ACCESS], r.values[SECRET], r.values[TOKEN], source, err, err_size, ret);
+    }
+    explicit_bzero(&r, sizeof(r));
+    explicit_bzero(line, sizeof(line));
+    return rc;
+}
+
 static int from_file(const char *path, char *err, size_t err_size, struct ds_l2_s3_auth *ret)
 {
-    char values[3][4096] = {"", "", ""};
-    static const char *const names[] = {"aws_access_key_id", "aws_secret_access_key",
-                                        "aws_session_token"};
-    char line[4200];
-    bool ours = true;
-    int rc;
     FILE *f = fopen(path, "re");
+    int rc;
 
     if (f == NULL) {
         (void)snprintf(err, err_size, "cannot read the credentials file %s: %s", path,
                        strerror(errno));
         return DS_EDENIED;
     }
-    while (fgets(line, sizeof(line), f) != NULL) {
-        char *text = trim(line);
-        char *equals = strchr(text, '=');
-
-        if (text[0] == '[') {
-            ours = strcmp(text, "[default]") == 0;
-        } else if (ours && text[0] != '#' && equals != NULL) {
-            *equals = '\0';
-            for (size_t i = 0; i < DS_ARRAY_SIZE(names); i++) {
-                if (strcmp(trim(text), names[i]) == 0) {
-                    (void)snprintf(values[i], sizeof(values[i]), "%s", trim(equals + 1));
-                }
-            }
-        }
-    }
+    rc = ds_l2_s3_auth_read(f, path, err, err_size, ret);
     (void)fclose(f);
-    rc = fill(values[0], values[1], values[2], path, err, err_size, ret);
-    explicit_bzero(values, sizeof(values));
-    explicit_bzero(line, sizeof(line));
     return rc;
 }
 

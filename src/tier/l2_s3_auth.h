@@ -10,6 +10,8 @@
 #ifndef DS_TIER_L2_S3_AUTH_H
 #define DS_TIER_L2_S3_AUTH_H
 
+#include <stdio.h>
+
 #include "tier/l2.h"
 
 struct ds_l2_s3_auth {
@@ -18,6 +20,10 @@ struct ds_l2_s3_auth {
 };
 
 DS_MUST_USE int ds_l2_s3_auth_load(const struct ds_l2_s3_config *config, char *err, size_t err_size,
+                                   struct ds_l2_s3_auth *ret);
+
+/* Of a file that is open; `source` names it. */
+DS_MUST_USE int ds_l2_s3_auth_read(FILE *f, const char *source, char *err, size_t err_size,
                                    struct ds_l2_s3_auth *ret);
 
 #endif

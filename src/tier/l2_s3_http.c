@@ -128,7 +128,8 @@ static int finish(struct ds_l2_s3_lane *lane, struct ds_l2_call *call, struct ds
         return_token(t->http);
     } else {
         (void)ds_l2_fail(call, v.rc, "%s %.100s: %s%s%s", t->request.method, t->request.key, v.text,
-                         t->request_id[0] != '\0' ? "; request " : "", t->request_id);
+                         t->request.head.request_id[0] != '\0' ? "; request " : "",
+                         t->request.head.request_id);
         call->answered = v.answered;
     }
     t->request.rc = v.rc;

@@ -19,6 +19,13 @@
 #define DS_L2_S3_SLOTS_MAX 16u
 #define DS_L2_S3_KEY_MAX 1024u
 
+/* Of an answer's headers what is looked at; "": it has none. What is longer is cut. */
+struct ds_l2_s3_headers {
+    char etag[96]; /* with its quotes */
+    char content_range[96];
+    char request_id[64]; /* for people: what does not print is '?' */
+};
+
 struct ds_l2_s3_request {
     const char *method;              /* "GET", "PUT", "POST", "DELETE" */
     char key[DS_L2_S3_KEY_MAX + 1];  /* of the object; "": the bucket */
@@ -45,7 +52,7 @@ struct ds_l2_s3_request {
     /* out */
     int rc; /* 0; DS_ENOTFOUND: the object, not the bucket; others as l2.h */
     size_t answer_size;
-    char etag[96]; /* with its quotes */
+    struct ds_l2_s3_headers head;
 };
 
 /* A run: requests until there are no more, `slots` of them at a time. */
@@ -83,6 +90,12 @@ DS_MUST_USE int ds_l2_s3_http_one(struct ds_l2_s3_http *http, struct ds_l2_call 
 /* Everything but A-Z a-z 0-9 - _ . ~ (and '/', where asked) as %XX: what a signature is made of.
  * Cut at `size`; returns the length the whole would have. */
 size_t ds_l2_s3_encode(const char *text, bool keep_slash, char *buf, size_t size);
+
+/* A line of a header, "Name: value\r\n"; others than these leave it as it is. */
+void ds_l2_s3_header(const char *line, size_t n, struct ds_l2_s3_headers *ret);
+
+/* Whether a content range begins there. */
+bool ds_l2_s3_is_range(const char *content_range, uint64_t from);
 
 #define DS_L2_S3_DIGEST_SIZE 65u
 

@@ -14,7 +14,6 @@
 
 #define XML_PER_ITEM 2048u /* bytes of a listing for one object, plenty */
 #define PAGE 500u
-#define UPLOADS_PAGE 100u
 #define REFUSED_MAX 64u /* deletes in a row, until a collection ends */
 #define SETTLE_MAX 32u  /* versions of one key that are looked at after a put */
 
@@ -123,6 +122,7 @@ struct reader {
     struct ds_l2_s3_page *page;
     struct ds_l2_s3_listed item;
     bool truncated;
+    char before[sizeof(((struct ds_l2_s3_page *)0)->token)]; /* token that led to the page */
 };
 
 static int read_field(void *arg, const char *parent, const char *name, const char *text)
@@ -166,10 +166,15 @@ int ds_l2_s3_page_parse(const char *xml, size_t size, struct ds_l2_s3_page *page
     struct reader r = {.page = page};
     int rc;
 
+    memcpy(r.before, page->token, sizeof(r.before));
     page->n = 0;
     page->token[0] = '\0';
     rc = ds_l2_xml_walk(xml, size, read_field, &r);
     page->more = rc == 0 && r.truncated && page->token[0] != '\0';
+    if (page->more && strcmp(page->token, r.before) == 0) { /* it would keep us for ever */
+        page->more = false;
+        rc = DS_ECORRUPT;
+    }
     return rc;
 }
 
@@ -288,25 +293,9 @@ void ds_l2_s3_after_put(struct ds_l2_s3 *s3, struct ds_l2_call *call, uint64_t v
 
 /* --- multipart uploads --- */
 
-struct upload {
-    char key[DS_L2_S3_KEY_MAX + 1];
-    char id[1024];
-    int64_t begun;
-};
-
-/* One page of a listing. */
-struct uploads {
-    size_t n;
-    bool more;
-    bool over; /* the store listed more than were asked for */
-    struct upload now;
-    struct upload next; /* behind which the next page begins */
-    struct upload items[UPLOADS_PAGE];
-};
-
 static int read_upload(void *arg, const char *parent, const char *name, const char *text)
 {
-    struct uploads *u = arg;
+    struct ds_l2_s3_uploads *u = arg;
 
     if (text == NULL && strcmp(name, "Upload") == 0) {
         if (u->n < DS_ARRAY_SIZE(u->items)) {
@@ -314,7 +303,7 @@ static int read_upload(void *arg, const char *parent, const char *name, const ch
         } else {
             u->over = true;
         }
-        u->now = (struct upload){.begun = 0};
+        u->now = (struct ds_l2_s3_upload){.begun = 0};
     } else if (text != NULL && strcmp(parent, "Upload") == 0) {
         if (strcmp(name, "Key") == 0) {
             (void)snprintf(u->now.key, sizeof(u->now.key), "%.1024s", text);
@@ -335,50 +324,59 @@ static int read_upload(void *arg, const char *parent, const char *name, const ch
     return 0;
 }
 
-/* The page behind u->next; `q` brings its buffer. */
-static int read_uploads(struct ds_l2_s3 *s3, struct ds_l2_call *call, struct ds_l2_s3_request *q,
-                        struct uploads *u)
+int ds_l2_s3_uploads_parse(const char *xml, size_t size, struct ds_l2_s3_uploads *u)
 {
-    struct upload before = u->next;
-    char max[24];
+    struct ds_l2_s3_upload before = u->next;
     int rc;
 
-    (void)snprintf(max, sizeof(max), "%u", UPLOADS_PAGE);
-    q->query[0] = '\0';
-    if (before.key[0] != '\0') {
-        add_query(q->query, sizeof(q->query), "key-marker", before.key);
-    }
-    add_query(q->query, sizeof(q->query), "max-uploads", max);
-    add_query(q->query, sizeof(q->query), "prefix", s3->prefix);
-    if (before.key[0] != '\0' && before.id[0] != '\0') {
-        add_query(q->query, sizeof(q->query), "upload-id-marker", before.id);
-    }
-    add_query(q->query, sizeof(q->query), "uploads", "");
-    if (strlen(q->query) + 1 >= sizeof(q->query)) {
-        return ds_l2_fail(call, DS_EIO, "the store's listing has markers that are too long");
-    }
     memset(u, 0, sizeof(*u));
-    rc = ds_l2_s3_http_one(s3->http, call, q);
-    if (rc == 0 && ds_l2_xml_walk((const char *)q->answer, q->answer_size, read_upload, u) < 0) {
-        rc = ds_l2_fail(call, DS_EIO, "the store's listing cannot be read");
-    }
+    rc = ds_l2_xml_walk(xml, size, read_upload, u);
     if (u->over) {
         u->more = true;
         u->next = u->items[u->n - 1];
     }
     /* A store that does not get on would keep us for ever. */
-    u->more = u->more && u->next.key[0] != '\0' &&
+    u->more = rc == 0 && u->more && u->next.key[0] != '\0' &&
               (strcmp(u->next.key, before.key) != 0 || strcmp(u->next.id, before.id) != 0);
     return rc;
 }
 
-static int abort_listed(struct ds_l2_s3 *s3, struct ds_l2_call *call, const struct uploads *u,
-                        int64_t before, bool dry, uint64_t *count)
+/* The page behind u->next; `q` brings its buffer. */
+static int read_uploads(struct ds_l2_s3 *s3, struct ds_l2_call *call, struct ds_l2_s3_request *q,
+                        struct ds_l2_s3_uploads *u)
+{
+    const struct ds_l2_s3_upload *before = &u->next;
+    char max[24];
+    int rc;
+
+    (void)snprintf(max, sizeof(max), "%u", DS_L2_S3_UPLOADS_PAGE);
+    q->query[0] = '\0';
+    if (before->key[0] != '\0') {
+        add_query(q->query, sizeof(q->query), "key-marker", before->key);
+    }
+    add_query(q->query, sizeof(q->query), "max-uploads", max);
+    add_query(q->query, sizeof(q->query), "prefix", s3->prefix);
+    if (before->key[0] != '\0' && before->id[0] != '\0') {
+        add_query(q->query, sizeof(q->query), "upload-id-marker", before->id);
+    }
+    add_query(q->query, sizeof(q->query), "uploads", "");
+    if (strlen(q->query) + 1 >= sizeof(q->query)) {
+        return ds_l2_fail(call, DS_EIO, "the store's listing has markers that are too long");
+    }
+    rc = ds_l2_s3_http_one(s3->http, call, q);
+    if (rc == 0 && ds_l2_s3_uploads_parse((const char *)q->answer, q->answer_size, u) < 0) {
+        rc = ds_l2_fail(call, DS_EIO, "the store's listing cannot be read");
+    }
+    return rc;
+}
+
+static int abort_listed(struct ds_l2_s3 *s3, struct ds_l2_call *call,
+                        const struct ds_l2_s3_uploads *u, int64_t before, bool dry, uint64_t *count)
 {
     int rc = 0;
 
     for (size_t i = 0; i < u->n && rc == 0; i++) {
-        const struct upload *one = &u->items[i];
+        const struct ds_l2_s3_upload *one = &u->items[i];
         struct ds_l2_s3_request q = {.method = "DELETE"};
 
         if (one->begun == 0 || one->begun >= before || one->id[0] == '\0' ||
@@ -398,7 +396,7 @@ int ds_l2_s3_abort_stale(struct ds_l2_s3 *s3, struct ds_l2_call *call, int64_t b
                          bool dry, uint64_t *count)
 {
     struct ds_l2_s3_request q = {.method = "GET", .answer_max = 1 << 20};
-    struct uploads *u = ds_zalloc(sizeof(*u), "l2 s3 uploads");
+    struct ds_l2_s3_uploads *u = ds_zalloc(sizeof(*u), "l2 s3 uploads");
     int rc = DS_ENOMEM;
 
     q.answer = ds_zalloc(q.answer_max, "l2 s3 uploads");

@@ -34,7 +34,7 @@ struct upload {
     char key[DS_L2_S3_KEY_MAX + 1];
     char id[1024];
     char id_encoded[3 * 1024];
-    char (*etags)[96];
+    char (*etags)[sizeof(((struct ds_l2_s3_headers *)0)->etag)];
     uint8_t *buffers; /* one per slot; NULL: parts are read while they are sent */
     size_t buffer_size;
     struct part {
@@ -119,7 +119,7 @@ static int done_part(struct ds_l2_s3_run *run, unsigned slot, struct ds_l2_s3_re
     struct upload *u = run->arg;
 
     (void)slot;
-    memcpy(u->etags[request->tag], request->etag, sizeof(request->etag));
+    memcpy(u->etags[request->tag], request->head.etag, sizeof(u->etags[0]));
     return request->rc == DS_ENOTFOUND
                ? ds_l2_fail(u->call, DS_EUNAVAILABLE, "the store has forgotten the upload")
                : request->rc;

@@ -9,7 +9,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/clock.h"
 
@@ -21,17 +20,10 @@
 
 /* --- libcurl's callbacks --- */
 
-/* By the header, not by a status of 206: rclone answers ranges with 200. */
-static bool is_range(const struct ds_l2_s3_transfer *t)
-{
-    unsigned long long from;
-
-    return sscanf(t->content_range, "bytes %llu-", &from) == 1 && from == t->request.range_from;
-}
-
 static bool is_wrong_range(const struct ds_l2_s3_transfer *t)
 {
-    return t->request.range_from > 0 && !is_range(t);
+    return t->request.range_from > 0 &&
+           !ds_l2_s3_is_range(t->request.head.content_range, t->request.range_from);
 }
 
 static size_t on_piece(struct ds_l2_s3_transfer *t, const char *data, size_t n)
@@ -80,31 +72,13 @@ static size_t on_body(char *data, size_t one, size_t n, void *arg)
     return n;
 }
 
-/* "Name: value\r\n" into ret, if it is that header. */
-static void take_header(const char *line, size_t n, const char *name, char *ret, size_t size)
-{
-    size_t len = strlen(name);
-
-    if (n <= len + 1 || strncasecmp(line, name, len) != 0 || line[len] != ':') {
-        return;
-    }
-    for (len++; len < n && line[len] == ' '; len++) {
-    }
-    while (n > len && (line[n - 1] == '\r' || line[n - 1] == '\n' || line[n - 1] == ' ')) {
-        n--;
-    }
-    (void)snprintf(ret, size, "%.*s", (int)(n - len), line + len);
-}
-
 static size_t on_header(char *line, size_t one, size_t n, void *arg)
 {
     struct ds_l2_s3_transfer *t = arg;
 
     (void)one;
     ds_l2_moved(t->call);
-    take_header(line, n, "etag", t->request.etag, sizeof(t->request.etag));
-    take_header(line, n, "content-range", t->content_range, sizeof(t->content_range));
-    take_header(line, n, "x-amz-request-id", t->request_id, sizeof(t->request_id));
+    ds_l2_s3_header(line, n, &t->request.head);
     return n;
 }
 
@@ -270,7 +244,8 @@ int ds_l2_s3_transfer_start(struct ds_l2_s3_transfer *t, CURLM *multi, struct ds
     t->sent = t->bad_size = 0;
     t->overflow = t->paused = false;
     t->rc = 0;
-    t->curl_err[0] = t->request_id[0] = t->content_range[0] = t->request.etag[0] = '\0';
+    t->curl_err[0] = '\0';
+    t->request.head = (struct ds_l2_s3_headers){.etag = ""};
     t->request.answer_size = 0;
     set_common(t, timeout_of(t, call));
     set_method(t);
@@ -318,12 +293,13 @@ static bool is_wrong_etag(const struct ds_l2_s3_transfer *t)
     if (strcmp(q->method, "PUT") != 0) {
         return false;
     }
-    if (q->etag[0] == '\0') {
+    if (q->head.etag[0] == '\0') {
         return true;
     }
-    return q->give == NULL && q->body_size <= HASH_ALWAYS && strlen(q->etag) == 34 &&
-           q->etag[0] == '"' && strspn(q->etag + 1, "0123456789abcdef") == 32 &&
-           ds_l2_s3_digest(true, q->body, q->body_size, md5) && strncmp(q->etag + 1, md5, 32) != 0;
+    return q->give == NULL && q->body_size <= HASH_ALWAYS && strlen(q->head.etag) == 34 &&
+           q->head.etag[0] == '"' && strspn(q->head.etag + 1, "0123456789abcdef") == 32 &&
+           ds_l2_s3_digest(true, q->body, q->body_size, md5) &&
+           strncmp(q->head.etag + 1, md5, 32) != 0;
 }
 
 void ds_l2_s3_transfer_judge(const struct ds_l2_s3_transfer *t, CURLcode code,

@@ -35,8 +35,6 @@ struct ds_l2_s3_transfer {
     bool overflow; /* the answer was larger than its room */
     bool paused;   /* request.take() wanted nothing, and was not asked again yet */
     int rc;        /* of request.take() or request.give() */
-    char request_id[64];
-    char content_range[96];
     char curl_err[CURL_ERROR_SIZE];
 };
 

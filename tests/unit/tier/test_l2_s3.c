@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The parts of the S3 implementation that need no server; the others are in tests/l2. */
+#include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "harness/ds_test.h"
 #include "tier/l2_s3.h"
+#include "tier/l2_s3_auth.h"
 
 DS_TEST(encode__is_what_signatures_are_made_of)
 {
@@ -72,6 +75,101 @@ DS_TEST(judge__lets_only_printable_text_through)
         judge(418, "<Error><Code>Tea\nPot\x1b[2J</Code><Message>m\xff</Message></Error>");
 
     CHECK(strstr(v.text, "Tea?Pot?[2J") != NULL && strstr(v.text, "m?") != NULL);
+}
+
+static void header(struct ds_l2_s3_headers *h, const char *line)
+{
+    ds_l2_s3_header(line, strlen(line), h);
+}
+
+/* The request's id goes into errors and the log, and from there to a terminal. */
+DS_TEST(header__takes_three_and_lets_only_printable_text_through)
+{
+    struct ds_l2_s3_headers h = {.etag = ""};
+
+    header(&h, "ETag:   \"abc\" \r\n");
+    header(&h, "content-range: bytes 100-199/1000\r\n");
+    header(&h, "X-Amz-Request-Id: 4\x1b[2J\xff"
+               "B\r\n");
+    header(&h, "X-Amz-Request-Id-2: other\r\n");
+    header(&h, "etag\r\n");
+    CHECK_STR(h.etag, "\"abc\"");
+    CHECK_STR(h.request_id, "4?[2J?B");
+    CHECK(ds_l2_s3_is_range(h.content_range, 100) && !ds_l2_s3_is_range(h.content_range, 10));
+    header(&h, "etag:\r\n");
+    CHECK_STR(h.etag, "");
+}
+
+/* With the same token again a listing would have no end. */
+DS_TEST(pages__that_do_not_get_on_are_an_error)
+{
+    static const char xml[] =
+        "<ListBucketResult><IsTruncated>true</IsTruncated>"
+        "<NextContinuationToken>abc</NextContinuationToken></ListBucketResult>";
+    struct ds_l2_s3_page *page = ds_l2_s3_page_create(1);
+
+    CHECK_OK(ds_l2_s3_page_parse(xml, sizeof(xml) - 1, page));
+    CHECK(page->more);
+    CHECK_EQ(ds_l2_s3_page_parse(xml, sizeof(xml) - 1, page), DS_ECORRUPT);
+    CHECK(!page->more);
+    ds_free(page);
+}
+
+DS_TEST(uploads__that_do_not_get_on_are_the_last)
+{
+    static const char xml[] = "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated>"
+                              "<NextKeyMarker>k</NextKeyMarker><Upload><Key>k</Key>"
+                              "<UploadId>1</UploadId></Upload></ListMultipartUploadsResult>";
+    static struct ds_l2_s3_uploads u;
+
+    CHECK_OK(ds_l2_s3_uploads_parse(xml, sizeof(xml) - 1, &u));
+    CHECK(u.more && u.n == 1);
+    CHECK_STR(u.next.key, "k");
+    CHECK_OK(ds_l2_s3_uploads_parse(xml, sizeof(xml) - 1, &u));
+    CHECK(!u.more && u.n == 1);
+    u = (struct ds_l2_s3_uploads){.n = 0};
+    CHECK_LT(ds_l2_s3_uploads_parse(xml, sizeof(xml) - 9, &u), 0);
+    CHECK(!u.more);
+}
+
+static int credentials(const char *before, size_t size, const char *after, char *err)
+{
+    static char text[20000];
+    static struct ds_l2_s3_auth auth;
+    size_t n = (size_t)snprintf(text, sizeof(text), "%s", before);
+    FILE *f;
+    int rc;
+
+    memset(text + n, 'x', size);
+    n += size;
+    n += (size_t)snprintf(text + n, sizeof(text) - n, "%s", after);
+    f = fmemopen(text, n, "r");
+    CHECK(f != NULL);
+    err[0] = '\0';
+    rc = ds_l2_s3_auth_read(f, "the file", err, 256, &auth);
+    (void)fclose(f);
+    return rc;
+}
+
+/* Cut, it would be refused by the store, with a word on signatures. The rest of a line that is too
+ * long would pass for a line of its own. */
+DS_TEST(credentials__are_taken_whole_or_not_at_all)
+{
+    static const char keys[] = "aws_access_key_id = a\naws_secret_access_key = s\n";
+    char token[128];
+    char err[256];
+
+    (void)snprintf(token, sizeof(token), "%saws_session_token = ", keys);
+    CHECK_OK(credentials(token, 4095, "\n", err));
+    CHECK_EQ(credentials(token, 4096, "\n", err), DS_EDENIED);
+    CHECK(strstr(err, "too long") != NULL);
+    CHECK_EQ(credentials(token, 4180, keys, err), DS_EDENIED);
+    CHECK_EQ(credentials("x = ", 8187, keys, err), DS_EDENIED);
+    CHECK(strstr(err, "the file: a line has more than") != NULL);
+    CHECK_EQ(credentials(token, 4, "\rHost: other\n", err), DS_EDENIED); /* into a header */
+    CHECK(strstr(err, "malformed") != NULL);
+    CHECK_EQ(credentials("aws_access_key_id = a\x01\naws_secret_access_key = s\n", 0, "", err),
+             DS_EDENIED);
 }
 
 DS_TEST(value_size__is_the_inverse_of_object_size)
