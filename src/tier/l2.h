@@ -18,12 +18,13 @@
  * Ownership: a struct ds_l2 owns its connections and descriptors. Keys, spans and configuration
  *            texts are the caller's and need to live during the call only.
  * Threads:   any thread, several at a time; close() alone needs the caller's own exclusion.
- * Blocking:  every call but ds_l2_space() blocks on the disk or the network, until the deadline of
- * its struct ds_l2_call at the latest (a directory's system call cannot be cut short). Errors:    0
- * or a negative DS_E* code; call->err then holds one sentence: what, why, what to do. It never
- * holds a credential. Every call may give, besides those named at each slot: DS_EIO, DS_ENOMEM,
- * DS_ENOSPACE, DS_EDENIED, DS_ETIMEOUT, DS_EUNAVAILABLE (worth another try later), DS_ESHUTDOWN
- * (call->stop was set).
+ * Blocking:  every call blocks on the disk or the network, until the deadline of its struct
+ *            ds_l2_call at the latest (a directory's system call cannot be cut short). Not
+ *            ds_l2_space().
+ * Errors:    0 or a negative DS_E* code; call->err then holds one sentence: what, why, what to do.
+ *            It never holds a credential. Every call may give, besides those named at each slot:
+ *            DS_EIO, DS_ENOMEM, DS_ENOSPACE, DS_EDENIED, DS_ETIMEOUT, DS_EUNAVAILABLE (worth
+ *            another try later), DS_ESHUTDOWN (call->stop was set).
  */
 #ifndef DS_TIER_L2_H
 #define DS_TIER_L2_H
