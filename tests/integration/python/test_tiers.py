@@ -126,6 +126,14 @@ def test_a_full_disk_refuses_what_may_not_be_dropped(start_worker, spill):
     assert used(spill["spill_directory"]) <= spill["spill_size_limit"]
 
 
+def test_a_directory_belongs_to_one_worker(start_worker, spill):
+    first = start_worker(**spill)
+    with pytest.raises(AssertionError, match="is in use by process"):
+        start_worker(**spill)
+    with client(first) as kv:
+        kv.set("k", b"goes on")
+
+
 def test_evictable_values_push_the_oldest_off_the_disk(start_worker, spill):
     spill["spill_size_limit"] = 128 * MIB
     worker = start_worker(**spill)
@@ -337,6 +345,27 @@ def test_write_back_reaches_the_second_level(start_worker, second, tmp_path, eve
     with client(worker) as kv:
         for key in keys:
             assert kv.get([key]) == [value(key)]
+
+
+def test_a_stop_uploads_for_a_while_and_the_next_start_the_rest(start_worker, second, tmp_path, eventually):
+    second["write_back_directory"] = tmp_path / "journal"
+    second["l2_cache_async_write_rate_limit_mb"] = 4
+    worker = start_worker(**second)
+    keys = [f"k{i}" for i in range(40)]
+    with client(worker) as kv:
+        for key in keys:
+            kv.set(key, value(key), BACK)
+        before = kv.worker_stats()["l2_waiting"]
+    begin = time.monotonic()
+    worker.stop()
+    took = time.monotonic() - begin
+    worker.killed = True  # not to be stopped again
+    with client(start_worker(**second)) as kv:
+        assert 3 < took < 6 and 0 < kv.worker_stats()["l2_waiting"] < before - 8
+        eventually(lambda: kv.worker_stats()["l2_waiting"] == 0)
+    del second["write_back_directory"]
+    with client(start_worker(**second)) as kv:
+        assert all(kv.get([key]) == [value(key)] for key in keys)
 
 
 def test_write_back_of_a_value_larger_than_a_segment_is_durable(start_worker, second, tmp_path):
