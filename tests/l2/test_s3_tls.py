@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -117,6 +118,24 @@ def test_a_missing_authority_file_is_no_reason_to_check_nothing(good, tmp_path):
         empty.write_text("")
         rc, err = refused(stub, ca=empty)
         assert rc == INVAL and "empty.pem" in err
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1")
+def test_a_store_without_tls_1_2_is_refused(authority, good, tmp_path, monkeypatch):
+    """Also where the system's own settings would let an older version pass, as this file does."""
+    lax = tmp_path / "openssl.cnf"
+    lax.write_text("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n"
+                   "[c]\nMinProtocol = TLSv1\nCipherString = DEFAULT@SECLEVEL=0\n")  # fmt: skip
+    monkeypatch.setitem(ENV, "OPENSSL_CONF", str(lax))
+    with Stub(certificate=good) as stub:
+        assert [a["rc"] for a in run(stub, ("put", "k", 1, 10, 1), ca=authority.file)] == [0]
+    with Stub(certificate=good) as stub:
+        stub.tls.set_ciphers("DEFAULT@SECLEVEL=0")
+        stub.tls.minimum_version = ssl.TLSVersion.TLSv1_1
+        stub.tls.maximum_version = ssl.TLSVersion.TLSv1_1
+        (answer,) = run(stub, ("put", "k", 1, 10, 1), ca=authority.file, attempts=1)
+        assert answer["rc"] == UNAVAILABLE and "no TLS with the store" in answer["err"]
+        assert stub.requests == []
 
 
 def test_tls_and_none_do_not_meet(authority, good):
