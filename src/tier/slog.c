@@ -107,6 +107,7 @@ static int open_stream(struct ds_slog *s, int stream, struct slog_op *op)
     op->slot = slot;
     op->number = g->number;
     op->head.lsn = s->next_lsn;
+    op->segments_max = s->gc_max;
     s->open[stream] = (int32_t)slot;
     s->n_used++;
     slog_push(&s->to_write, op);

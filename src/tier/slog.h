@@ -36,8 +36,10 @@ struct ds_slog;
 
 struct ds_slog_config {
     const char *directory; /* made if missing, mode 0700 */
-    uint64_t size_limit;   /* bytes; the files never use more, cleaning included. A directory that
-                            * has as much already shrinks to it, one segment of copies apart */
+    uint64_t size_limit;   /* bytes; the files never use more, cleaning included, however the
+                            * processes before ended. A directory that was filled under a higher
+                            * limit shrinks to it; one segment may be made meanwhile for copies, if
+                            * that limit has room for it */
     uint64_t segment_size; /* bytes, a multiple of 4096, at most 1 GiB; 0: chosen from the limit */
     uint32_t files_max;    /* segments, each of which has a descriptor; 0: no cap. The size limit is
                             * lowered to what these hold */
@@ -54,9 +56,10 @@ struct ds_slog_config {
      * flags it has now: those are written into the copy. */
     bool (*is_live)(void *arg, const void *key, size_t key_size, ds_slog_at at, uint16_t *flags);
 
-    /* The record was copied, with `flags`. true: the owner refers to `to` from now on; it repeats
-     * ds_slog_note() if flags have changed meanwhile. false: the record died. to == 0, with
-     * DS_ECORRUPT: it is damaged, or could not be read several times: it is lost. */
+    /* The record was copied, with `flags`; ds_slog_adopted() may go back to an original. true: the
+     * owner refers to `to` from now on; it repeats ds_slog_note() if flags have changed meanwhile.
+     * false: the record died. to == 0, with DS_ECORRUPT: it is damaged, or could not be read
+     * several times: it is lost. */
     bool (*moved)(void *arg, const void *key, size_t key_size, ds_slog_at from, ds_slog_at to,
                   uint16_t flags, int rc);
 

@@ -56,7 +56,7 @@ struct slog_segment_head {
     uint64_t number;
     uint64_t lsn_start; /* all LSNs given before it are lower */
     uint64_t segment_size;
-    uint64_t reserved;
+    uint64_t segments_max; /* there could be so many when it was made; 0: it is not told */
 };
 _Static_assert(sizeof(struct slog_segment_head) == 64, "on disk");
 

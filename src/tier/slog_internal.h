@@ -20,6 +20,7 @@
 #define SLOG_WRITE (1u << 20)                     /* one write of the writer */
 #define SLOG_WRITE_ERRORS_MAX 8                   /* in a row: then the disk is given up */
 #define SLOG_NAME_MAX 40
+#define SLOG_SLOTS_MAX 65536u
 #define SLOG_SIZE_RESERVED (64u << 10) /* of the limit: directory, identity, lock */
 #define SLOG_KEPT_MAX (1u << 20)       /* bytes of the file of tombstones */
 
@@ -46,7 +47,8 @@ struct slog_op {
     uint8_t stream;
     uint32_t slot; /* with number and offset: the place of the record */
     uint64_t number, offset;
-    uint32_t from_slot; /* OP_MOVE */
+    uint32_t from_slot;    /* OP_MOVE */
+    uint32_t segments_max; /* OP_OPEN */
     uint64_t from_number, from_offset;
     uint64_t cookie;
     uint64_t data_offset;
@@ -155,6 +157,8 @@ struct ds_slog {
     uint32_t n_slots, segments_max, n_used;
     uint32_t n_aside;      /* files that were set aside: they count in n_used, too */
     uint32_t gc_max;       /* for the cleaner: more than segments_max while above a lowered limit */
+    uint64_t newest;       /* the highest number that was found */
+    uint64_t newest_max;   /* gc_max when that one was made; 0: not known */
     bool put_reserved;     /* the open segment of puts was made for tombstones alone */
     int32_t open[STREAMS]; /* slots, -1: none */
     uint64_t next_lsn, next_number;
@@ -236,7 +240,8 @@ static inline struct slog_anchor slog_anchor_of(const struct ds_slog *s, uint64_
     return a;
 }
 
-/* A directory above a lowered limit shrinks: no more than what there is and the cleaner's one. */
+/* A directory above a lowered limit shrinks: no more than what there is and the cleaner's one, and
+ * no more than `before`. */
 static inline uint32_t ds_slog_gc_max(const struct ds_slog *s, uint32_t before)
 {
     uint32_t now = s->n_used < before ? s->n_used + 1 : before;
@@ -261,6 +266,9 @@ void ds_slog_place_late(struct ds_slog *s);
 void ds_slog_gc_step(struct ds_slog *s);
 void ds_slog_gc_done(struct ds_slog *s, struct slog_op *op);
 uint32_t ds_slog_room(const struct ds_slog *s, int stream, bool put);
+
+/* slog_discard.c: with the summaries of all segments, by slot. */
+DS_MUST_USE int ds_slog_make_gc_room(struct ds_slog *s, struct slog_bytes *summaries);
 
 /* slog_kept.c */
 typedef int slog_kept_fn(void *arg, const struct slog_head *h, const uint8_t *key);

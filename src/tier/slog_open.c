@@ -22,7 +22,6 @@
 #include "tier/slog_ring.h"
 
 #define IDENTITY_MAGIC 0x31444947474f4c53ull
-#define SLOTS_MAX 65536u
 
 /* The file "identity". */
 struct identity {
@@ -317,13 +316,18 @@ static void check_segment_head(struct ds_slog *s, uint32_t slot, uint8_t *buf)
     struct slog_anchor a = slog_anchor_of(s, g->number);
     struct slog_segment_head h = none;
     char name[SLOG_NAME_MAX];
+    bool sound;
     uint8_t *p;
 
     if (ds_slog_read_range(s, g->fd, 0, sizeof(h), buf, &p) == 0) {
         memcpy(&h, p, sizeof(h));
     }
-    if (ds_slog_segment_head_check(&a, s->segment_size, &h) ||
-        (g->end == SLOG_BLOCK && memcmp(&h, &none, sizeof(h)) == 0)) {
+    sound = ds_slog_segment_head_check(&a, s->segment_size, &h);
+    if (g->number > s->newest) {
+        s->newest = g->number;
+        s->newest_max = sound ? h.segments_max : 0;
+    }
+    if (sound || (g->end == SLOG_BLOCK && memcmp(&h, &none, sizeof(h)) == 0)) {
         return;
     }
     s->corrupt_read++;
@@ -335,15 +339,23 @@ static void check_segment_head(struct ds_slog *s, uint32_t slot, uint8_t *buf)
 }
 
 /* A kill left it before it had its size. It goes at once: when there are newer ones it would be
- * taken for one that was cut off. */
-static void discard_unmade(struct ds_slog *s, uint32_t slot, const char *name)
+ * taken for one that was cut off. For good, too, before there are: with it, after a loss of power,
+ * they may be more than the limit allows. False: it stays, as one that holds nothing. */
+static bool discard_unmade(struct ds_slog *s, uint32_t slot, const char *name)
 {
     struct slog_segment *g = &s->segments[slot];
 
-    (void)ds_sys_unlinkat(s->dir, name);
+    if (ds_sys_unlinkat(s->dir, name) < 0) {
+        return false;
+    }
+    if (ds_sys_fsync(s->dir) < 0) {
+        s->io_errors++; /* as when the writer cannot sync; the threads have not started */
+        s->stopped = true;
+    }
     ds_sys_close(g->fd);
     *g = (struct slog_segment){.fd = -1};
     s->n_used--;
+    return true;
 }
 
 /* DS_EIO: it cannot be read, with the reason in *ret_err. */
@@ -375,8 +387,7 @@ static int load_segment(struct ds_slog *s, uint32_t slot, uint8_t *buf, int *ret
         g->fd = -1;
         return rc;
     }
-    if (unmade) {
-        discard_unmade(s, slot, name);
+    if (unmade && discard_unmade(s, slot, name)) {
         return 0;
     }
     g->state = SEG_SEALED;
@@ -556,7 +567,7 @@ static int check_config(struct opening *o)
                     (unsigned long long)c->size_limit, c->directory,
                     (unsigned long long)(DS_SLOG_SEGMENTS_MIN * s->segment_size + reserved));
     }
-    s->segments_max = (uint32_t)ds_min_u64(n, c->files_max != 0 ? c->files_max : SLOTS_MAX);
+    s->segments_max = (uint32_t)ds_min_u64(n, c->files_max != 0 ? c->files_max : SLOG_SLOTS_MAX);
     if (s->segments_max < n) {
         s->config.size_limit = s->segments_max * s->segment_size + reserved;
     }
@@ -601,7 +612,8 @@ static int open_directory(struct opening *o)
         return rc;
     }
     s->n_used = n + s->n_aside;
-    s->gc_max = ds_slog_gc_max(s, SLOTS_MAX);
+    s->gc_max =
+        ds_slog_gc_max(s, SLOG_SLOTS_MAX); /* for now: what it may be is found out at the begin */
     s->n_slots = slots > s->gc_max ? slots : s->gc_max;
     s->segments = ds_zalloc(s->n_slots * sizeof(*s->segments), "slog segments");
     if (s->segments == NULL) {

@@ -153,7 +153,7 @@ static int load(struct recovery *r, uint32_t slot, uint8_t *buf)
     *b = c.summary;
     ds_slog_tell_damage(s, slot, &c);
     g->keepers = false;
-    for (uint64_t at = 0; rc == 0 && at < b->size;) {
+    for (uint64_t at = 0; at < b->size;) {
         struct slog_head h;
         const uint8_t *key;
         uint64_t size = ds_slog_summary_next(b->data + at, b->size - at, g->end, &h, &key);
@@ -165,8 +165,29 @@ static int load(struct recovery *r, uint32_t slot, uint8_t *buf)
             g->keepers = true;
             g->keep += slog_record_size(h.key_size, h.value_size);
         }
-        rc = take(r, slot, &h, key);
         at += size;
+    }
+    return 0;
+}
+
+static int take_all(struct recovery *r)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; rc == 0 && i < r->s->n_slots; i++) {
+        const struct slog_bytes *b = &r->summaries[i];
+        struct slog_head h;
+        const uint8_t *key;
+        uint64_t size;
+
+        for (uint64_t at = 0; rc == 0 && at < b->size; at += size) {
+            size =
+                ds_slog_summary_next(b->data + at, b->size - at, r->s->segments[i].end, &h, &key);
+            if (size == 0) {
+                break;
+            }
+            rc = take(r, i, &h, key);
+        }
     }
     return rc;
 }
@@ -199,6 +220,14 @@ static void tell(struct recovery *r, void (*each)(void *arg, const struct ds_slo
             .at = ds_slog_at_of(k->slot, g->number, (uint64_t)k->put.magic * SLOG_UNIT),
             .doubtful = k->put.lsn < r->s->doubt_lsn};
         each(arg, &e);
+    }
+}
+
+/* Of s->adopted: is_adopted() looks into it by halves. */
+static void sort_adopted(struct ds_slog *s)
+{
+    if (s->adopted_n > 0) {
+        qsort(s->adopted, s->adopted_n, sizeof(*s->adopted), compare_places);
     }
 }
 
@@ -244,6 +273,9 @@ static int load_all(struct recovery *r)
         }
     }
     rc = rc == 0 ? set_aside_unread(r, n, all) : rc;
+    rc = rc == 0 ? ds_slog_make_gc_room(s, r->summaries) : rc;
+    sort_adopted(s);
+    rc = rc == 0 ? take_all(r) : rc;
     ds_sys_unmap(buf, SLOG_BUFFER);
     return rc;
 }
@@ -341,9 +373,6 @@ int ds_slog_adopted(struct ds_slog *s, void (*orphan)(void *arg, const void *key
     struct recovery r = {.s = s};
     int rc;
 
-    if (s->adopted_n > 0) {
-        qsort(s->adopted, s->adopted_n, sizeof(*s->adopted), compare_places);
-    }
     rc = load_all(&r);
     s->began = rc == 0;
     for (size_t i = 0; rc == 0 && i < r.n; i++) {

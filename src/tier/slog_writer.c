@@ -314,8 +314,10 @@ static void write_record(struct ds_slog *s, struct slog_op *op)
 static int make_segment(struct ds_slog *s, const struct slog_op *op, int *ret_fd, uint8_t *buf)
 {
     char name[SLOG_NAME_MAX];
-    struct slog_segment_head h = {
-        .number = op->number, .lsn_start = op->head.lsn, .segment_size = s->segment_size};
+    struct slog_segment_head h = {.number = op->number,
+                                  .lsn_start = op->head.lsn,
+                                  .segment_size = s->segment_size,
+                                  .segments_max = op->segments_max};
     int fd;
     int rc = ds_failpoint("slog.open.before");
 

@@ -12,8 +12,7 @@
  * DS_CRASH_ROUNDS: how many requests a process makes, 120 otherwise; DS_TEST_SEED=n repeats a run.
  */
 #include "base/failpoint.h"
-#include "fs_record.h"
-#include "slog_owner.h"
+#include "slog_crash.h"
 
 #define SEGMENT (64u << 10)
 #define KEPT 4096u
@@ -51,15 +50,6 @@ static void look_at_mapped(struct owner *o)
     (void)pthread_mutex_unlock(&fs_lock);
     memcpy(mapped, now, sizeof(mapped));
     (void)close(fd);
-}
-
-static void wait_a_little(struct owner *o)
-{
-    struct pollfd p = {.fd = ds_slog_fd(o->s), .events = POLLIN};
-    struct ds_slog_event e;
-
-    CHECK_EQ(poll(&p, 1, 30000), 1);
-    CHECK_EQ(ds_slog_poll(o->s, &e, 1), 0u);
 }
 
 static void keep_one(struct owner *o, unsigned k)
@@ -127,31 +117,6 @@ static void work(struct owner *o, uint64_t *x, int rounds)
 
 /* --- checks --- */
 
-/* The last answer of a key that binds, or anything that was asked after it. */
-static void check_keys(struct owner *o, int end, bool killed)
-{
-    for (unsigned k = 0; k < USED_KEYS; k++) {
-        const struct rec *r = &o->recs[k];
-        uint64_t found = r->at != 0 ? r->version : 0;
-        bool fine = false;
-        bool bound = false;
-
-        for (int i = end - 1; i >= 0 && !bound; i--) {
-            const struct fs_event *e = &fs_events[i];
-
-            if ((e->what == FS_BEGIN || e->what == FS_ACK) && e->key == k) {
-                fine = fine || e->version == found;
-                bound = e->what == FS_ACK && (e->durable || killed);
-            }
-        }
-        if (!fine && (bound || found != 0)) {
-            ds_test_fail(__FILE__, __LINE__, "%s before event %d: key %u has version %lu",
-                         killed ? "killed" : "power lost", end, k, (unsigned long)found);
-        }
-        CHECK(r->at == 0 || get(o, k) == 0);
-    }
-}
-
 /* What is set now counts, whatever was found. */
 static void check_use(struct owner *o, uint64_t *x)
 {
@@ -181,7 +146,7 @@ static void check_state(struct owner *o, struct fs_state *s, int end, enum fs_wa
 
     fs_put(s, o->dir);
     owner_reopen(o, false);
-    check_keys(o, end, way == FS_MOST);
+    check_keys(o, USED_KEYS, end, way == FS_MOST);
     check_use(o, x);
     o->s = ds_slog_close(o->s, false);
     o->version = version;
@@ -194,7 +159,6 @@ static bool nothing_queued(struct owner *o)
     return stats_of(o).queued == 0;
 }
 
-/* What the next process finds on the disk is there to stay. */
 static void begin_life(struct owner *o)
 {
     int fd;
@@ -209,12 +173,7 @@ static void begin_life(struct owner *o)
     }
     fs_begin(o->dir);
     owner_reopen(o, false);
-    for (unsigned k = 0; k < USED_KEYS; k++) {
-        uint64_t found = o->recs[k].at != 0 ? o->recs[k].version : 0;
-
-        fs_note(FS_BEGIN, k, found, false);
-        fs_note(FS_ACK, k, found, true);
-    }
+    note_found(o, USED_KEYS);
 }
 
 /* `next`: what is left to the next one. */
