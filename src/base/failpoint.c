@@ -15,21 +15,34 @@
 #include <time.h>
 #include <unistd.h>
 
-#define POINTS_MAX 48
+#define POINTS_MAX 64
 
 struct point {
     char name[48];
     char action[16];
     long arg;
-    long nth;    /* 0 = every hit */
-    long chance; /* 0 = always; n = one hit in n */
-    bool once;   /* of all processes, the first one */
+    long nth;      /* 0 = every hit */
+    long chance;   /* 0 = always; n = one hit in n */
+    long hits_max; /* 0 = no end; n = only the first n hits */
+    bool once;     /* of all processes, the first one */
     atomic_long hits;
 };
 
 static struct point points[POINTS_MAX];
 static atomic_int n_points = -1; /* -1: the environment has not been read */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* The number behind the last `mark` of what follows the name, which it cuts off; else 0. */
+static long take_number(char *s, const char *eq, char mark)
+{
+    char *at = strrchr(s, mark);
+
+    if (at == NULL || at < eq) {
+        return 0;
+    }
+    *at = '\0';
+    return strtol(at + 1, NULL, 10);
+}
 
 static void parse(const char *spec)
 {
@@ -44,21 +57,14 @@ static void parse(const char *spec)
         char *s = next;
         struct point *p = &points[n];
         char *eq = strchr(s, '=');
-        char *at = strrchr(s, '@');
-        char *percent = strrchr(s, '%');
         char *colon;
 
         if (eq == NULL) {
             continue;
         }
-        if (at != NULL && at > eq) {
-            p->nth = strtol(at + 1, NULL, 10);
-            *at = '\0';
-        }
-        if (percent != NULL && percent > eq) {
-            p->chance = strtol(percent + 1, NULL, 10);
-            *percent = '\0';
-        }
+        p->hits_max = take_number(s, eq, '<');
+        p->nth = take_number(s, eq, '@');
+        p->chance = take_number(s, eq, '%');
         *eq = '\0';
         colon = strchr(s, ':');
         if (colon != NULL) {
@@ -178,7 +184,8 @@ int ds_failpoint(const char *name)
         if (matches(p, name)) {
             long hit = atomic_fetch_add(&p->hits, 1) + 1;
 
-            if ((p->nth == 0 || p->nth == hit) && by_chance(p->chance)) {
+            if ((p->nth == 0 || p->nth == hit) && (p->hits_max == 0 || hit <= p->hits_max) &&
+                by_chance(p->chance)) {
                 return fire(p, name);
             }
         }

@@ -5,9 +5,9 @@
  *     rc = ds_failpoint("session.create");   0, or a negative errno value to fail with
  *
  * Armed by the environment variable DS_FAILPOINTS, read once at the first hit:
- *     [program:]name=action[!][@n|%n][;...]  @n: the n-th hit fires; %n: one hit in n, by chance;
- *                                            else every hit. !: in one process only, the first to
- *                                            come (DS_FAILPOINTS_LOG must be given).
+ *     [program:]name=action[!][@n|%n][<n][;...]
+ * @n: the n-th hit fires; %n: one hit in n, by chance; else every hit. <n: as long as n hits last.
+ * !: in one process only, the first to come (DS_FAILPOINTS_LOG must be given).
  * A name may end in * ("sys.*"). With a program, the point is armed in processes of that name only.
  * With DS_FAILPOINTS_LOG=path each point that fires appends a line "name action" there.
  * Actions: kill (SIGKILL to the own process), abort, errno:N, sleep:MS, exit:N, note (only the

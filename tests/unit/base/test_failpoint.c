@@ -43,6 +43,25 @@ DS_TEST(failpoint__fires_at_the_nth_hit_of_its_name)
     CHECK_EQ(ds_failpoint("other"), 0);
 }
 
+DS_TEST(failpoint__may_end_after_some_hits)
+{
+    unsigned fired = 0;
+
+    ds_failpoint_arm("here=errno:5<2;there=errno:5%2<200");
+    CHECK_EQ(ds_failpoint("here"), -EIO);
+    CHECK_EQ(ds_failpoint("here"), -EIO);
+    CHECK_EQ(ds_failpoint("here"), 0);
+    for (unsigned i = 0; i < 200; i++) {
+        fired += ds_failpoint("there") != 0;
+    }
+    CHECK_GT(fired, 0);
+    CHECK_LT(fired, 200);
+    for (unsigned i = 0; i < 200; i++) {
+        CHECK_EQ(ds_failpoint("there"), 0);
+    }
+    ds_failpoint_arm(NULL);
+}
+
 DS_TEST(failpoint__may_be_meant_for_one_program)
 {
     ds_failpoint_arm("somebody:here=errno:5;test_base_failpoint:here=errno:12");
