@@ -118,8 +118,9 @@ static bool may_fail(int rc)
     if (atomic_load(&shared->falling)) {
         return rc != DS_ECORRUPT;
     }
-    if (shared->errors) {
-        return rc == DS_ENOMEM || rc == DS_ENOSPACE || rc == DS_EIO || rc == DS_EQUEUEFULL;
+    if (shared->errors) { /* unavailable: the breaker of second-level storage is open */
+        return rc == DS_ENOMEM || rc == DS_ENOSPACE || rc == DS_EIO || rc == DS_EQUEUEFULL ||
+               rc == DS_EUNAVAILABLE;
     }
     return rc == DS_EQUEUEFULL;
 }

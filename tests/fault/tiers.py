@@ -3,6 +3,7 @@
 spill directory and a directory as second-level storage. fault_tiers is load and oracle."""
 import contextlib
 import fcntl
+import json
 import os
 import random
 import signal
@@ -83,12 +84,16 @@ COLLECT = "dsworker:l2.collect=errno:4%300"
 SMALL_PARTS = "dsworker:l2.s3.small_parts=errno:4"
 GARBAGE = 200  # objects whose time is long over: what there is to collect
 SLOW = "dsworker:sys.pwrite=sleep:30%3"
+# What opens the breaker of second-level storage, with as many writes, and keeps it open for a bit.
+FAILURES = 3
+BREAKS = f"dsworker:l2.dir.mid_write=errno:5<{FAILURES + 2}"
 # Errors that come and go: of writes, of reads, of second-level storage; a disk that is full now and
-# then, and a failed sync, after which the log is not written any more.
+# then, and a failed sync, after which the log is not written any more, while second-level storage is
+# not asked at first.
 DISK_ERRORS = {
     "that pass": "dsworker:slog.write.before=errno:5%8;dsworker:slog.ring.read=errno:5%3;"
     "dsworker:l2.dir.mid_write=errno:5%20",
-    "that stay": "dsworker:slog.write.mid=errno:28%8;dsworker:slog.sync.before=errno:5@20",
+    "that stay": "dsworker:slog.write.mid=errno:28%8;dsworker:slog.sync.before=errno:5@20;" + BREAKS,
 }
 KILL_GAP_S = 0.25
 CLIENTS = 4
@@ -354,16 +359,33 @@ def start_again(node):
 
 def with_disk_errors(spec, seconds, keys=KEYS, **flags):
     """A load on a node whose disk answers as `spec` says, from its second start on. Returns the
-    figures of the load and how often each point fired."""
+    figures of the load, how often each point fired, and how often the breaker of second-level storage
+    opened (at the beginning of the load, with BREAKS); it must have closed again."""
     with tiered_node(**flags) as node:
         stop(node)
         node.node_env["DS_FAILPOINTS"] = spec
         start_again(node)
         worker = node.worker()
+        for _ in range(FAILURES if BREAKS in spec else 0):
+            assert node.run("scenes", "through", 1).returncode != 0
         load = Load(node, keys=keys, errors=True)
         time.sleep(seconds)
         figures = load.figures()
         fired = node.fired()
         print(spec, figures, fired, load.end())
         assert node.worker() == worker, "the worker did not survive errors of its disk"
-        return figures, fired
+        trips = status(node)["l2_trips"]
+        wait_until(lambda: is_answering(node), "an answer of second-level storage", 40)
+        return figures, fired, trips
+
+
+def status(node):
+    done = node.dscli("status", "--worker_address", node.address, "--json")
+    return json.loads(done.stdout)
+
+
+def is_answering(node):
+    """Second-level storage, as far as the worker knows: a question that it alone can answer is asked,
+    which may be the one that an open breaker lets through."""
+    node.dscli("exist", "--worker_address", node.address, "nobody")
+    return status(node)["l2_breaker_open"] == 0
