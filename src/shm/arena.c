@@ -161,11 +161,11 @@ void ds_arena_grow(struct ds_arena *a, uint64_t usable)
     ds_pages_grow(&a->pages, to);
 }
 
-static int begin_claims(struct ds_arena *a)
+int ds_arena_begin_claims(struct ds_arena *a)
 {
     uint64_t words = ((uint64_t)a->pages.count + 63) / 64;
 
-    DS_ASSERT(a->large_used + a->slabs.used == 0);
+    DS_ASSERT(a->claimed == NULL && a->large_used + a->slabs.used == 0);
     a->claimed_size = words * sizeof(uint64_t);
     a->claimed = ds_sys_map_private(a->claimed_size);
     if (a->claimed == NULL) {
@@ -234,7 +234,7 @@ int ds_arena_claim(struct ds_arena *a, uint64_t offset, uint64_t size)
     uint32_t len = (uint32_t)(capacity / DS_PAGE_SIZE);
 
     if (a->claimed == NULL) {
-        int rc = begin_claims(a);
+        int rc = ds_arena_begin_claims(a);
 
         if (rc != 0) {
             return rc;

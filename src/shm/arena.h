@@ -56,17 +56,20 @@ void ds_arena_free(struct ds_arena *a, uint64_t offset, uint64_t size);
 void ds_arena_grow(struct ds_arena *a, uint64_t usable);
 
 /* After a restart, in an arena without any block: this block is allocated. Blocks come in any
- * order and must be usable, so grow first. The first claim begins the rebuilding, during which
- * only claim, grow, stats and destroy are allowed.
+ * order and must be usable, so grow first. The first claim begins the rebuilding, if
+ * ds_arena_begin_claims() has not; during that only claim, grow, stats and destroy are allowed.
  * DS_ECORRUPT: no allocation can have given that block, or it overlaps an earlier claim; nothing
  * has changed. DS_ENOMEM: no private memory, on the first claim only. */
 DS_MUST_USE int ds_arena_claim(struct ds_arena *a, uint64_t offset, uint64_t size);
 
+/* So that no claim can fail for lack of memory: DS_ENOMEM, and nothing has changed. */
+DS_MUST_USE int ds_arena_begin_claims(struct ds_arena *a);
+
 /* Ends the claims: what is not claimed is free. Without any claim a no-op. */
 void ds_arena_rebuilt(struct ds_arena *a);
 
-/* O(1). Between the first claim and ds_arena_rebuilt(), `free` is what is not claimed so far and
- * largest_free is 0. */
+/* O(1). Between the beginning of claims and ds_arena_rebuilt(), `free` is what is not claimed so
+ * far and largest_free is 0. */
 void ds_arena_stats(const struct ds_arena *a, struct ds_arena_stats *ret);
 
 /* Walks everything. 0 or DS_ECORRUPT. Not during a rebuilding. */

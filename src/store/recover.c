@@ -373,6 +373,11 @@ int ds_store_recover(struct ds_store *s, const struct ds_store_now *now)
     ds_store_release(&s->index.header->data_ready, s->usable);
     ds_arena_grow(s->data, s->usable);
     ds_arena_grow(s->keys, s->index.area_key.ready);
+    rc = ds_arena_begin_claims(s->data); /* a claim that failed would be taken for damage */
+    rc = rc == 0 ? ds_arena_begin_claims(s->keys) : rc;
+    if (rc != 0) {
+        return rc;
+    }
     for (uint32_t id = 0; id < used; id++) {
         tell_progress(s, id);
         if (ds_store_state(s, id) != DS_RECORD_FREE) {

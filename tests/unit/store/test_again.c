@@ -56,6 +56,64 @@ DS_TEST(again__recovery_tells_of_its_progress)
     world_end(&w);
 }
 
+#ifdef DS_FAILPOINTS
+static const char *const keys_kept[] = {"a", "a-key-that-does-not-fit-into-a-descriptor"};
+
+/* Recovers in a process of its own, where the n-th request for memory fails. Its result, or 1 when
+ * it has lost an object. */
+static int recover_without(struct world *w, const char *point, unsigned n)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        char spec[48];
+        int rc;
+
+        world_attach(w);
+        CHECK_OK(world_adopt(w, &w->peer[0]));
+        (void)snprintf(spec, sizeof(spec), "%s=errno:12@%u", point, n);
+        ds_failpoint_arm(spec);
+        rc = ds_store_recover(w->s, &w->now);
+        ds_failpoint_arm(NULL);
+        for (unsigned i = 0; rc == 0 && i < DS_ARRAY_SIZE(keys_kept); i++) {
+            rc = ds_store_find_any(w->s, (const uint8_t *)keys_kept[i],
+                                   (uint32_t)strlen(keys_kept[i])) == DS_ID_NONE;
+        }
+        _exit(rc == DS_ENOMEM ? 2 : rc != 0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+DS_TEST(again__recovery_without_memory_fails_and_loses_nothing)
+{
+    static const char *const points[] = {"sys.map_private", "alloc", "sys.reserve"};
+    struct world w;
+    unsigned failed = 0;
+
+    world_make(&w, 4 * MIB);
+    world_start(&w);
+    (void)peer_open(&w, 0);
+    for (unsigned i = 0; i < DS_ARRAY_SIZE(keys_kept); i++) {
+        (void)set(&w, &w.peer[0], keys_kept[i], 100);
+    }
+    for (unsigned p = 0; p < DS_ARRAY_SIZE(points); p++) {
+        for (unsigned n = 1; n < 20; n++) {
+            int rc = recover_without(&w, points[p], n);
+
+            CHECK(rc != 1);
+            failed += rc != 0;
+        }
+    }
+    CHECK_LE(2, failed);
+    world_restart(&w);
+    world_end(&w);
+}
+#endif
+
 struct named {
     uint32_t id;
     uint64_t gen;
