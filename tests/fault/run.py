@@ -12,6 +12,7 @@
     tests/fault/run.py tier-large-kill --cycles 10000
     tests/fault/run.py tier-node-kill --cycles 200
     tests/fault/run.py tier-disk-errors --seconds 60
+    tests/fault/run.py tier-failing --limit 1000     about an hour; some of each with --limit 6: 10 min
     unshare -m tests/fault/run.py tier-power-loss --cycles 200     as root: it mounts a file system
 
 DS_BUILD_DIR names the build (default build/dev; it needs failpoints). Exit status 0: no promise was
@@ -23,6 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import campaigns  # noqa: E402  (the folder is no package)
+import tier_calls  # noqa: E402
 import tiers  # noqa: E402
 from test_hostile import scribble_and_verify  # noqa: E402
 from test_nodes import fail_each_call  # noqa: E402
@@ -57,6 +59,8 @@ def main():
     tier_power.add_argument("--cycles", type=int, default=10)
     tier_errors = what.add_parser("tier-disk-errors")
     tier_errors.add_argument("--seconds", type=float, default=10)
+    tier_failing = what.add_parser("tier-failing")
+    tier_failing.add_argument("--limit", type=int, default=1000)
     args = parser.parse_args()
     if args.what == "client-kill":
         for name, count in campaigns.kill_clients(args.kills, args.seed)[1].items():
@@ -91,6 +95,8 @@ def main():
     elif args.what == "tier-disk-errors":
         for spec in tiers.DISK_ERRORS.values():
             tiers.with_disk_errors(spec, args.seconds)
+    elif args.what == "tier-failing":
+        tier_calls.fail_each_call(args.limit)
     elif args.what == "failing":
         fail_each_call(args.program, args.limit)
     else:

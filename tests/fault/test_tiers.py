@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import tier_calls
 import tiers
 from node import SLOWDOWN, Node, check_output
 
@@ -14,6 +15,7 @@ WORKER_CYCLES = int(300 / SLOWDOWN)
 S3_CYCLES = int(60 / SLOWDOWN)
 LARGE_CYCLES = int(60 / SLOWDOWN)
 NODE_CYCLES = int(20 / SLOWDOWN)
+LIVES = 6  # of a worker in which calls fail: other ones each time; `run.py tier-failing` takes all
 POWER_CYCLES = int(5 / SLOWDOWN) or 1
 
 
@@ -104,6 +106,12 @@ def test_errors_of_the_disk_lose_nothing_and_spare_what_is_in_memory(failpoints,
     assert not never, f"points never hit: {never}"
     assert figures["failed"] > 0 and figures["disk"] > 100 and figures["hot"] > 100, figures
     assert trips > 0 or tiers.BREAKS not in spec
+
+
+@pytest.mark.timeout(300)
+def test_failed_calls_of_a_worker_with_tiers_lose_nothing(failpoints):
+    points, fired = tier_calls.fail_some_calls(LIVES)
+    assert len(fired) > len(points) / 2, points - fired
 
 
 def in_mount_namespace(*command):
