@@ -203,3 +203,46 @@ int ds_sys_try_lock(int fd)
 
     return rc < 0 ? rc : flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
 }
+
+const char *ds_sys_file_advice(int error)
+{
+    switch (error) {
+    case ENOENT:
+        return "; make it, or what a symbolic link in its path leads to";
+    case ENOTDIR:
+        return "; a file is in its place: move that away, or choose another directory";
+    case ELOOP:
+        return "; a symbolic link in its path leads back to itself";
+    case EROFS:
+        return "; make its file system writable, or choose another directory";
+    case EACCES:
+    case EPERM:
+        return "; let the user of the worker read, write and search it (chown, chmod, also those "
+               "above it)";
+    case ENOSPC:
+        return "; make room there, or inodes ('df -i'), or choose another directory";
+    case EDQUOT:
+        return "; raise the quota there, of bytes or of files, or choose another directory";
+    case ENAMETOOLONG:
+        return "; choose a shorter path: each name in it has at most 255 bytes";
+    case EMFILE:
+    case ENFILE:
+        return "; raise the limit of open files (ulimit -n)";
+    case EIO:
+        return "; see the system log for errors of the disk";
+    default:
+        return "";
+    }
+}
+
+const char *ds_sys_show_path(const char *path, char buf[DS_SYS_SHOWN_MAX])
+{
+    size_t n = strlen(path);
+    size_t half = (DS_SYS_SHOWN_MAX - 1 - 3) / 2;
+
+    if (n < DS_SYS_SHOWN_MAX) {
+        return path;
+    }
+    (void)snprintf(buf, DS_SYS_SHOWN_MAX, "%.*s...%s", (int)half, path, path + n - half);
+    return buf;
+}

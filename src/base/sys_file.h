@@ -44,6 +44,14 @@ DS_MUST_USE ssize_t ds_sys_pread_some(int fd, void *buf, size_t size, uint64_t o
  * (F_OFD_SETLKW, so that threads exclude each other too) and ends with its close. */
 DS_MUST_USE int ds_sys_lock_byte(int fd, uint64_t offset);
 
+/* What the owner of a directory or file can do when it cannot be used, to be put behind strerror():
+ * "; make room ...". "" where there is no more to say. */
+const char *ds_sys_file_advice(int error);
+
+/* A path to be shown: itself, or beginning and end of a long one, written to buf. */
+#define DS_SYS_SHOWN_MAX 129
+const char *ds_sys_show_path(const char *path, char buf[DS_SYS_SHOWN_MAX]);
+
 /* A lock of the whole file, without waiting: -EWOULDBLOCK when somebody else has it. */
 DS_MUST_USE int ds_sys_try_lock(int fd);
 

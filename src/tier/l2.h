@@ -35,7 +35,7 @@
 
 #define DS_L2_KEY_MAX 1024u
 #define DS_L2_VALUE_MAX ((uint64_t)1 << 40)
-#define DS_L2_ERROR_SIZE 256
+#define DS_L2_ERROR_SIZE 384
 
 enum ds_l2_type { DS_L2_DIR, DS_L2_S3 };
 

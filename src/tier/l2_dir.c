@@ -63,7 +63,8 @@ int ds_l2_dir_fail(struct ds_l2_call *call, int error, const char *what, const c
     int rc = ds_l2_errno(error);
 
     call->answered = call->answered || rc == DS_ENOSPACE || rc == DS_EDENIED;
-    return ds_l2_fail(call, rc, "cannot %s %s: %s", what, name, strerror(error));
+    return ds_l2_fail(call, rc, "cannot %s %s: %s%s", what, name, strerror(error),
+                      rc == DS_ENOSPACE || rc == DS_EDENIED ? ds_sys_file_advice(error) : "");
 }
 
 int ds_l2_dir_lock(struct ds_l2_call *call, int shard, const void *key, uint32_t key_size, int *ret)
@@ -537,6 +538,7 @@ int ds_l2_dir_open(const struct ds_l2_config *config, char *err, size_t err_size
 {
     const char *path = config->directory;
     struct ds_l2_dir *dir;
+    int made = 0;
     int rc;
 
     if (path == NULL || path[0] == '\0' || strlen(path) >= sizeof(dir->path)) {
@@ -557,10 +559,13 @@ int ds_l2_dir_open(const struct ds_l2_config *config, char *err, size_t err_size
     }
     if (!config->existing) {
         ds_sys_make_parents(path);
-        (void)ds_sys_mkdirat(AT_FDCWD, path, 0700);
+        made = ds_sys_mkdirat(AT_FDCWD, path, 0700);
     }
     rc = ds_l2_dir_root_open(path, NULL, config->existing, err, err_size, &dir->root);
     if (rc < 0) {
+        if (made < 0 && made != -EEXIST) { /* the cause: there was nothing to open */
+            ds_l2_dir_tell(err, err_size, -made, "make directory", path);
+        }
         goto err_free;
     }
     (void)pthread_mutex_init(&dir->lock, NULL); /* cannot fail without attributes */

@@ -40,6 +40,9 @@ DS_MUST_USE int ds_l2_dir_root_open(const char *path, const struct ds_l2_dir_roo
                                     bool existing, char *err, size_t err_size,
                                     struct ds_l2_dir_root **ret);
 
+/* "cannot `what` `path`", with the words of an errno value and what helps. */
+void ds_l2_dir_tell(char *err, size_t err_size, int error, const char *what, const char *path);
+
 /* What a call works with, until it leaves. */
 struct ds_l2_dir_root *ds_l2_dir_enter(struct ds_l2_dir *dir);
 void ds_l2_dir_leave(struct ds_l2_dir *dir, struct ds_l2_dir_root *root);

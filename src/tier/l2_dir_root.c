@@ -28,6 +28,14 @@
 #define FORMAT_TEXT "dsL2dir 1\n"
 #define LOOK_NS INT64_C(1000000000) /* between two looks at the room */
 
+void ds_l2_dir_tell(char *err, size_t err_size, int error, const char *what, const char *path)
+{
+    char shown[DS_SYS_SHOWN_MAX];
+
+    (void)snprintf(err, err_size, "cannot %s %s: %s%s", what, ds_sys_show_path(path, shown),
+                   strerror(error), ds_sys_file_advice(error));
+}
+
 /* All shards at once, for one sync. What fails here is made, or fails, at the first put. */
 static void make_shards(int root)
 {
@@ -77,6 +85,7 @@ static int make_format(int root, const char *path)
 static int check_format(int root, const char *path, char *err, size_t err_size)
 {
     char text[sizeof(FORMAT_TEXT) + 16] = "";
+    char shown[DS_SYS_SHOWN_MAX];
     int fd = ds_sys_openat(root, FORMAT_NAME, O_RDONLY, 0);
     ssize_t n = fd < 0 ? fd : ds_sys_pread_some(fd, text, sizeof(text) - 1, 0);
     int rc;
@@ -85,20 +94,19 @@ static int check_format(int root, const char *path, char *err, size_t err_size)
     if (fd == -ENOENT || (n >= 0 && is_unfinished(text, (size_t)n))) {
         rc = make_format(root, path);
         if (rc < 0) {
-            (void)snprintf(err, err_size, "cannot write in %s: %s", path, strerror(-rc));
+            ds_l2_dir_tell(err, err_size, -rc, "write in", path);
         }
         return rc < 0 ? ds_l2_errno(-rc) : 0;
     }
     if (n < 0) {
-        (void)snprintf(err, err_size, "cannot read %s/" FORMAT_NAME ": %s", path,
-                       strerror((int)-n));
+        ds_l2_dir_tell(err, err_size, (int)-n, "read the file '" FORMAT_NAME "' in", path);
         return ds_l2_errno((int)-n);
     }
     if (strncmp(text, FORMAT_TEXT, (size_t)n) != 0) {
         (void)snprintf(err, err_size,
                        "%s/" FORMAT_NAME " is not '%.*s': the directory belongs to another program "
                        "or version; choose another one",
-                       path, (int)sizeof(FORMAT_TEXT) - 2, FORMAT_TEXT);
+                       ds_sys_show_path(path, shown), (int)sizeof(FORMAT_TEXT) - 2, FORMAT_TEXT);
         return DS_EVERSION;
     }
     return 0;
@@ -120,22 +128,24 @@ int ds_l2_dir_root_open(const char *path, const struct ds_l2_dir_root *before, b
                         char *err, size_t err_size, struct ds_l2_dir_root **ret)
 {
     struct ds_l2_dir_root *root;
+    char shown[DS_SYS_SHOWN_MAX];
     struct stat st;
     int fd = ds_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
     int rc;
 
     if (fd < 0) {
-        (void)snprintf(err, err_size, "cannot open directory %s: %s", path, strerror(-fd));
+        ds_l2_dir_tell(err, err_size, -fd, "open directory", path);
         return fd == -ENOENT || fd == -ENOTDIR ? DS_EINVAL : ds_l2_errno(-fd);
     }
     rc = ds_sys_fstat(fd, &st);
     if (rc < 0) {
-        (void)snprintf(err, err_size, "cannot look at directory %s: %s", path, strerror(-rc));
+        ds_l2_dir_tell(err, err_size, -rc, "look at directory", path);
         rc = ds_l2_errno(-rc);
         goto err_close;
     }
     if (before != NULL && before->dev != st.st_dev && is_bare(fd)) {
-        (void)snprintf(err, err_size, "the file system at %s is another one", path);
+        (void)snprintf(err, err_size, "the file system at %s is another one",
+                       ds_sys_show_path(path, shown));
         rc = DS_EUNAVAILABLE;
         goto err_close;
     }
@@ -144,7 +154,7 @@ int ds_l2_dir_root_open(const char *path, const struct ds_l2_dir_root *before, b
             err, err_size,
             "%s is empty: mount what belongs there; to begin anew with it as it is, list "
             "it once with 'dscli l2 ls'",
-            path);
+            ds_sys_show_path(path, shown));
         rc = DS_EUNAVAILABLE;
         goto err_close;
     }
@@ -263,8 +273,8 @@ bool ds_l2_dir_again(struct ds_l2_dir *dir, struct ds_l2_call *call, struct ds_l
     (void)pthread_mutex_unlock(&dir->lock);
     if (opened < 0) {
         *rc = ds_l2_fail(call, DS_EUNAVAILABLE,
-                         "the directory was removed, or its mount is lost; %.200s: mount it "
-                         "again, or make it",
+                         "the directory was removed, or its mount is lost: mount it again, or "
+                         "make it; %.240s",
                          err);
     }
     return opened == 0;

@@ -112,7 +112,7 @@ static int enter(struct later *l, struct ds_l2_call *call, struct ds_l2 **ret)
     }
     *ret = ds_load_relaxed(&l->inner);
     if (rc == 0 && *ret == NULL) {
-        rc = ds_l2_fail(call, DS_EUNAVAILABLE, "it cannot be opened: %.220s", l->why);
+        rc = ds_l2_fail(call, DS_EUNAVAILABLE, "it cannot be opened: %.340s", l->why);
     }
     (void)pthread_mutex_unlock(&l->lock);
     return rc;

@@ -7,12 +7,15 @@
  */
 #include "tier/slog.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/atomics.h"
 #include "base/clock.h"
+#include "base/sys_file.h"
 #include "tier/slog_internal.h"
 #include "tier/slog_ring.h"
 
@@ -519,14 +522,40 @@ int ds_slog_fd(const struct ds_slog *s)
     return s->event_fd;
 }
 
+/* Once, until one can be made again. */
+static void tell_unmade(struct ds_slog *s, int rc)
+{
+    struct stat st;
+    bool gone = ds_sys_fstat(s->dir, &st) == 0 && st.st_nlink == 0;
+
+    if (s->unmade_told || (!gone && rc != DS_ENOSPACE)) {
+        return; /* an error is told by who meets it */
+    }
+    s->unmade_told = true;
+    if (gone) {
+        ds_slog_notice(s,
+                       "%s was removed or replaced while in use: what it held is lost when the "
+                       "worker ends, and nothing more is written. Make it, and restart the worker",
+                       s->shown);
+    } else {
+        ds_slog_notice(s,
+                       "no file of %llu KiB can be made in %s, with %u there already%s. Until then "
+                       "objects stay in memory, or are dropped where their mode allows it",
+                       (unsigned long long)(s->segment_size >> 10), s->shown, s->n_used - 1,
+                       ds_sys_file_advice(ENOSPC));
+    }
+}
+
 /* A segment could not be made: the next record tries another one, after a while. */
 static void opened(struct ds_slog *s, const struct slog_op *op)
 {
     struct slog_segment *g = &s->segments[op->slot];
 
     if (op->rc == 0) {
+        s->unmade_told = false;
         return;
     }
+    tell_unmade(s, op->rc);
     s->no_open_before_ns = ds_monotonic_ns() + OPEN_AGAIN_NS;
     if (s->open[op->stream] == (int32_t)op->slot && g->number == op->number) {
         s->open[op->stream] = -1;

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/sys_file.h"
 #include "tier/slog.h"
 #include "tier/slog_format.h"
 
@@ -146,6 +147,8 @@ struct slog_gc {
 
 struct ds_slog {
     struct ds_slog_config config;
+    const char *shown; /* the directory, in messages */
+    char shown_buf[DS_SYS_SHOWN_MAX];
     uint64_t segment_size;
     int dir, lock_fd, event_fd;
     struct slog_anchor anchor; /* number is not used */
@@ -172,6 +175,7 @@ struct ds_slog {
     struct slog_kept kept;
     int64_t no_open_before_ns; /* the disk was full */
     bool stopped_told, began, polling;
+    bool unmade_told;    /* that segments cannot be made */
     ds_slog_at *adopted; /* until ds_slog_adopted() */
     size_t adopted_n, adopted_room;
     uint64_t corrupt_read;

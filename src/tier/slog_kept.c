@@ -102,7 +102,7 @@ static int read_found(struct ds_slog *s)
             s,
             "%s/" FILE_NAME " is damaged: %llu tombstones in it do not verify, and keys "
             "that were deleted may come back: check the disk, and what else writes there",
-            s->config.directory, (unsigned long long)n);
+            s->shown, (unsigned long long)n);
     }
     return rc == 0 ? ds_slog_kept_each(s, note_lsn, s) : rc;
 }

@@ -135,37 +135,43 @@ int ds_slog_set_aside(struct ds_slog *s, uint32_t slot, int err)
     ds_slog_notice(s,
                    "%s/%s cannot be read (%s): it is %s from now on, and what it held is lost. See "
                    "the system log for errors of the disk; remove the file when nobody needs it",
-                   s->config.directory, name, strerror(err), aside);
+                   s->shown, name, strerror(err), aside);
     return 0;
 }
 
-static int lock_directory(struct opening *o, const char *path)
+/* What cannot be done with the directory, why, and what helps. */
+static int refuse(struct opening *o, int rc, const char *what)
+{
+    return fail(o, ds_slog_errno(rc), "cannot %s %s: %s%s", what, o->s->shown, strerror(-rc),
+                ds_sys_file_advice(-rc));
+}
+
+static int lock_directory(struct opening *o)
 {
     struct ds_slog *s = o->s;
+    const char *path = s->config.directory;
     char pid[24] = "";
     int rc;
 
     ds_sys_make_parents(path);
     rc = ds_sys_mkdirat(AT_FDCWD, path, 0700);
     if (rc < 0 && rc != -EEXIST) {
-        return fail(o, ds_slog_errno(rc), "cannot make the directory %s: %s", path, strerror(-rc));
+        return refuse(o, rc, "make the directory");
     }
     s->dir = ds_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
     if (s->dir < 0) {
-        return fail(o, ds_slog_errno(s->dir), "cannot open the directory %s: %s", path,
-                    strerror(-s->dir));
+        return refuse(o, s->dir, "open the directory");
     }
     s->lock_fd = ds_sys_openat(s->dir, "lock", O_RDWR | O_CREAT, 0600);
     if (s->lock_fd < 0) {
-        return fail(o, ds_slog_errno(s->lock_fd), "cannot write to the directory %s: %s", path,
-                    strerror(-s->lock_fd));
+        return refuse(o, s->lock_fd, "write to the directory");
     }
     rc = ds_sys_try_lock(s->lock_fd);
     if (rc < 0) {
         (void)!ds_sys_pread_some(s->lock_fd, pid, sizeof(pid) - 1, 0);
         pid[strcspn(pid, " ")] = '\0'; /* it is padded, so that a shorter one overwrites it */
         return fail(o, DS_EAGAIN, "%s is in use by process %s: end it or choose another directory",
-                    path, pid);
+                    s->shown, pid);
     }
     (void)snprintf(pid, sizeof(pid), "%-20ld", (long)getpid());
     (void)!ds_sys_pwrite_all(s->lock_fd, pid, strlen(pid), 0);
@@ -213,16 +219,14 @@ static int identify(struct opening *o, bool has_segments)
     if (fd == -ENOENT && !has_segments) {
         rc = ds_sys_sync_parents(s->config.directory); /* who sees an identity takes it for done */
         rc = rc < 0 ? rc : write_identity(s);
-        return rc < 0 ? fail(o, ds_slog_errno(rc), "cannot write to %s: %s", s->config.directory,
-                             strerror(-rc))
-                      : 0;
+        return rc < 0 ? refuse(o, rc, "write to the directory") : 0;
     }
     n = fd < 0 ? fd : ds_sys_pread_some(fd, &id, sizeof(id), 0);
     ds_sys_close(fd);
     if (n < 0 && n != -ENOENT) {
         return fail(o, ds_slog_errno(n),
                     "cannot read %s/identity: %s: see the system log for errors of the disk",
-                    s->config.directory, strerror((int)-n));
+                    s->shown, strerror((int)-n));
     }
     if (n != sizeof(id) || id.magic != IDENTITY_MAGIC || id.crc != identity_crc(&id) ||
         id.segment_size % SLOG_BLOCK != 0 || id.segment_size < 16 * SLOG_BLOCK ||
@@ -230,11 +234,11 @@ static int identify(struct opening *o, bool has_segments)
         return fail(o, DS_ECORRUPT,
                     "%s/identity is missing or damaged: the segments there cannot be read; restore "
                     "it or empty the directory",
-                    s->config.directory);
+                    s->shown);
     }
     if (id.format != SLOG_FORMAT) {
-        return fail(o, DS_EVERSION, "%s has format %u, this program reads %u", s->config.directory,
-                    id.format, SLOG_FORMAT);
+        return fail(o, DS_EVERSION, "%s has format %u, this program reads %u", s->shown, id.format,
+                    SLOG_FORMAT);
     }
     memcpy(s->anchor.log_id, id.log_id, sizeof(id.log_id));
     s->segment_size = id.segment_size;
@@ -278,9 +282,8 @@ void ds_slog_tell_damage(struct ds_slog *s, uint32_t slot, const struct slog_con
                    "%s/%s is damaged: %llu places in it do not verify, and it has %llu of %llu "
                    "bytes. %llu records were found, what else it held is lost: check the disk, and "
                    "what else writes there",
-                   s->config.directory, name, (unsigned long long)c->damaged,
-                   (unsigned long long)c->file_size, (unsigned long long)s->segment_size,
-                   (unsigned long long)c->records);
+                   s->shown, name, (unsigned long long)c->damaged, (unsigned long long)c->file_size,
+                   (unsigned long long)s->segment_size, (unsigned long long)c->records);
 }
 
 /* A segment that a crash left open: what is sound becomes its summary. Where that cannot be
@@ -335,7 +338,7 @@ static void check_segment_head(struct ds_slog *s, uint32_t slot, uint8_t *buf)
     ds_slog_notice(s,
                    "%s/%s is damaged: its head does not verify. Records that do are used: check "
                    "the disk, and what else writes there",
-                   s->config.directory, name);
+                   s->shown, name);
 }
 
 /* A kill left it before it had its size. It goes at once: when there are newer ones it would be
@@ -406,9 +409,7 @@ static int load_kept(struct opening *o)
     struct ds_slog *s = o->s;
     int rc = ds_slog_kept_open(s);
 
-    return rc < 0 ? fail(o, ds_slog_errno(rc), "cannot read %s/tombstones: %s", s->config.directory,
-                         strerror(-rc))
-                  : 0;
+    return rc < 0 ? refuse(o, rc, "make or read the file 'tombstones' in") : 0;
 }
 
 /* A segment that cannot be read twice is set aside, when the LSNs of the others are known. */
@@ -425,7 +426,7 @@ static int load_all(struct opening *o, uint8_t *buf, int *errs)
             rc = rc == DS_EIO ? load_segment(s, i, buf, &errs[i]) : rc;
         }
         if (rc < 0 && rc != DS_EIO) {
-            return fail(o, rc, "cannot read segment %u of %s: %s", i, s->config.directory,
+            return fail(o, rc, "cannot read segment %u of %s: %s", i, s->shown,
                         rc == DS_ENOMEM ? "out of memory" : strerror(errs[i]));
         }
     }
@@ -450,14 +451,13 @@ static int set_aside_unread(struct opening *o, const int *errs)
         return fail(o, DS_EIO,
                     "%u of %u segments of %s cannot be read: see the system log for errors of the "
                     "disk, and whose files these are. If they are lost, move them away",
-                    unread, s->n_used - s->n_aside, s->config.directory);
+                    unread, s->n_used - s->n_aside, s->shown);
     }
     for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
         rc = is_unread(&s->segments[i]) ? ds_slog_set_aside(s, i, errs[i]) : 0;
     }
     return rc == 0 ? 0
-                   : fail(o, rc, "a segment of %s cannot be read, nor can it be renamed",
-                          s->config.directory);
+                   : fail(o, rc, "a segment of %s cannot be read, nor can it be renamed", s->shown);
 }
 
 static int load_segments(struct opening *o)
@@ -486,8 +486,8 @@ static int list_segments(struct opening *o, bool fill, uint32_t *ret_slots, uint
 
     if (d == NULL) {
         ds_sys_close(fd);
-        return fail(o, ds_slog_errno(fd < 0 ? fd : -ENOMEM), "cannot list %s: %s",
-                    s->config.directory, strerror(fd < 0 ? -fd : ENOMEM));
+        return fail(o, ds_slog_errno(fd < 0 ? fd : -ENOMEM), "cannot list %s: %s", s->shown,
+                    strerror(fd < 0 ? -fd : ENOMEM));
     }
     while ((e = readdir(d)) != NULL) {
         uint32_t slot;
@@ -564,7 +564,7 @@ static int check_config(struct opening *o)
     if (n < DS_SLOG_SEGMENTS_MIN) {
         return fail(o, DS_EINVAL,
                     "a limit of %llu bytes is too small for %s: give it at least %llu bytes",
-                    (unsigned long long)c->size_limit, c->directory,
+                    (unsigned long long)c->size_limit, o->s->shown,
                     (unsigned long long)(DS_SLOG_SEGMENTS_MIN * s->segment_size + reserved));
     }
     s->segments_max = (uint32_t)ds_min_u64(n, c->files_max != 0 ? c->files_max : SLOG_SLOTS_MAX);
@@ -584,14 +584,14 @@ static int check_files(struct opening *o, uint32_t n)
         return fail(o, DS_EINVAL,
                     "%s needs %u open files for its segments, and can have %u: raise the limit of "
                     "open files (ulimit -Hn, LimitNOFILE=), or allow fewer clients",
-                    c->directory, DS_SLOG_SEGMENTS_MIN, c->files_max);
+                    o->s->shown, DS_SLOG_SEGMENTS_MIN, c->files_max);
     }
     if (c->files_max != 0 && c->files_max < n) {
         ds_slog_notice(o->s,
                        "%s has %u segments, and there are open files for %u: clients may find none "
                        "left until it has shrunk. Raise the limit of open files (ulimit -Hn, "
                        "LimitNOFILE=), or allow fewer clients",
-                       c->directory, n, c->files_max);
+                       o->s->shown, n, c->files_max);
     }
     return 0;
 }
@@ -601,7 +601,7 @@ static int open_directory(struct opening *o)
     struct ds_slog *s = o->s;
     uint32_t slots;
     uint32_t n;
-    int rc = lock_directory(o, s->config.directory);
+    int rc = lock_directory(o);
 
     rc = rc < 0 ? rc : list_segments(o, false, &slots, &n);
     rc = rc < 0 ? rc : check_files(o, n);
@@ -626,7 +626,7 @@ static int open_directory(struct opening *o)
         ds_slog_notice(s,
                        "%u segments that could not be read lie in %s as *.bad and count in its "
                        "limit: remove them when nobody needs them",
-                       s->n_aside, s->config.directory);
+                       s->n_aside, s->shown);
     }
     s->direct = s->config.direct && direct_works(s);
     rc = list_segments(o, true, &slots, &n);
@@ -659,6 +659,7 @@ int ds_slog_open(const struct ds_slog_config *config, char *err, size_t err_size
         return fail(&o, DS_ENOMEM, "out of memory");
     }
     s->config = *config;
+    s->shown = ds_sys_show_path(config->directory, s->shown_buf);
     s->segment_size = choose_segment_size(config);
     s->dir = s->lock_fd = s->kept.fd = -1;
     s->next_lsn = s->next_number = 1;

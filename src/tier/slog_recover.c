@@ -241,7 +241,7 @@ static int set_aside_unread(struct recovery *r, uint32_t n, uint32_t all)
         ds_slog_notice(s,
                        "%u of %u segments of %s cannot be read any more: see the system log for "
                        "errors of the disk. All stay as they are",
-                       n, all, s->config.directory);
+                       n, all, s->shown);
         return DS_EIO;
     }
     for (uint32_t i = 0; rc == 0 && n > 0 && i < s->n_slots; i++) {

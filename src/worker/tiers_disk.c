@@ -5,13 +5,17 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
+
+#include <linux/magic.h>
 
 #include <ds/kv.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "base/sys_file.h"
 #include "shm/layout.h"
 #include "tier/slog.h"
 #include "worker/tiers.h"
@@ -351,6 +355,20 @@ static uint32_t files_max(const struct ds_tiers *t)
     return (uint32_t)ds_min_u64(all > others * 2 ? all - others : all / 2, UINT16_MAX);
 }
 
+static void tell_if_in_memory(const char *directory)
+{
+    struct statfs fs;
+    char shown[DS_SYS_SHOWN_MAX];
+
+    if (statfs(directory, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC)) {
+        ds_log(DS_LOG_WARNING,
+               "spill_directory: %s is in the memory of the machine (tmpfs): what is spilled takes "
+               "as much of it as before, and write-back objects are lost with it before their "
+               "upload. Choose a directory on a disk",
+               ds_sys_show_path(directory, shown));
+    }
+}
+
 static void tell_if_capped(const struct ds_tiers *t)
 {
     struct ds_slog_stats st;
@@ -573,6 +591,7 @@ static int open_log(struct ds_tiers *t, bool wait)
     } while (wait);
     if (rc == 0) {
         t->w->trouble[0] = '\0'; /* of an earlier try */
+        tell_if_in_memory(t->disk_config.directory);
     }
     return rc;
 }

@@ -91,9 +91,9 @@ class Node:
                 print("".join(self.log_lines()[-60:]))
             self.clean_up()
 
-    def dscli(self, *args, env=None, timeout=120):
+    def dscli(self, *args, env=None, timeout=120, wrap=()):
         return subprocess.run(
-            [self.bin / "dscli", *args],
+            [*wrap, self.bin / "dscli", *args],
             cwd=self.folder,
             env={**self.env, **(env or {})},
             capture_output=True,
@@ -103,7 +103,7 @@ class Node:
             check=False,
         )
 
-    def start(self, timeout=120):
+    def start(self, timeout=120, wrap=()):
         flags = [f"--{name}={value}" for name, value in self.flags.items()]
         return self.dscli(
             "start",
@@ -113,6 +113,7 @@ class Node:
             *flags,
             env=self.node_env,
             timeout=timeout,
+            wrap=wrap,
         )
 
     def processes(self):
