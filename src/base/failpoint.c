@@ -149,8 +149,30 @@ static bool is_first(const char *name)
     return fd >= 0;
 }
 
+/* While a file beside the log says so. */
+static bool is_held(void)
+{
+    const char *log = getenv("DS_FAILPOINTS_LOG");
+    char path[512];
+
+    (void)snprintf(path, sizeof(path), "%s.hold", log != NULL ? log : "");
+    return log != NULL && access(path, F_OK) == 0;
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec t = {ms / 1000, (ms % 1000) * 1000000};
+
+    (void)nanosleep(&t, NULL);
+}
+
 static int fire(const struct point *p, const char *name)
 {
+    bool holds = strcmp(p->action, "hold") == 0;
+
+    if (holds && !is_held()) {
+        return 0;
+    }
     if (p->once && !is_first(name)) {
         return 0;
     }
@@ -162,10 +184,12 @@ static int fire(const struct point *p, const char *name)
     } else if (strcmp(p->action, "exit") == 0) {
         _exit((int)p->arg);
     } else if (strcmp(p->action, "sleep") == 0) {
-        struct timespec t = {p->arg / 1000, (p->arg % 1000) * 1000000};
-        (void)nanosleep(&t, NULL);
+        pause_ms(p->arg);
     } else if (strcmp(p->action, "errno") == 0) {
         return -(int)p->arg;
+    }
+    while (holds && is_held()) {
+        pause_ms(1);
     }
     return 0;
 }

@@ -6,12 +6,12 @@
  *
  * Armed by the environment variable DS_FAILPOINTS, read once at the first hit:
  *     [program:]name=action[!][@n|%n][<n][;...]
- * @n: the n-th hit fires; %n: one hit in n, by chance; else every hit. <n: as long as n hits last.
+ * @n: the n-th hit fires; %n: one hit in n, by chance; else every hit. <n: not after the n-th hit.
  * !: in one process only, the first to come (DS_FAILPOINTS_LOG must be given).
  * A name may end in * ("sys.*"). With a program, the point is armed in processes of that name only.
  * With DS_FAILPOINTS_LOG=path each point that fires appends a line "name action" there.
  * Actions: kill (SIGKILL to the own process), abort, errno:N, sleep:MS, exit:N, note (only the
- * line).
+ * line), hold (as long as there is a file DS_FAILPOINTS_LOG.hold; without it the point is passed).
  * Compiled to nothing without -DDS_FAILPOINTS (release builds).
  */
 #ifndef DS_BASE_FAILPOINT_H

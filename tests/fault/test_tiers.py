@@ -108,6 +108,11 @@ def test_errors_of_the_disk_lose_nothing_and_spare_what_is_in_memory(failpoints,
     assert trips > 0 or tiers.BREAKS not in spec
 
 
+@pytest.mark.parametrize("what", tiers.HELD)
+def test_a_disk_that_does_nothing_holds_up_nobody_who_uses_memory(failpoints, what):
+    tiers.hold_the_disk(tiers.HELD[what], hot=1000)
+
+
 @pytest.mark.timeout(300)
 def test_failed_calls_of_a_worker_with_tiers_lose_nothing(failpoints):
     points, fired = tier_calls.fail_some_calls(LIVES)

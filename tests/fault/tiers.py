@@ -122,10 +122,10 @@ def tiered_node(env=None, size_mb=MEMORY_MB, **flags):
 class Load:
     """A running fault_tiers."""
 
-    def __init__(self, node, keys=KEYS, largest=LARGEST, errors=False):
+    def __init__(self, node, keys=KEYS, largest=LARGEST, errors=False, clients=CLIENTS):
         self.node = node
         self.process = node.spawn(
-            "tiers", CLIENTS, keys, largest, *(["errors"] if errors else [])
+            "tiers", clients, keys, largest, *(["errors"] if errors else [])
         )
         assert self.process.stdout.readline() == "running\n"
 
@@ -377,6 +377,45 @@ def with_disk_errors(spec, seconds, keys=KEYS, **flags):
         trips = status(node)["l2_trips"]
         wait_until(lambda: is_answering(node), "an answer of second-level storage", 40)
         return figures, fired, trips
+
+
+# What the threads of the disk and of second-level storage do, and nobody else: held, it is as slow as
+# can be.
+HELD = {
+    "writes": ("slog.write.before", "l2.dir.before_sync"),
+    "reads": ("sys.pread",),
+}
+
+
+def others(load):
+    """What was done by the clients that use the disk."""
+    figures = load.figures()
+    return figures["ops"] - figures["hot"]
+
+
+def hold_the_disk(points, hot):
+    """A load waits for a disk that does nothing, until all its clients wait and the one that uses memory
+    only has done so many sets and gets meanwhile. Then it goes on."""
+    spec = ";".join(f"dsworker:{point}=hold" for point in points)
+    with tiered_node({"DS_FAILPOINTS": spec}) as node:
+        load = Load(node, keys=100)
+        hold = node.fired_path.with_suffix(".hold")
+        hold.touch()
+
+        def stands():
+            before, end = others(load), load.figures()["hot"] + hot
+            wait_until(lambda: load.figures()["hot"] >= end, f"{hot} sets and gets in memory", 60)
+            return others(load) <= before + 1  # the figures are not of one moment
+
+        try:
+            wait_until(stands, "the wait of all others", 60)
+            assert node.fired().keys() >= set(points), node.fired()
+        finally:
+            hold.unlink()
+        end = others(load) + 100
+        wait_until(lambda: others(load) > end, "the rest of the load")
+        assert load.figures()["violations"] == 0
+        load.process.kill()
 
 
 def status(node):
