@@ -227,7 +227,7 @@ int ds_slog_make_gc_room(struct ds_slog *s, struct slog_bytes *summaries)
                        "read or is damaged: nothing is written or cleaned there until all that is "
                        "in some segment was deleted. Raise the limit, or remove the *.bad files "
                        "there, and start again",
-                       s->config.directory);
+                       s->shown);
     }
     return rc;
 }
