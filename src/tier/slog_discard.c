@@ -5,12 +5,12 @@
  *
  * The last segment is the cleaner's (ds_slog_room()): a log has all of them only from the moment
  * when that one is made to the moment when another one is unlinked. In between nothing but copies
- * goes into it (place_with_copies()), and nothing that they were made of goes. So, whatever ends
- * the process then, the newest segment of a log that has all of them is one of copies whose
- * originals are there. It is forgotten, and freed by the cleaner before all else, which leaves the
- * log as it was before that cleaning began; a log that is killed again and again at that point
- * starts from the same room each time, while one that went on in the half-filled segment would have
- * less of it each time.
+ * goes into it (place_with_copies(), copy_late()), and nothing that they were made of goes. So,
+ * whatever ends the process then, the newest segment of a log that has all of them is one of copies
+ * whose originals are there. It is forgotten, and freed by the cleaner before all else, which
+ * leaves the log as it was before that cleaning began; a log that is killed again and again at that
+ * point starts from the same room each time, while one that went on in the half-filled segment
+ * would have less of it each time.
  *
  * Nobody relies on that alone: each record is looked up in the other segments, by its LSN. Copies
  * without an original are kept. The flags of a copy may be newer than its original's, but then the
@@ -68,9 +68,15 @@ static void count(struct copies *c, uint32_t slot, const struct slog_head *h, co
     c->n++;
 }
 
+/* A tombstone that was written before it had its place needs no original: what it covers is there,
+ * and nobody was answered. */
 static void collect(struct copies *c, uint32_t slot, const struct slog_head *h, const uint8_t *key)
 {
-    c->copy[c->n++] = (struct copy){.head = *h, .key = key, .at = place_of(c, slot, h)};
+    bool early = h->type == SLOG_TOMBSTONE && (h->flags & SLOG_EARLY) != 0;
+    ds_slog_at at = place_of(c, slot, h);
+
+    c->copy[c->n++] = (struct copy){.head = *h, .key = key, .at = at, .original = early ? at : 0};
+    c->found += early;
 }
 
 static int compare_lsns(const void *a, const void *b)

@@ -26,6 +26,8 @@
 
 enum slog_type { SLOG_PUT = 1, SLOG_TOMBSTONE = 2, SLOG_NOTE = 3 };
 
+#define SLOG_EARLY 1u /* flags of a tombstone: nobody was answered when it was written */
+
 /* Where a checksum is anchored. */
 struct slog_anchor {
     uint8_t log_id[16];

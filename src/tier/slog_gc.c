@@ -119,6 +119,7 @@ static bool worth(const struct ds_slog *s, uint32_t slot, uint64_t stays, uint64
 static bool pick(const struct ds_slog *s, uint32_t *ret)
 {
     uint64_t max = stays_max(s);
+    uint64_t empty = 0; /* the number of the newest one with nothing to copy */
     double best = 0;
 
     for (uint32_t i = 0; i < s->n_slots; i++) {
@@ -130,8 +131,11 @@ static bool pick(const struct ds_slog *s, uint32_t *ret)
             continue;
         }
         if (g->live == 0 && !g->keepers) {
-            *ret = i; /* nothing to copy */
-            return true;
+            *ret = g->number > empty ? i : *ret; /* what was forgotten first: slog_discard.c */
+            empty = ds_max_u64(empty, g->number);
+        }
+        if (empty > 0) {
+            continue;
         }
         stays = stays_of(s, i);
         value = max == s->segment_size ? (double)(g->end - stays) : score(s, i, stays);
@@ -140,7 +144,7 @@ static bool pick(const struct ds_slog *s, uint32_t *ret)
             *ret = i;
         }
     }
-    return best > 0;
+    return empty > 0 || best > 0;
 }
 
 static bool queue(struct ds_slog *s, enum slog_op_type type, struct slog_ops *list)
@@ -246,6 +250,7 @@ static bool stays(struct ds_slog *s, struct slog_head *h, const uint8_t *key, ds
         h->flags_lsn = s->next_lsn - 1;
         return true;
     case SLOG_TOMBSTONE:
+        h->flags = 0; /* it may have been answered since */
         return covers_something(s, s->gc.slot, h->lsn);
     default: /* a note: its target's copy will have the flags */
         return ds_slog_find(s, h->version, &slot, &offset) != NULL && slot != s->gc.slot &&
@@ -328,6 +333,41 @@ static void copy_some(struct ds_slog *s)
     }
 }
 
+static bool is_early(const struct slog_head *h)
+{
+    return h->type == SLOG_TOMBSTONE && (h->flags & SLOG_EARLY) != 0;
+}
+
+/* Before a segment goes: a delete that waits for room may be what made a value in it dead, and an
+ * older one of the key, which lies elsewhere, must not pass for the newest. So its tombstone is
+ * written with the copies, where they have a place; it is answered when it stands where it is to
+ * stay. False: there are more. */
+static bool copy_late(struct ds_slog *s)
+{
+    unsigned n = 0;
+
+    if (s->late.last == NULL || !covers_something(s, s->gc.slot, s->late.last->head.lsn)) {
+        return true;
+    }
+    for (struct slog_op *op = s->late.first; op != NULL; op = op->next) {
+        struct slog_head h = op->head;
+
+        if (op->early) {
+            continue;
+        }
+        if (n++ == ENTRIES_PER_STEP) {
+            ds_slog_wake_at(s, 1);
+            return false;
+        }
+        h.flags = SLOG_EARLY;
+        op->early = copy(s, &h, op->key, 0);
+        if (!op->early) {
+            return true;
+        }
+    }
+    return true;
+}
+
 /* All that could be read has left it. */
 static void unread(struct ds_slog *s)
 {
@@ -363,6 +403,9 @@ void ds_slog_gc_step(struct ds_slog *s)
         return;
     }
     copy_some(s);
+    if (gc->rc == 0 && gc->at == gc->summary_size && !copy_late(s)) {
+        return;
+    }
     if (gc->moving > 0) {
         return;
     }
@@ -408,7 +451,7 @@ static void moved(struct ds_slog *s, struct slog_op *op)
         s->gc.unread++;
         return;
     }
-    if (op->rc < 0 && op->rc != DS_ECORRUPT) {
+    if (op->rc < 0 && op->rc != DS_ECORRUPT && !(op->rc == DS_ENOSPACE && is_early(&op->head))) {
         s->gc.rc = op->rc; /* the segment stays */
     }
     if (op->head.type != SLOG_PUT || (op->rc < 0 && op->rc != DS_ECORRUPT)) {

@@ -57,6 +57,7 @@ struct slog_op {
     uint64_t kept_end; /* OP_TOMBSTONE: where its record in the file of tombstones ends; 0: none */
     bool quiet;        /* OP_TOMBSTONE: without an event */
     bool delayed;      /* OP_TOMBSTONE: see struct slog_kept */
+    bool early;        /* OP_TOMBSTONE: the cleaner has written it: see copy_late() */
     struct slog_head head;                 /* OP_GET: what is expected */
     struct slog_op *next_long, *prev_long; /* OP_GET of more than one chunk: in the owner's list */
     _Atomic uint64_t arrived;              /* bytes of it that are in place */

@@ -11,6 +11,7 @@
  */
 #include "base/failpoint.h"
 #include "slog_crash.h"
+#include "tier/slog_internal.h"
 
 #define SEGMENT (64u << 10)
 #define RESERVED (64u << 10)
@@ -18,6 +19,7 @@
 #define LIMIT_OF(n) ((n) * (uint64_t)SEGMENT + RESERVED)
 #define USED_KEYS 100u /* with values of 3000 bytes on average more than puts may fill */
 #define STEP 29
+#define FLOOD 400u
 
 static uint64_t next(uint64_t *x)
 {
@@ -70,6 +72,43 @@ static uint64_t largest(struct fs_state *s, int n, uint64_t *x)
 }
 
 /* --- recorded work --- */
+
+static void begin_del(struct owner *o, unsigned k)
+{
+    char key[32];
+    size_t n = key_of(k, key);
+
+    CHECK_OK(ds_slog_tombstone(o->s, key, n, true, k));
+    if (o->recs[k].at != 0) {
+        ds_slog_dead(o->s, o->recs[k].at, n, o->recs[k].size);
+        o->recs[k].at = 0;
+    }
+}
+
+/* Deletes in a row of which nobody awaits one: more than a full log has room for at once. Most are
+ * of keys that are not there. */
+static void flood(struct owner *o, uint64_t *x)
+{
+    uint64_t before = o->events;
+    bool asked[KEYS] = {false};
+
+    for (unsigned i = 0; i < FLOOD; i++) {
+        unsigned k = (unsigned)next(x) % KEYS;
+
+        if (!asked[k]) {
+            asked[k] = true;
+            fs_note(FS_BEGIN, k, 0, true);
+            begin_del(o, k);
+            before++;
+        }
+    }
+    owner_wait(o, before);
+    for (unsigned k = 0; k < KEYS; k++) {
+        if (asked[k]) {
+            fs_note(FS_ACK, k, 0, true);
+        }
+    }
+}
 
 /* A request of a log that is mostly full. */
 static int ask(struct owner *o, uint64_t *x)
@@ -140,6 +179,9 @@ static void live(struct owner *o, struct fs_state *s, uint64_t *x)
         int rc = ask(o, x);
 
         CHECK(rc == 0 || rc == DS_EAGAIN || rc == DS_ENOSPACE);
+        if (rc == DS_ENOSPACE && next(x) % 16 == 0) {
+            flood(o, x);
+        }
     }
     o->s = ds_slog_close(o->s, next(x) % 4 == 0);
     n = fs_end();
@@ -453,6 +495,98 @@ DS_TEST(slog_limit__keeps_copies_that_have_no_original)
 }
 
 #endif
+
+/* --- deletes that wait for room --- */
+
+static unsigned slot_of(const struct owner *o, unsigned k)
+{
+    return (unsigned)(o->recs[k].at >> 24) & 0xffff;
+}
+
+/* A full log: two values of key 0, the older one among others that live. Returns how many keys lie
+ * with the newer one. */
+static unsigned fill_around_two(struct owner *o, unsigned *with)
+{
+    unsigned last = 1;
+    unsigned n = 0;
+    unsigned old;
+
+    CHECK_OK(put(o, 0, 3000, true));
+    old = slot_of(o, 0);
+    for (; slot_of(o, 0) == old; last++) {
+        CHECK_OK(put(o, last, 3000, true));
+        if (stats_of(o).segments == N_MAX - 3) {
+            CHECK_OK(put(o, 0, 3000, true));
+            fs_note(FS_BEGIN, 0, o->recs[0].version, true);
+            fs_note(FS_ACK, 0, o->recs[0].version, true);
+        }
+    }
+    for (; put(o, last, 3000, true) == 0; last++) {
+    }
+    for (unsigned k = 1; k < last; k++) {
+        if (slot_of(o, k) == slot_of(o, 0)) {
+            with[n++] = k;
+        }
+    }
+    return n;
+}
+
+static void check_each(struct owner *o, struct fs_state *s, int from, int to)
+{
+    static const enum fs_way ways[] = {FS_MOST, FS_LEAST, FS_CHANCE};
+    uint64_t x = 1;
+
+    for (int end = from; end <= to; end++) {
+        for (size_t i = 0; i < DS_ARRAY_SIZE(ways); i++) {
+            fs_make(s, end, &(struct fs_choices){.way = ways[i], .random = &x});
+            fs_put(s, o->dir);
+            owner_reopen(o, false);
+            check_keys(o, 1, end, ways[i] == FS_MOST);
+            check_progress(o);
+            o->s = ds_slog_close(o->s, false);
+            CHECK_LE(disk_use(o), o->config.size_limit);
+        }
+    }
+}
+
+/* The newest value of a key is dead and its segment is cleaned, while the tombstone has no place:
+ * an older value, which lies elsewhere, must not be taken for the newest one. */
+DS_TEST_TIMEOUT(slog_limit__no_older_value_comes_back_while_its_delete_waits, 60)
+{
+    struct owner o;
+    struct fs_state *s = calloc(1, sizeof(*s));
+    unsigned with[KEYS];
+    unsigned n_with;
+    uint64_t asked;
+    int from;
+
+    CHECK(s != NULL);
+    begin(&o, LIMIT_OF(N_MAX));
+    o.s = ds_slog_close(o.s, false);
+    fs_begin(o.dir);
+    owner_reopen(&o, false);
+    o.s->gc.not_before_ns = INT64_MAX; /* until all is as it has to be */
+    n_with = fill_around_two(&o, with);
+    CHECK_GT(n_with, 5u);
+    asked = o.events;
+    o.s->gc.not_before_ns = 0;
+    for (unsigned i = 0; i < n_with; i++, asked++) {
+        begin_del(&o, with[i]);
+    }
+    for (; o.s->late.first == NULL; asked++) { /* of what is not there */
+        begin_del(&o, KEYS - 1);
+    }
+    from = fs_n;
+    fs_note(FS_BEGIN, 0, 0, true);
+    begin_del(&o, 0);
+    owner_wait(&o, asked + 1);
+    fs_note(FS_ACK, 0, 0, true);
+    o.s = ds_slog_close(o.s, false);
+    check_each(&o, s, from, fs_end());
+    fs_free(s);
+    owner_open(&o);
+    owner_fini(&o, false);
+}
 
 /* A limit below what the directory holds: it is not there at once, but nothing passes the one of
  * before. */
