@@ -189,6 +189,7 @@ static int forget_if_copies(struct ds_slog *s, uint32_t slot, struct slog_bytes 
         each_record(&c, slot, &summaries[slot], collect);
         qsort(c.copy, c.n, sizeof(*c.copy), compare_lsns);
         for (uint32_t i = 0; i < s->n_slots; i++) {
+            ds_slog_progress(s);
             if (i != slot) {
                 each_record(&c, i, &summaries[i], match);
             }

@@ -180,6 +180,7 @@ static int take_all(struct recovery *r)
         const uint8_t *key;
         uint64_t size;
 
+        ds_slog_progress(r->s);
         for (uint64_t at = 0; rc == 0 && at < b->size; at += size) {
             size =
                 ds_slog_summary_next(b->data + at, b->size - at, r->s->segments[i].end, &h, &key);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_slog_gc.c - what cleaning may take of the disk's bandwidth, and what it must give back. */
+/* test_slog_gc.c - what cleaning may take of the disk's bandwidth, and what it must give back; what
+ * a recovery tells meanwhile. */
 #include "base/clock.h"
 #include "slog_owner.h"
 
@@ -112,5 +113,34 @@ DS_TEST(slog_gc__more_segments_than_descriptors_are_used)
         (void)poll(&p, 1, 100);
     }
     CHECK_OK(put(&o, 1, 30000, true));
+    owner_fini(&o, true);
+}
+
+static unsigned steps;
+
+static void step(void *arg)
+{
+    (void)arg;
+    steps++;
+}
+
+/* Who waits for it gives it up when it has said nothing for a while: each segment is read, and what
+ * it has is looked up. */
+DS_TEST(slog_gc__a_recovery_says_that_it_gets_on)
+{
+    struct owner o;
+
+    owner_init(&o, 17 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    for (unsigned i = 0; put(&o, i, 500000, false) == 0; i++) {
+    }
+    CHECK_GT(stats_of(&o).segments, 12u);
+    o.s = ds_slog_close(o.s, true);
+    memset(o.recs, 0, sizeof(o.recs));
+    o.config.progress = step;
+    owner_open(&o);
+    steps = 0;
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    CHECK_GE(steps, 2 * stats_of(&o).segments);
     owner_fini(&o, true);
 }
