@@ -40,7 +40,7 @@
 
 #define DS_STORE_MIRROR_HOLDS 16u
 #define DS_STORE_FRESH 256u
-#define DS_STORE_UPLOADS 64u   /* at a time */
+#define DS_STORE_UPLOADS 64u   /* at a time, and values of an eighth of the memory at most */
 #define DS_STORE_ERASES 256u   /* of what dropped objects have hidden, at a time */
 #define DS_STORE_VICTIMS 4096u /* looked at in one go */
 #define DS_STORE_SECOND_BUCKETS 1024u
@@ -150,9 +150,10 @@ struct ds_store {
     struct ds_list uploads;      /* dirty objects but for those being uploaded: see upload.c */
     struct ds_link *upload_link; /* by record; NULL: no second-level storage */
     uint64_t uploading;
-    uint64_t upload_bytes;   /* values of both */
-    uint64_t upload_counted; /* records with FLAG_COUNTED */
-    uint64_t journalling;    /* sets that will be counted, if the journal takes them */
+    uint64_t uploading_bytes; /* their values: blocks that cannot leave memory meanwhile */
+    uint64_t upload_bytes;    /* values of both */
+    uint64_t upload_counted;  /* records with FLAG_COUNTED */
+    uint64_t journalling;     /* sets that will be counted, if the journal takes them */
     int64_t upload_next_ns;
     bool uploads_paused; /* L2 does not answer */
     uint64_t buried;     /* copies ever to be buried that were not at once */
@@ -517,6 +518,7 @@ void ds_store_upload_over(struct ds_store *s, uint32_t id);
 void ds_store_upload_end(struct ds_store *s, uint32_t id);
 
 /* At the end of a pass. */
+bool ds_store_may_upload(const struct ds_store *s); /* one more now */
 void ds_store_upload_some(struct ds_store *s);
 
 /* ds_store_publish() of a set of a plain mode. Over a key of an L2 mode it is one of that. */

@@ -469,6 +469,7 @@ static uint64_t leave_memory(struct ds_store *s, uint32_t id, struct room *room)
     int rc;
 
     if ((s->flags[id] & FLAG_BUSY) != 0 || ds_store_second_busy(s, id)) {
+        room->fresh = true; /* when that work is done */
         ds_policy_skip(s->policy, id);
         return 0;
     }

@@ -389,7 +389,7 @@ int64_t ds_store_next_ns(const struct ds_store *s)
     if (s->starved && s->fresh_n > 0 && s->fresh[s->fresh_first].until_ns < next) {
         next = s->fresh[s->fresh_first].until_ns;
     }
-    if (s->uploads.n > 0 && s->uploading < DS_STORE_UPLOADS && s->upload_next_ns < next) {
+    if (ds_store_may_upload(s) && s->upload_next_ns < next) {
         next = s->upload_next_ns;
     }
     if (s->doomed.n + s->stalled.n > 0 && s->reclaim_next_ns < next) {

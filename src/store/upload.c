@@ -123,6 +123,7 @@ void ds_store_upload_done(struct ds_store *s, const struct ds_second_op *o)
     uint32_t id = o->op.id;
 
     s->uploading--;
+    s->uploading_bytes -= o->op.size;
     s->upload_bytes -= o->op.size;
     if (!is_current(s, id, o->record_version)) {
         s->stats.l2_outdated++;
@@ -216,6 +217,7 @@ static int start_upload(struct ds_store *s, uint32_t id)
     o->record_version = r->version;
     rc = ds_store_op_start(s, o);
     s->uploading += rc == 0;
+    s->uploading_bytes += rc == 0 ? r->size : 0;
     s->upload_bytes += rc == 0 ? r->size : 0;
     return rc;
 }
@@ -250,6 +252,14 @@ static void upload_first(struct ds_store *s)
         s->now.boot_ns + (rc == DS_EIO || rc == DS_EUNAVAILABLE ? RETRY_NS : RETRY_NS / 100);
 }
 
+/* Writers need the rest of the memory: else they wait for L2, for all that the disk would take. */
+bool ds_store_may_upload(const struct ds_store *s)
+{
+    return s->uploads.n > 0 && s->uploading < DS_STORE_UPLOADS &&
+           (s->uploading == 0 ||
+            s->uploading_bytes + s->record[s->uploads.first].size <= s->config.data_size / 8);
+}
+
 void ds_store_upload_some(struct ds_store *s)
 {
     uint64_t left = s->uploads_paused ? ds_min_u64(s->uploads.n, 1) : s->uploads.n;
@@ -257,7 +267,7 @@ void ds_store_upload_some(struct ds_store *s)
     if (!ds_store_has_l2(s) || s->upload_next_ns > s->now.boot_ns) {
         return;
     }
-    for (; left > 0 && s->uploads.n > 0 && s->uploading < DS_STORE_UPLOADS; left--) {
+    for (; left > 0 && ds_store_may_upload(s); left--) {
         upload_first(s);
     }
 }

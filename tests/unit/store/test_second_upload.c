@@ -549,3 +549,76 @@ DS_TEST(second__the_disk_is_not_read_for_storage_that_is_not_asked)
     CHECK_EQ(in_l2(&c, "k39"), 1039);
     scene_end(&c);
 }
+
+/* Values whose upload waits for L2 to be asked again. */
+static void waiting_uploads(struct scene *c, unsigned n, uint64_t size)
+{
+    char key[32];
+
+    c->t.silent = true;
+    for (unsigned i = 0; i < n; i++) {
+        (void)snprintf(key, sizeof(key), "w%u", i);
+        CHECK_OK(set_l2(c, key, size, DS_WRITE_BACK));
+    }
+    settle_tiers(&c->w, &c->t);
+    CHECK_EQ(world_stats(&c->w).l2_waiting, n);
+    c->t.silent = false;
+    c->w.now.boot_ns += 2000 * MS;
+    settle(&c->w);
+}
+
+static void post_grant(struct scene *c, uint64_t size)
+{
+    req_begin(c->p, 63, DS_OP_GRANT, size);
+    c->p->slot[63].header.n = 1;
+    c->p->slot[63].header.timeout_ms = 1000;
+    req_post(c->p, 63);
+    settle(&c->w);
+}
+
+/* What is being uploaded cannot leave memory: all of it would be too much for writers. */
+DS_TEST(second__uploads_hold_an_eighth_of_the_memory)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    waiting_uploads(&c, 20, 40000);
+    CHECK_EQ(c.t.n, 3);
+    CHECK_EQ(c.w.s->uploading_bytes, 3 * 40000);
+    post_grant(&c, 512 * KIB); /* the others leave for their copies on disk */
+    CHECK(req_done(c.p, 63));
+    CHECK_OK(req_result(c.p, 63, 0)->status);
+    CHECK_EQ(c.t.n, 3);
+    for (int i = 0; i < 50 && world_stats(&c.w).l2_waiting > 0; i++) {
+        settle_tiers(&c.w, &c.t);
+        CHECK_LE(c.w.s->uploading_bytes, 3 * 40000);
+        c.w.now.boot_ns += 20 * MS; /* those on disk are read first */
+    }
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 0);
+    CHECK_EQ(c.w.s->uploading_bytes, 0);
+    scene_end(&c);
+}
+
+/* Room comes when it is done: that is waited for, as for a spill. */
+DS_TEST(second__a_writer_waits_for_the_memory_of_an_upload)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.w.config.spill = c.w.s->config.spill = false;
+    for (unsigned i = 0; i < 16; i++) { /* of a mode that stays */
+        char key[32];
+
+        (void)snprintf(key, sizeof(key), "n%u", i);
+        (void)set_post(&c.w, c.p, (struct post){.key = key, .size = 60000, .mode = DS_WRITE_NONE});
+    }
+    settle(&c.w);
+    waiting_uploads(&c, 1, 60000);
+    CHECK_EQ(c.t.n, 1);
+    post_grant(&c, 60 * KIB);
+    CHECK(!req_done(c.p, 63));
+    settle_tiers(&c.w, &c.t);
+    CHECK(req_done(c.p, 63));
+    CHECK_OK(req_result(c.p, 63, 0)->status);
+    scene_end(&c);
+}
