@@ -12,15 +12,6 @@ static bool given(const char *text)
     return text != NULL && text[0] != '\0';
 }
 
-/* It goes into a header as it is. */
-static bool is_plain(const char *text)
-{
-    while (*text != '\0' && iscntrl((unsigned char)*text) == 0) {
-        text++;
-    }
-    return *text == '\0';
-}
-
 static int fill(const char *access, const char *secret, const char *token, const char *source,
                 char *err, size_t err_size, struct ds_l2_s3_auth *ret)
 {
@@ -32,8 +23,9 @@ static int fill(const char *access, const char *secret, const char *token, const
         return DS_EDENIED;
     }
     n = snprintf(ret->user, sizeof(ret->user), "%s:%s", access, secret);
-    if (n >= (int)sizeof(ret->user) || strchr(access, ':') != NULL || !is_plain(ret->user) ||
-        (given(token) && (strlen(token) >= sizeof(ret->token) || !is_plain(token)))) {
+    /* They go into a header as they are. */
+    if (n >= (int)sizeof(ret->user) || strchr(access, ':') != NULL || ds_has_control(ret->user) ||
+        (given(token) && (strlen(token) >= sizeof(ret->token) || ds_has_control(token)))) {
         (void)snprintf(err, err_size, "%s: the credentials are too long or malformed", source);
         return DS_EDENIED;
     }

@@ -37,46 +37,22 @@ struct copies {
     bool *has_originals; /* by slot */
 };
 
-typedef void each_fn(struct copies *c, uint32_t slot, const struct slog_head *h,
-                     const uint8_t *key);
-
-static void each_record(struct copies *c, uint32_t slot, const struct slog_bytes *b, each_fn *each)
-{
-    struct slog_head h;
-    const uint8_t *key;
-    uint64_t size;
-
-    for (uint64_t at = 0; at < b->size; at += size) {
-        size = ds_slog_summary_next(b->data + at, b->size - at, c->s->segments[slot].end, &h, &key);
-        if (size == 0) {
-            return;
-        }
-        each(c, slot, &h, key);
-    }
-}
-
 static ds_slog_at place_of(const struct copies *c, uint32_t slot, const struct slog_head *h)
 {
     return ds_slog_at_of(slot, c->s->segments[slot].number, (uint64_t)h->magic * SLOG_UNIT);
 }
 
-static void count(struct copies *c, uint32_t slot, const struct slog_head *h, const uint8_t *key)
-{
-    (void)slot;
-    (void)h;
-    (void)key;
-    c->n++;
-}
-
 /* A tombstone that was written before it had its place needs no original: what it covers is there,
  * and nobody was answered. */
-static void collect(struct copies *c, uint32_t slot, const struct slog_head *h, const uint8_t *key)
+static int collect(void *arg, uint32_t slot, const struct slog_head *h, const uint8_t *key)
 {
+    struct copies *c = arg;
     bool early = h->type == SLOG_TOMBSTONE && (h->flags & SLOG_EARLY) != 0;
     ds_slog_at at = place_of(c, slot, h);
 
     c->copy[c->n++] = (struct copy){.head = *h, .key = key, .at = at, .original = early ? at : 0};
     c->found += early;
+    return 0;
 }
 
 static int compare_lsns(const void *a, const void *b)
@@ -94,8 +70,9 @@ static bool is_copy_of(const struct copy *x, const struct slog_head *h, const ui
 }
 
 /* A tombstone may have been copied twice, when a segment could not be cleaned at once. */
-static void match(struct copies *c, uint32_t slot, const struct slog_head *h, const uint8_t *key)
+static int match(void *arg, uint32_t slot, const struct slog_head *h, const uint8_t *key)
 {
+    struct copies *c = arg;
     size_t low = 0;
     size_t high = c->n;
 
@@ -118,6 +95,7 @@ static void match(struct copies *c, uint32_t slot, const struct slog_head *h, co
             c->found++;
         }
     }
+    return 0;
 }
 
 /* True: nothing is lost without the copies, whatever comes. */
@@ -177,28 +155,25 @@ static int forget_if_copies(struct ds_slog *s, uint32_t slot, struct slog_bytes 
                             bool *ret)
 {
     struct copies c = {.s = s};
-    int rc = 0;
+    int rc;
 
-    each_record(&c, slot, &summaries[slot], count);
-    c.copy = ds_zalloc((c.n + 1) * sizeof(*c.copy), "slog copies");
+    c.copy = ds_zalloc((summaries[slot].size / sizeof(struct slog_head) + 1) * sizeof(*c.copy),
+                       "slog copies");
     c.has_originals = ds_zalloc(s->n_slots * sizeof(*c.has_originals), "slog copies");
-    if (c.copy == NULL || c.has_originals == NULL) {
-        rc = DS_ENOMEM;
-    } else {
-        c.n = 0;
-        each_record(&c, slot, &summaries[slot], collect);
+    rc = c.copy == NULL || c.has_originals == NULL
+             ? DS_ENOMEM
+             : ds_slog_summary_each(s, slot, &summaries[slot], collect, &c);
+    if (rc == 0) {
         qsort(c.copy, c.n, sizeof(*c.copy), compare_lsns);
-        for (uint32_t i = 0; i < s->n_slots; i++) {
-            ds_slog_progress(s);
-            if (i != slot) {
-                each_record(&c, i, &summaries[i], match);
-            }
-        }
-        *ret = originals_are_safe(&c);
-        if (*ret) {
-            move_back(&c);
-            forget(s, slot, &summaries[slot]);
-        }
+    }
+    for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
+        ds_slog_progress(s);
+        rc = i != slot ? ds_slog_summary_each(s, i, &summaries[i], match, &c) : 0;
+    }
+    *ret = rc == 0 && originals_are_safe(&c);
+    if (*ret) {
+        move_back(&c);
+        forget(s, slot, &summaries[slot]);
     }
     ds_free(c.copy);
     ds_free(c.has_originals);

@@ -272,6 +272,13 @@ void ds_slog_gc_step(struct ds_slog *s);
 void ds_slog_gc_done(struct ds_slog *s, struct slog_op *op);
 uint32_t ds_slog_room(const struct ds_slog *s, int stream, bool put);
 
+/* Each record of a segment that its summary tells of, as long as that gives 0; what it gave last.
+ */
+typedef int slog_each_fn(void *arg, uint32_t slot, const struct slog_head *h, const uint8_t *key);
+DS_MUST_USE int ds_slog_summary_each(const struct ds_slog *s, uint32_t slot,
+                                     const struct slog_bytes *summary, slog_each_fn *each,
+                                     void *arg);
+
 /* slog_discard.c: with the summaries of all segments, by slot. */
 DS_MUST_USE int ds_slog_make_gc_room(struct ds_slog *s, struct slog_bytes *summaries);
 

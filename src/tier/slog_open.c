@@ -612,8 +612,7 @@ static int open_directory(struct opening *o)
         return rc;
     }
     s->n_used = n + s->n_aside;
-    s->gc_max =
-        ds_slog_gc_max(s, SLOG_SLOTS_MAX); /* for now: what it may be is found out at the begin */
+    s->gc_max = ds_slog_gc_max(s, SLOG_SLOTS_MAX); /* until ds_slog_make_gc_room() */
     s->n_slots = slots > s->gc_max ? slots : s->gc_max;
     s->segments = ds_zalloc(s->n_slots * sizeof(*s->segments), "slog segments");
     if (s->segments == NULL) {

@@ -193,6 +193,26 @@ int ds_slog_summary_add(struct slog_bytes *b, const struct slog_head *h, const v
     return rc;
 }
 
+int ds_slog_summary_each(const struct ds_slog *s, uint32_t slot, const struct slog_bytes *summary,
+                         slog_each_fn *each, void *arg)
+{
+    uint64_t at = 0;
+    uint64_t size = 1;
+    int rc = 0;
+
+    /* 0 before its end cannot be: the summary's checksum holds */
+    while (rc == 0 && size > 0 && at < summary->size) {
+        struct slog_head h;
+        const uint8_t *key;
+
+        size = ds_slog_summary_next(summary->data + at, summary->size - at, s->segments[slot].end,
+                                    &h, &key);
+        rc = size > 0 ? each(arg, slot, &h, key) : 0;
+        at += size;
+    }
+    return rc;
+}
+
 void ds_slog_read(struct ds_slog *s, struct slog_op *op, uint8_t *buf)
 {
     int fd = s->segments[op->slot].fd;

@@ -105,8 +105,9 @@ static struct known *find(struct recovery *r, const uint8_t *key, uint32_t key_s
     return k;
 }
 
-static int take(struct recovery *r, uint32_t slot, const struct slog_head *h, const uint8_t *key)
+static int take(void *arg, uint32_t slot, const struct slog_head *h, const uint8_t *key)
 {
+    struct recovery *r = arg;
     struct known *k = find(r, key, h->key_size);
 
     if (k == NULL) {
@@ -138,6 +139,18 @@ static int take_kept(void *arg, const struct slog_head *h, const uint8_t *key)
     return 0;
 }
 
+static int keep(void *arg, uint32_t slot, const struct slog_head *h, const uint8_t *key)
+{
+    struct slog_segment *g = &((struct ds_slog *)arg)->segments[slot];
+
+    (void)key;
+    if (h->type != SLOG_PUT) {
+        g->keepers = true;
+        g->keep += slog_record_size(h->key_size, h->value_size);
+    }
+    return 0;
+}
+
 static int load(struct recovery *r, uint32_t slot, uint8_t *buf)
 {
     struct ds_slog *s = r->s;
@@ -153,21 +166,7 @@ static int load(struct recovery *r, uint32_t slot, uint8_t *buf)
     *b = c.summary;
     ds_slog_tell_damage(s, slot, &c);
     g->keepers = false;
-    for (uint64_t at = 0; at < b->size;) {
-        struct slog_head h;
-        const uint8_t *key;
-        uint64_t size = ds_slog_summary_next(b->data + at, b->size - at, g->end, &h, &key);
-
-        if (size == 0) {
-            break; /* cannot be: the summary's checksum holds */
-        }
-        if (h.type != SLOG_PUT) {
-            g->keepers = true;
-            g->keep += slog_record_size(h.key_size, h.value_size);
-        }
-        at += size;
-    }
-    return 0;
+    return ds_slog_summary_each(s, slot, b, keep, s);
 }
 
 static int take_all(struct recovery *r)
@@ -175,20 +174,8 @@ static int take_all(struct recovery *r)
     int rc = 0;
 
     for (uint32_t i = 0; rc == 0 && i < r->s->n_slots; i++) {
-        const struct slog_bytes *b = &r->summaries[i];
-        struct slog_head h;
-        const uint8_t *key;
-        uint64_t size;
-
         ds_slog_progress(r->s);
-        for (uint64_t at = 0; rc == 0 && at < b->size; at += size) {
-            size =
-                ds_slog_summary_next(b->data + at, b->size - at, r->s->segments[i].end, &h, &key);
-            if (size == 0) {
-                break;
-            }
-            rc = take(r, i, &h, key);
-        }
+        rc = ds_slog_summary_each(r->s, i, &r->summaries[i], take, r);
     }
     return rc;
 }
