@@ -151,7 +151,7 @@ struct ds_store {
     struct ds_link *upload_link; /* by record; NULL: no second-level storage */
     uint64_t uploading;
     uint64_t uploading_bytes; /* their values: blocks that cannot leave memory meanwhile */
-    uint64_t upload_bytes;    /* values of both */
+    uint64_t queued_bytes;    /* values of `uploads` */
     uint64_t upload_counted;  /* records with FLAG_COUNTED */
     uint64_t journalling;     /* sets that will be counted, if the journal takes them */
     int64_t upload_next_ns;

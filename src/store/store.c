@@ -353,7 +353,7 @@ void ds_store_stats(const struct ds_store *s, struct ds_worker_stats *ret)
     ret->objects -= s->unreadable; /* their way out was counted */
     ret->sessions = s->n_active;
     ret->l2_waiting = ds_store_uploads(s);
-    ret->l2_waiting_size = s->upload_bytes;
+    ret->l2_waiting_size = s->queued_bytes + s->uploading_bytes;
     ret->evict_policy = ds_policy_acting_number(s->policy);
     if (s->config.tier != NULL && s->config.tier->stats != NULL) {
         s->config.tier->stats(s->config.tier_arg, ret);
@@ -437,8 +437,8 @@ int ds_store_check(const struct ds_store *s)
         sum.stalled != s->stalled.n || sum.doomed != s->stats.memory_doomed ||
         sum.objects != s->stats.objects || sum.objects != s->objects.n ||
         sum.indexed + s->index.unindexed < sum.objects || sum.queued != s->uploads.n ||
-        sum.counted != s->upload_counted || sum.queued_bytes > s->upload_bytes ||
-        (s->uploading == 0 && sum.queued_bytes != s->upload_bytes) ||
+        sum.counted != s->upload_counted || sum.queued_bytes != s->queued_bytes ||
+        (s->uploading == 0 && s->uploading_bytes != 0) ||
         a.used != sum.live + sum.granted + sum.doomed) {
         return DS_ECORRUPT;
     }

@@ -17,8 +17,8 @@ static void unqueue(struct ds_store *s, uint32_t id)
 {
     ds_list_remove(&s->uploads, s->upload_link, id);
     s->flags[id] &= (uint16_t)~FLAG_QUEUED;
-    DS_ASSERT(s->upload_bytes >= s->record[id].size);
-    s->upload_bytes -= s->record[id].size;
+    DS_ASSERT(s->queued_bytes >= s->record[id].size);
+    s->queued_bytes -= s->record[id].size;
 }
 
 void ds_store_upload_end(struct ds_store *s, uint32_t id)
@@ -42,7 +42,7 @@ void ds_store_uploaded(struct ds_store *s, uint32_t id)
 static void queue_upload(struct ds_store *s, uint32_t id, uint32_t before, bool counted)
 {
     ds_list_insert(&s->uploads, s->upload_link, before, id);
-    s->upload_bytes += s->record[id].size;
+    s->queued_bytes += s->record[id].size;
     s->upload_counted += counted && (s->flags[id] & FLAG_COUNTED) == 0;
     s->flags[id] |= (uint16_t)(FLAG_QUEUED | (counted ? FLAG_COUNTED : 0));
 }
@@ -124,7 +124,6 @@ void ds_store_upload_done(struct ds_store *s, const struct ds_second_op *o)
 
     s->uploading--;
     s->uploading_bytes -= o->op.size;
-    s->upload_bytes -= o->op.size;
     if (!is_current(s, id, o->record_version)) {
         s->stats.l2_outdated++;
         return;
@@ -218,7 +217,6 @@ static int start_upload(struct ds_store *s, uint32_t id)
     rc = ds_store_op_start(s, o);
     s->uploading += rc == 0;
     s->uploading_bytes += rc == 0 ? r->size : 0;
-    s->upload_bytes += rc == 0 ? r->size : 0;
     return rc;
 }
 
