@@ -116,8 +116,8 @@ def taken(how, where, expected):
 class Times:
     """[to arrays, and read once, processor time] of each round, by what was done."""
 
-    def __init__(self, rounds):
-        self.rounds, self.all = rounds, {}
+    def __init__(self):
+        self.all = {}
 
     def add(self, name, times):
         self.all.setdefault(name, []).append(times)
@@ -197,7 +197,7 @@ def main():
         formats.append("safetensors")
     report.fact("tensors", len(tensors))
     report.fact("MB", total / 1e6)
-    times = Times(args.rounds)
+    times = Times()
     second = {"l2_cache_type": "sfs", "sfs_path": "l2"}  # in the folder of each
     with Node(args, 2 * args.mib, **second) as through, Node(
         args, 2 * args.mib, 4 * total + 16 * LARGE * MIB, spill_file_max_size_mb=2 * LARGE, **second

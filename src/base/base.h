@@ -30,6 +30,15 @@ __attribute__((noreturn, cold)) void ds_assert_failed(const char *cond, const ch
 #define DS_CACHE_LINE 64
 #define DS_PAGE_SIZE 4096u
 
+/* Of a text in ASCII or UTF-8: whether it has a control character, such as a line break. */
+static inline bool ds_has_control(const char *text)
+{
+    while ((unsigned char)*text >= ' ' && *text != 0x7f) {
+        text++;
+    }
+    return *text != '\0';
+}
+
 static inline uint64_t ds_min_u64(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;

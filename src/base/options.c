@@ -136,14 +136,6 @@ static int unknown(const char *name, enum ds_option_origin origin, struct ds_mes
     return DS_ENOTFOUND;
 }
 
-static bool has_control(const char *text)
-{
-    while (*text != '\0' && !iscntrl((unsigned char)*text)) {
-        text++;
-    }
-    return *text != '\0';
-}
-
 static int bad_value(int id, const char *value, enum ds_option_origin origin, struct ds_message *m)
 {
     char accepted[256];
@@ -151,8 +143,8 @@ static int bad_value(int id, const char *value, enum ds_option_origin origin, st
     add_option(m, row(id)->name, ds_option_is_secret((enum ds_option_id)id) ? "***" : value,
                origin);
     ds_message_add(m, " is not accepted: %sgive %s",
-                   is_text(row(id)->type) && has_control(value) ? "it has control characters; "
-                                                                : "",
+                   is_text(row(id)->type) && ds_has_control(value) ? "it has control characters; "
+                                                                   : "",
                    ds_option_accepted((enum ds_option_id)id, accepted, sizeof(accepted)));
     return DS_EINVAL;
 }

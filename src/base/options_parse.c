@@ -208,12 +208,7 @@ int ds_option_parse_text(const struct ds_option_info *o, const char *text)
     if (o->max != 0 && (double)strlen(text) > o->max) {
         return DS_EINVAL;
     }
-    for (; *text != '\0'; text++) {
-        if (iscntrl((unsigned char)*text)) {
-            return DS_EINVAL;
-        }
-    }
-    return 0;
+    return ds_has_control(text) ? DS_EINVAL : 0;
 }
 
 /* `scale` is how many of the meaning's units make one of the row's. */

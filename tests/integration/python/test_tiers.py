@@ -305,15 +305,21 @@ def test_write_through_survives_the_end_of_everything(start_worker, second):
             assert kv.get([key]) == [value(key, 5000)]
 
 
-def test_write_back_survives_a_kill_before_its_upload(start_worker, second, tmp_path):
+def with_slow_uploads(start_worker, second, tmp_path, limit_mb, n):
+    """(a worker, n keys with write-back values in its journal, those that still wait for their upload)"""
     second["write_back_directory"] = tmp_path / "journal"
-    second["l2_cache_async_write_rate_limit_mb"] = 1
+    second["l2_cache_async_write_rate_limit_mb"] = limit_mb
     worker = start_worker(**second)
-    keys = [f"k{i}" for i in range(30)]
+    keys = [f"k{i}" for i in range(n)]
     with client(worker) as kv:
         for key in keys:
             kv.set(key, value(key), BACK)
-        assert kv.worker_stats()["l2_waiting"] > 0
+        return worker, keys, kv.worker_stats()["l2_waiting"]
+
+
+def test_write_back_survives_a_kill_before_its_upload(start_worker, second, tmp_path):
+    worker, keys, waiting = with_slow_uploads(start_worker, second, tmp_path, 1, 30)
+    assert waiting > 0
     second["l2_cache_async_write_rate_limit_mb"] = 0
     worker = start_again(start_worker, worker, **second)
     with client(worker) as kv:
@@ -350,14 +356,7 @@ def test_write_back_reaches_the_second_level(start_worker, second, tmp_path, eve
 
 
 def test_a_stop_uploads_for_a_while_and_the_next_start_the_rest(start_worker, second, tmp_path, eventually):
-    second["write_back_directory"] = tmp_path / "journal"
-    second["l2_cache_async_write_rate_limit_mb"] = 4
-    worker = start_worker(**second)
-    keys = [f"k{i}" for i in range(40)]
-    with client(worker) as kv:
-        for key in keys:
-            kv.set(key, value(key), BACK)
-        before = kv.worker_stats()["l2_waiting"]
+    worker, keys, before = with_slow_uploads(start_worker, second, tmp_path, 4, 40)
     begin = time.monotonic()
     worker.stop()
     took = time.monotonic() - begin
