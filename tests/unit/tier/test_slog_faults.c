@@ -390,8 +390,10 @@ DS_TEST_TIMEOUT(slog__no_flipped_bit_gives_wrong_bytes, 120)
             owner_reopen(&o, false);
             CHECK_GE(o.recovered, 2u);
             for (unsigned i = 0; i < 3; i++) {
+                int rc = o.recs[i].at == 0 ? 0 : get(&o, i); /* the cleaner may lose it meanwhile */
+
                 CHECK(o.recs[i].at == 0 || o.recs[i].version == before[i].version);
-                CHECK(o.recs[i].at == 0 || get(&o, i) == 0 || get(&o, i) == DS_ECORRUPT);
+                CHECK(rc == 0 || rc == DS_ECORRUPT);
             }
             o.s = ds_slog_close(o.s, false);
             flip(fd, at);
