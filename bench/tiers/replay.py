@@ -44,6 +44,9 @@ def replay(args, report, node):
     out = node.dsbench("replay", "--trace", args.trace, "--clients", args.clients,
                        "--block-size", args.block_size, "--verify")  # fmt: skip
     facts = out["facts"]
+    stats = node.stats()
+    facts["spilled"] = stats["disk_written_bytes"]
+    facts["written"] = stats["disk_written_bytes"] + stats["disk_rewritten_bytes"]
     report.say("  one round: " + ", ".join(
         f"{name} {facts[name]:.6g}" for name in ("seconds", "hit_pct", "spills", "fetches", "drops",
                                                  "evictions", "fills", "fills_refused")))  # fmt: skip
@@ -108,6 +111,8 @@ def report_all(report, tiers, memory):
                floor=("memory for everything", speed(memory)))  # fmt: skip
     for name in ("spills", "fetches", "drops"):
         report.fact(name, sorted(f[name] for f in tiers)[len(tiers) // 2])
+    report.row("written to disk of what was spilled", "x",
+               [f["written"] / f["spilled"] for f in tiers])  # fmt: skip
 
 
 if __name__ == "__main__":

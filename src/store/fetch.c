@@ -55,6 +55,20 @@ static void take_block(struct ds_store *s, uint32_t id, uint64_t offset, uint64_
     ds_store_renew_expiry(s, id);
 }
 
+/* While a full disk drops objects that are nowhere else, a second copy of one that is in memory
+ * takes the place of such an object: it goes instead, as in an exclusive cache (Wong and Wilkes,
+ * "My Cache or Yours?", ATC 2002). The price is a write when the object leaves memory again. */
+static void leave_no_copy(struct ds_store *s, uint32_t id)
+{
+    const struct ds_record *r = &s->record[id];
+
+    if (s->exclusive >= r->size && ds_store_droppable(s, id) && !ds_store_second_hides(s, id) &&
+        (r->kind & DS_KIND_DISK) == 0) {
+        s->exclusive -= r->size;
+        ds_store_forget(s, id, true);
+    }
+}
+
 /* F6, of an object that is whole. */
 static void enter_memory(struct ds_store *s, uint32_t id)
 {
@@ -63,6 +77,8 @@ static void enter_memory(struct ds_store *s, uint32_t id)
     ds_store_rank(s, id);
     if (ds_store_mutable(s, id)) {
         ds_store_changed(s, id);
+    } else {
+        leave_no_copy(s, id);
     }
     ds_store_freshen(s, id);
 }

@@ -133,6 +133,8 @@ struct ds_store {
     uint32_t fresh_first;
     uint32_t fresh_n;
     uint64_t disk_slack;
+    uint64_t disk_dropped; /* bytes, ever */
+    uint64_t exclusive;    /* bytes dropped from disk for which a copy may go instead: fetch.c */
     int64_t disk_bad_until_ns; /* its last write failed */
     bool disk_away;            /* it cannot be used: see ds_store_without_disk() */
     bool disk_tight;           /* the disk had no room for the last object that was to go there */

@@ -477,7 +477,15 @@ uint64_t ds_store_drop_disk(struct ds_store *s, uint64_t bytes)
 {
     uint64_t freed = drop_of(s, &s->spare, FLAG_SPARE, bytes);
 
-    return freed < bytes ? freed + drop_of(s, &s->lower, FLAG_LOWER, bytes - freed) : freed;
+    freed += freed < bytes ? drop_of(s, &s->lower, FLAG_LOWER, bytes - freed) : 0;
+    s->disk_dropped += freed;
+    s->exclusive = ds_min_u64(s->exclusive + freed, s->config.data_size);
+    return freed;
+}
+
+uint64_t ds_store_disk_dropped(const struct ds_store *s)
+{
+    return s->disk_dropped;
 }
 
 void ds_store_set_disk_slack(struct ds_store *s, uint64_t bytes)

@@ -187,6 +187,10 @@ void ds_slog_dead(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t si
 /* Hands what was requested to the threads; ds_slog_poll() does it too. */
 void ds_slog_flush(struct ds_slog *s);
 
+/* Whether the owner drops what is oldest, as a cache that is full does: the cleaner leaves alone
+ * what will soon be dead. At first it is not so. */
+void ds_slog_set_dropping(struct ds_slog *s, bool dropping);
+
 /* Readable when ds_slog_poll() has something to do. */
 int ds_slog_fd(const struct ds_slog *s);
 

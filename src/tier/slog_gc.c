@@ -2,8 +2,10 @@
 /*
  * The cleaner, a state machine of the owner: choose a segment, have its summary read, copy what
  * lives (the writer does), sync, unlink. One segment at a time. The victim is the one with the best
- * ratio of benefit to cost, (1 - u) * age / (1 + u), where u is the part that lives: Rosenblum and
- * Ousterhout (1992), section 3.6.
+ * ratio of benefit to cost, (1 - u) * time / (1 + u), where u is the part that lives and time is
+ * how long the room that is gained will last: Rosenblum and Ousterhout (1992), section 3.6. They
+ * take the age for it, as what has lived long will live on. Where the owner drops what is oldest it
+ * is the other way round: that segment will soon be empty without a copy.
  *
  * Copies keep their LSN, so a copy and its original mean the same. A tombstone is copied while a
  * dead put older than it may still lie in another segment: without it that put would come back.
@@ -95,12 +97,26 @@ static uint64_t stays_of(const struct ds_slog *s, uint32_t slot)
     return g->live + (g->keep > 0 && covers_something(s, slot, g->lsn_max) ? g->keep : 0);
 }
 
-static double score(const struct ds_slog *s, uint32_t slot, uint64_t stays)
+static uint64_t oldest_lsn(const struct ds_slog *s)
+{
+    uint64_t oldest = s->next_lsn;
+
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        const struct slog_segment *g = &s->segments[i];
+
+        oldest = g->state == SEG_SEALED ? ds_min_u64(oldest, g->lsn_max) : oldest;
+    }
+    return oldest;
+}
+
+/* `oldest`: that of oldest_lsn(). */
+static double score(const struct ds_slog *s, uint32_t slot, uint64_t stays, uint64_t oldest)
 {
     double u = (double)stays / (double)s->segment_size;
-    double age = (double)(s->next_lsn - ds_min_u64(s->segments[slot].lsn_max, s->next_lsn)) + 1;
+    uint64_t lsn = ds_min_u64(s->segments[slot].lsn_max, s->next_lsn);
+    double lasts = (double)(s->dropping ? lsn - ds_min_u64(oldest, lsn) : s->next_lsn - lsn) + 1;
 
-    return (1 - u) * age / (1 + u);
+    return (1 - u) * lasts / (1 + u);
 }
 
 /* Whether cleaning it is worth the copies, and they have a place. */
@@ -119,6 +135,7 @@ static bool worth(const struct ds_slog *s, uint32_t slot, uint64_t stays, uint64
 static bool pick(const struct ds_slog *s, uint32_t *ret)
 {
     uint64_t max = stays_max(s);
+    uint64_t oldest = oldest_lsn(s);
     uint64_t empty = 0; /* the number of the newest one with nothing to copy */
     double best = 0;
 
@@ -138,13 +155,18 @@ static bool pick(const struct ds_slog *s, uint32_t *ret)
             continue;
         }
         stays = stays_of(s, i);
-        value = max == s->segment_size ? (double)(g->end - stays) : score(s, i, stays);
+        value = max == s->segment_size ? (double)(g->end - stays) : score(s, i, stays, oldest);
         if (worth(s, i, stays, max) && value > best) {
             best = value;
             *ret = i;
         }
     }
     return empty > 0 || best > 0;
+}
+
+void ds_slog_set_dropping(struct ds_slog *s, bool dropping)
+{
+    s->dropping = dropping;
 }
 
 static bool queue(struct ds_slog *s, enum slog_op_type type, struct slog_ops *list)

@@ -163,6 +163,7 @@ struct ds_slog {
     uint32_t gc_max;       /* for the cleaner: more than segments_max while above a lowered limit */
     uint64_t newest;       /* the highest number that was found */
     uint64_t newest_max;   /* gc_max when that one was made; 0: not known */
+    bool dropping;         /* ds_slog_set_dropping() */
     bool put_reserved;     /* the open segment of puts was made for tombstones alone */
     int32_t open[STREAMS]; /* slots, -1: none */
     uint64_t next_lsn, next_number;

@@ -541,7 +541,7 @@ uint64_t ds_slog_disk_use(const char *directory)
 
 static uint64_t choose_segment_size(const struct ds_slog_config *c)
 {
-    uint64_t size = c->size_limit / 64 / SLOG_BLOCK * SLOG_BLOCK;
+    uint64_t size = c->size_limit / 128 / SLOG_BLOCK * SLOG_BLOCK;
 
     return c->segment_size != 0 ? c->segment_size
                                 : ds_min_u64(ds_max_u64(size, 1u << 20), 256u << 20);

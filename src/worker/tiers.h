@@ -38,6 +38,7 @@ struct ds_tiers {
     uint64_t unburied_told, unburied_behind;
     uint64_t written;    /* bytes put since the log was looked at */
     uint64_t look_after; /* bytes until the next look */
+    uint64_t dropped;    /* from disk, when the log was looked at */
     uint64_t over;       /* bytes in the log beyond what leaves room to clean it cheaply */
     bool bury_failed;    /* said once */
     bool clock_told;

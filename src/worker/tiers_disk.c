@@ -243,6 +243,8 @@ static void keep_slack(struct ds_tiers *t, uint64_t put)
         struct ds_slog_stats st;
 
         ds_slog_stats(t->log, &st);
+        ds_slog_set_dropping(t->log, ds_store_disk_dropped(t->w->store) > t->dropped);
+        t->dropped = ds_store_disk_dropped(t->w->store);
         t->over = over(t, &st);
         t->look_after = st.segment_size / 8;
         t->written = 0;

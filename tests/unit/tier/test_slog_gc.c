@@ -83,6 +83,47 @@ DS_TEST(slog_gc__copies_as_fast_as_it_can_when_puts_wait)
     owner_fini(&o, true);
 }
 
+static bool freed_one(struct owner *o)
+{
+    return stats_of(o).segments_freed > 0;
+}
+
+/* Two of 16 segments are half dead, an old one and a young one. Which of them is cleaned first? */
+static bool cleans_the_old_one(bool dropping)
+{
+    enum { each = MIB / SIZE - 1 };      /* values in a segment, or about */
+    enum { lives = (each / 3 + 2) * 3 }; /* a value in the old one that lives */
+    struct owner o;
+    bool old;
+    ds_slog_at at[KEYS];
+
+    owner_init(&o, 64 * MIB, MIB, false);
+    CHECK_OK(ds_slog_recover(o.s, recovered, &o));
+    ds_slog_set_dropping(o.s, dropping);
+    for (unsigned i = 0; i < 16 * each; i++) {
+        CHECK_OK(put(&o, i, SIZE, false));
+    }
+    for (unsigned i = 0; i < 16 * each; i++) {
+        char key[32];
+
+        at[i] = o.recs[i].at;
+        if ((i / each == 1 || i / each == 13) && i % 3 > 0) {
+            ds_slog_dead(o.s, at[i], key_of(i, key), SIZE);
+            o.recs[i].at = at[i] = 0;
+        }
+    }
+    owner_until(&o, freed_one);
+    old = o.recs[lives].at != at[lives];
+    owner_fini(&o, true);
+    return old;
+}
+
+DS_TEST(slog_gc__what_is_old_is_cleaned_first_unless_it_is_dropped_soon)
+{
+    CHECK(cleans_the_old_one(false));
+    CHECK(!cleans_the_old_one(true));
+}
+
 /* As above a lowered limit: all is there, and what dies shrinks it. */
 DS_TEST(slog_gc__more_segments_than_descriptors_are_used)
 {
