@@ -103,6 +103,12 @@ class Node:
         done = self.dscli("status", "--json", "--worker_address", self.address)
         return json.loads(done.stdout) if done.returncode == 0 else {}
 
+    @staticmethod
+    def processor_us(pid):
+        """Time that the threads of the worker `pid` have run."""
+        times = Path(f"/proc/{pid}/task").glob("*/schedstat")
+        return sum(int(path.read_text().split()[0]) for path in times) / 1e3
+
     def kill_all(self):
         """Keeper and worker, without a moment for either to replace the other: the memory goes."""
         stats = self.stats()

@@ -85,17 +85,21 @@ def measure(args, report, size):
         gets = [lambda key=key: kv.get_buffers([key]) for key in keys]
         bare = Bare(spill, size)
         before = node.stats()["fetches"]
+        pid = node.stats()["worker_pid"]
         for name, prepare in ("cold", drop), ("warm", load):
-            ours, floors = [], []
+            ours, floors, processor = [], [], []
             for _ in range(args.rounds):
                 prepare(spill)
                 floors.append(timed(bare.calls(n)))
                 prepare(spill)
+                begin = node.processor_us(pid)
                 ours.append(timed(gets[:n]))
+                processor.append((node.processor_us(pid) - begin) / n)
                 del gets[:n]
             report.row(f"get of a spilled value, {name}", "us", [p50 for p50, _ in ours], [p99 for _, p99 in ours],
                        ("pread", [p50 for p50, _ in floors]), at_most(1.3) if size == 4096 else None,
                        size=size)  # fmt: skip
+            report.row(f"the worker's processor time for one, {name}", "us", processor, size=size)
         bare.close()
         report.fact(f"answered_from_disk_pct_{size}", 100 * (node.stats()["fetches"] - before) / len(keys))
 

@@ -150,6 +150,16 @@ void ds_sys_populate(void *addr, uint64_t size, bool writable)
     (void)madvise((void *)from, bytes, writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 }
 
+void ds_sys_leave(void *addr, uint64_t size)
+{
+    (void)madvise(addr, size, MADV_DONTNEED);
+}
+
+void ds_sys_no_dump(void *addr, uint64_t size)
+{
+    (void)madvise(addr, size, MADV_DONTDUMP);
+}
+
 void ds_sys_close(int fd)
 {
     if (fd >= 0) {

@@ -38,6 +38,12 @@ DS_MUST_USE int ds_sys_reserve(int fd, uint64_t offset, uint64_t size);
 /* Enters resident pages into the own page table. Best effort. */
 void ds_sys_populate(void *addr, uint64_t size, bool writable);
 
+/* Whole pages leave the own page table; those of a file keep their contents. Best effort. */
+void ds_sys_leave(void *addr, uint64_t size);
+
+/* Not part of a core dump. Best effort. */
+void ds_sys_no_dump(void *addr, uint64_t size);
+
 void ds_sys_close(int fd); /* negative: no-op */
 
 /* Makes `number` mean what `fd` does, atomically, and closes `fd`: a thread that is about to use

@@ -56,11 +56,14 @@ struct ds_l2_meta {
     uint8_t kind;            /* the owner's: key-value or object */
 };
 
+struct ds_window;
+
 /* Where a value is, or is to go: meta.size bytes at `offset` of `fd`, or if fd < 0 at `memory`. */
 struct ds_l2_span {
     int fd;
     uint64_t offset;
     void *memory;
+    struct ds_window *window; /* NULL, or of fd: what goes there is written through it */
 };
 
 struct ds_l2_item {

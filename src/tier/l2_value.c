@@ -5,6 +5,7 @@
 
 #include "base/crc32c.h"
 #include "base/sys_file.h"
+#include "shm/window.h"
 
 static int read_span(struct ds_l2_call *call, const struct ds_l2_span *span, uint64_t at,
                      uint8_t *buf, size_t size)
@@ -30,7 +31,7 @@ static int write_span(struct ds_l2_call *call, const struct ds_l2_span *span, ui
     if (span->fd < 0) {
         memcpy((uint8_t *)span->memory + at, data, size);
     } else {
-        rc = ds_sys_pwrite_all(span->fd, data, size, span->offset + at);
+        rc = ds_window_write(span->window, span->fd, span->offset + at, data, size);
     }
     return rc == 0
                ? 0

@@ -12,7 +12,7 @@
  * tombstone of the key is newer. Bytes are checked by CRC-32C at every read: what was changed on
  * the disk is DS_ECORRUPT, never wrong bytes.
  *
- * Ownership: keys are copied, values are read from and written into `data_fd` by system calls.
+ * Ownership: keys are copied, values are read from `data_fd` by system calls.
  * Threads: one owner calls everything; calls after ds_slog_open(), _recover() and _adopt() do not
  * touch the disk. A writer thread and up to `threads` - 1 readers do, started when there is work.
  * Errors: DS_EINVAL, DS_ENOMEM, DS_ENOSPACE (limit or disk full), DS_EIO, DS_ECORRUPT,
@@ -34,6 +34,8 @@ typedef uint64_t ds_slog_at; /* the place of a record; 0: none */
 
 struct ds_slog;
 
+struct ds_window;
+
 struct ds_slog_config {
     const char *directory; /* made if missing, mode 0700 */
     uint64_t size_limit;   /* bytes; the files never use more, cleaning included, however the
@@ -47,9 +49,10 @@ struct ds_slog_config {
     bool try_uring;        /* small gets by io_uring where it works */
     bool direct;           /* O_DIRECT where it works */
     int data_fd;           /* where values are; not closed here */
-    uint64_t data_size;    /* bytes of it */
-    uint64_t gc_bytes_per_s; /* what cleaning may copy while there is room; 0: no cap */
-    int64_t again_ns;        /* cleaning that failed waits so long, at first; 0: a second */
+    struct ds_window *window; /* NULL, or of data_fd: values that are read are written through it */
+    uint64_t data_size;       /* bytes of it */
+    uint64_t gc_bytes_per_s;  /* what cleaning may copy while there is room; 0: no cap */
+    int64_t again_ns;         /* cleaning that failed waits so long, at first; 0: a second */
     uint64_t kept_size; /* bytes of the file for ds_slog_keep_tombstone(), at most 1 MiB; 0: none */
 
     /* Called by ds_slog_poll(). Whether the owner's record of the key is at this place, and the

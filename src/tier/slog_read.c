@@ -7,6 +7,7 @@
 #include "base/crc32c.h"
 #include "base/failpoint.h"
 #include "base/sys_file.h"
+#include "shm/window.h"
 #include "tier/slog_internal.h"
 
 _Static_assert(SLOG_CHUNK == DS_SLOG_PIECE, "what is verified is what is told of");
@@ -61,12 +62,14 @@ static int check_crcs(const struct slog_head *h, const uint8_t *tail, uint32_t *
 }
 
 /* A chunk: verified, then written out if that is asked. */
-static int take_chunk(const uint8_t *p, size_t n, uint32_t crc, int out_fd, uint64_t out_offset)
+static int take_chunk(const struct ds_slog *s, const uint8_t *p, size_t n, uint32_t crc, int out_fd,
+                      uint64_t out_offset)
 {
     if (ds_crc32c(0, p, n) != crc) {
         return DS_ECORRUPT;
     }
-    return out_fd < 0 ? 0 : ds_slog_errno(ds_sys_pwrite_all(out_fd, p, n, out_offset));
+    return out_fd < 0 ? 0
+                      : ds_slog_errno(ds_window_write(s->config.window, out_fd, out_offset, p, n));
 }
 
 /* A value that does not fit into the buffer with its head. `op`: of a get, else NULL. */
@@ -86,7 +89,7 @@ static int read_long(struct ds_slog *s, int fd, uint64_t value_at, const struct 
 
         (void)ds_failpoint("slog.read.piece");
         rc = ds_slog_read_range(s, fd, value_at + at, size, buf, &p);
-        rc = rc == 0 ? take_chunk(p, size, crcs[i], out_fd, out_offset + at) : rc;
+        rc = rc == 0 ? take_chunk(s, p, size, crcs[i], out_fd, out_offset + at) : rc;
         if (rc == 0 && op != NULL && i + 1 < n) {
             ds_slog_tell_arrived(s, op, at + size);
         }
@@ -114,7 +117,7 @@ static int take(struct ds_slog *s, uint64_t number, uint64_t offset, const struc
         return 0;
     }
     rc = check_crcs(ret, p + value + ret->value_size, crcs);
-    return rc < 0 ? rc : take_chunk(p + value, ret->value_size, crcs[0], out_fd, out_offset);
+    return rc < 0 ? rc : take_chunk(s, p + value, ret->value_size, crcs[0], out_fd, out_offset);
 }
 
 int ds_slog_take_record(struct ds_slog *s, const struct slog_op *op, const uint8_t *p,

@@ -603,6 +603,7 @@ int ds_disk_enter(struct ds_tiers *t, bool adopts)
     int rc;
 
     t->disk_config.data_fd = t->w->data_fd;
+    t->disk_config.window = t->w->window;
     t->disk_config.data_size = t->w->config.data_size;
     rc = open_log(t, adopts);
     if (rc == 0) {

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/sys_file.h"
 #include "shm/layout.h"
+#include "shm/window.h"
 #include "tier/l2_options.h"
 #include "tier/l2_pool.h"
 #include "worker/tiers.h"
@@ -58,7 +59,7 @@ static void fill_put(struct ds_tiers *t, const struct ds_tier_op *op, struct ds_
         .mode = op->mode,
         .kind = (uint8_t)(op->object_kind & DS_KIND_KEPT),
     };
-    r->value = (struct ds_l2_span){t->w->data_fd, op->offset, NULL};
+    r->value = (struct ds_l2_span){t->w->data_fd, op->offset, NULL, t->w->window};
 }
 
 static int submit(struct ds_tiers *t, const struct ds_tier_op *op)
@@ -87,7 +88,7 @@ static int submit(struct ds_tiers *t, const struct ds_tier_op *op)
         r.op = DS_L2_POOL_GET;
         if (op->room) {
             r.meta.size = op->size;
-            r.value = (struct ds_l2_span){t->w->data_fd, op->offset, NULL};
+            r.value = (struct ds_l2_span){t->w->data_fd, op->offset, NULL, t->w->window};
         }
     }
     return ds_l2_pool_submit(t->pool, &r);
@@ -164,7 +165,9 @@ static bool place(struct ds_tiers *t, struct ds_tier_op *op, struct ds_l2_event 
         return *rc == 0;
     }
     if (e->meta.size > 0) {
-        *rc = ds_sys_pwrite_all(t->w->data_fd, e->data, e->meta.size, op->offset) < 0 ? DS_EIO : 0;
+        *rc = ds_window_write(t->w->window, t->w->data_fd, op->offset, e->data, e->meta.size) < 0
+                  ? DS_EIO
+                  : 0;
     }
     return false;
 }

@@ -31,6 +31,7 @@
 #include "base/rundir.h"
 #include "base/sys.h"
 #include "shm/layout.h"
+#include "shm/window.h"
 
 #define CONTENDED_NS 5000            /* a yield that nobody takes up lasts a tenth of it */
 #define SPIN_NS 50000                /* at first: about what a wake-up across cores costs */
@@ -531,6 +532,7 @@ static void finish(struct ds_worker *w)
     }
     ds_segment_close(&w->index);
     ds_segment_close(&w->state);
+    ds_window_close(w->window);
     ds_sys_close(w->data_fd);
     ds_sys_close(w->data_ro_fd);
     ds_sys_close(w->index_ro_fd);

@@ -86,6 +86,7 @@ struct ds_worker {
     struct ds_segment index;
     struct ds_segment state;
     int data_fd;
+    struct ds_window *window; /* of it; NULL: the system does not map so much */
     int data_ro_fd;
     int index_ro_fd;
     struct ds_reserver reserver;

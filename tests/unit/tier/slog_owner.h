@@ -19,6 +19,7 @@
 
 #include "base/alloc.h"
 #include "harness/ds_test.h"
+#include "shm/window.h"
 #include "tier/slog.h"
 
 #define KEYS 512
@@ -143,6 +144,7 @@ static inline void owner_init(struct owner *o, uint64_t limit, uint64_t segment,
                                         .try_uring = direct,
                                         .direct = direct,
                                         .data_fd = fd,
+                                        .window = ds_window_open(fd, DATA_SIZE, DATA_SIZE / 2),
                                         .data_size = DATA_SIZE,
                                         .is_live = is_live,
                                         .moved = moved,
@@ -170,6 +172,7 @@ static inline void owner_fini(struct owner *o, bool clean)
     o->s = ds_slog_close(o->s, clean);
     owner_remove_files(o);
     (void)munmap(o->data, DATA_SIZE);
+    ds_window_close(o->config.window);
     (void)close(o->config.data_fd);
 }
 
