@@ -10,7 +10,7 @@
  *
  *   set, write-through   L2 put of the lent block, then publish
  *   set, write-back      put into the journal, durable; then publish; then an upload in the
- *                        background. Nothing is journalled where there is no journal: then as
+ *                        background. Where there is no journal, or it has not taken the value: as
  *                        write-through
  *   get of a missing key L2 get into a new block, then publish as the oldest of all versions
  *   get, exist or insert-if-absent of a copy on disk that is unverified: L2's order number of the
@@ -169,19 +169,27 @@ void ds_store_second_void(struct ds_store *s, uint32_t id)
     }
 }
 
-/* The client of a set gave up or died: its block goes, and what the journal has of it must not come
- * back. An object that the key has by now, with a copy on disk, buries that with its own end; a
- * tombstone here would take it along. */
+/* What the journal has of a set that is not published from there must not come back. It may have it
+ * after an error, too, but for a lack of room. An object that the key has, with a copy on disk,
+ * buries that with its own end; a tombstone here would take it along. */
+static void unjournal(struct ds_store *s, const struct ds_second_op *o)
+{
+    uint32_t id = ds_store_find_any(s, o->op.key, o->op.key_size);
+    bool copied = id != DS_ID_NONE && ds_store_place(s, id) != 0;
+
+    if (o->op.status != DS_ENOSPACE) {
+        ds_store_forget_copy(s, &o->op, !copied);
+    }
+}
+
+/* The client of a set gave up or died: its block goes. */
 static void abandoned(struct ds_store *s, struct ds_second_op *o)
 {
     uint32_t grant = o->op.id;
-    uint32_t id;
 
     consume(s, o);
-    if (o->op.kind == DS_TIER_JOURNAL && o->op.status == 0) {
-        id = ds_store_find_any(s, o->op.key, o->op.key_size);
-        id = id != DS_ID_NONE && ds_store_place(s, id) == 0 ? DS_ID_NONE : id;
-        ds_store_forget_copy(s, &o->op, id == DS_ID_NONE);
+    if (o->op.kind == DS_TIER_JOURNAL) {
+        unjournal(s, o);
     }
     if ((o->op.kind == DS_TIER_JOURNAL || o->op.kind == DS_TIER_STORE) && grant != DS_ID_NONE &&
         ds_store_state(s, grant) == DS_RECORD_GRANTED &&
@@ -538,6 +546,11 @@ int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, u
             ds_store_forget_copy(s, &o->op, false);
             free_op(s, o);
             return start_set(s, set);
+        }
+        if (o->op.status != 0 && o->op.kind == DS_TIER_JOURNAL) {
+            unjournal(s, o);
+            free_op(s, o);
+            return begin_set(s, set, DS_TIER_STORE); /* durable all the same */
         }
         return o->op.status == 0 ? publish(s, by, set, &o->op) : o->op.status;
     }

@@ -61,6 +61,7 @@ struct fake_tier {
     bool gone;         /* the disk knows that it has no copy of what is to be read */
     bool ahead;        /* the clocks of others are, in L2 */
     bool silent;       /* L2 is not asked */
+    bool fails_late;   /* the disk: what it has written all the same may be there after a restart */
     int fail;          /* status of what is done next */
     int fail_l2;
     unsigned writes;
@@ -356,6 +357,11 @@ static inline bool fake_work(struct fake_tier *t)
     for (unsigned i = 0; i < n; i++) {
         op[i]->status = op[i]->kind > DS_TIER_JOURNAL ? t->fail_l2 : t->fail;
         if (op[i]->status != 0) {
+            if (t->fails_late && op[i]->kind == DS_TIER_JOURNAL) {
+                fake_write(t, op[i], number[i]);
+                fake_at(t, op[i]->place)->dead = true;
+                op[i]->place = 0;
+            }
         } else if (op[i]->kind == DS_TIER_FETCH) {
             fake_read(t, op[i]);
         } else if (op[i]->kind > DS_TIER_JOURNAL) {
