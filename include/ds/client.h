@@ -146,7 +146,8 @@ struct ds_worker_stats {
                                  figures before are not known */
     uint64_t l2_collected;    /* what this worker's collections removed */
     uint64_t l2_erased;       /* keys that this worker's deletes made absent */
-    uint64_t reserved[2];
+    uint64_t disk_stopped;    /* 1: the disk is not written any more, or cannot be used */
+    uint64_t reserved[1];
 };
 
 DS_API DS_MUST_USE int ds_client_stats(struct ds_client *client, struct ds_worker_stats *ret);

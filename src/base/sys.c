@@ -160,6 +160,11 @@ void ds_sys_no_dump(void *addr, uint64_t size)
     (void)madvise(addr, size, MADV_DONTDUMP);
 }
 
+void ds_sys_pin(const void *addr, uint64_t size)
+{
+    (void)mlock(addr, size);
+}
+
 void ds_sys_close(int fd)
 {
     if (fd >= 0) {

@@ -44,6 +44,9 @@ void ds_sys_leave(void *addr, uint64_t size);
 /* Not part of a core dump. Best effort. */
 void ds_sys_no_dump(void *addr, uint64_t size);
 
+/* Keeps the pages of a mapping resident. Best effort: there is a limit (ulimit -l). */
+void ds_sys_pin(const void *addr, uint64_t size);
+
 void ds_sys_close(int fd); /* negative: no-op */
 
 /* Makes `number` mean what `fd` does, atomically, and closes `fd`: a thread that is about to use

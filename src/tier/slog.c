@@ -278,7 +278,8 @@ static int submit(struct ds_slog *s, struct slog_op *op, enum slog_type type, bo
     if (rc == 0) {
         s->next_lsn++;
         s->stats.queued++;
-        s->kept.waiting += type == SLOG_TOMBSTONE;
+        op->owed = type == SLOG_TOMBSTONE && s->kept.found != NULL;
+        s->kept.owed += op->owed;
     } else {
         ds_free(op);
     }
@@ -525,25 +526,15 @@ int ds_slog_fd(const struct ds_slog *s)
 /* Once, until one can be made again. */
 static void tell_unmade(struct ds_slog *s, int rc)
 {
-    struct stat st;
-    bool gone = ds_sys_fstat(s->dir, &st) == 0 && st.st_nlink == 0;
-
-    if (s->unmade_told || (!gone && rc != DS_ENOSPACE)) {
+    if (s->unmade_told || rc != DS_ENOSPACE) {
         return; /* an error is told by who meets it */
     }
     s->unmade_told = true;
-    if (gone) {
-        ds_slog_notice(s,
-                       "%s was removed or replaced while in use: what it held is lost when the "
-                       "worker ends, and nothing more is written. Make it, and restart the worker",
-                       s->shown);
-    } else {
-        ds_slog_notice(s,
-                       "no file of %llu KiB can be made in %s, with %u there already%s. Until then "
-                       "objects stay in memory, or are dropped where their mode allows it",
-                       (unsigned long long)(s->segment_size >> 10), s->shown, s->n_used - 1,
-                       ds_sys_file_advice(ENOSPC));
-    }
+    ds_slog_notice(s,
+                   "no file of %llu KiB can be made in %s, with %u there already%s. Until then "
+                   "objects stay in memory, or are dropped where their mode allows it",
+                   (unsigned long long)(s->segment_size >> 10), s->shown, s->n_used - 1,
+                   ds_sys_file_advice(ENOSPC));
 }
 
 /* A segment could not be made: the next record tries another one, after a while. */
@@ -661,6 +652,9 @@ static enum finish finish(struct ds_slog *s, struct slog_op *op, struct ds_slog_
             ds_slog_kept_delay(s, op);
             return AGAIN;
         }
+        if (op->rc < 0 && s->stopped_told && ds_slog_kept_last(s, op)) {
+            return AGAIN;
+        }
         ds_slog_kept_done(s, op);
         break;
     default:
@@ -682,6 +676,7 @@ size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
     size_t n = 0;
     uint64_t count_read;
     bool stopped;
+    bool removed;
     struct slog_op *op;
 
     (void)pthread_mutex_lock(&s->lock);
@@ -691,10 +686,12 @@ size_t ds_slog_poll(struct ds_slog *s, struct ds_slog_event *ret, size_t max)
     }
     slog_append(&s->ready, &s->done);
     stopped = s->stopped;
+    removed = s->removed;
     (void)pthread_mutex_unlock(&s->lock);
     if (stopped && !s->stopped_told && n < max) {
         s->stopped_told = true;
-        ret[n++] = (struct ds_slog_event){.type = DS_SLOG_ERROR, .rc = DS_EIO};
+        ret[n++] =
+            (struct ds_slog_event){.type = DS_SLOG_ERROR, .rc = removed ? DS_ENOTFOUND : DS_EIO};
         for (op = s->late.first; op != NULL; op = op->next) {
             op->rc = DS_EIO; /* its place: none */
         }

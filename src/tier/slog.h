@@ -106,7 +106,8 @@ enum ds_slog_event_type {
     DS_SLOG_NOTE_DONE,
     DS_SLOG_GET_SOME, /* more than one chunk: the first `bytes` of the value are in data_fd */
     DS_SLOG_GET_DONE, /* rc 0: the value is in data_fd; else nothing unverified was written there */
-    DS_SLOG_ERROR,    /* rc: the disk is not written any more */
+    DS_SLOG_ERROR,    /* once: the disk is not written any more. rc: DS_EIO, or DS_ENOTFOUND when
+                         the directory or a file in use was removed */
 };
 
 struct ds_slog_event {
@@ -162,8 +163,9 @@ uint64_t ds_slog_value_max(const struct ds_slog *s, size_t key_size);
  *
  * A put that finds no room is DS_EAGAIN while the cleaner works (ds_slog_fd() tells when it has a
  * segment), DS_ENOSPACE when nothing can be gained. A tombstone is taken without room too, in the
- * order of the calls, and answered when the cleaner has made it some, or with DS_EIO when the disk
- * is given up: only DS_EINVAL and DS_ENOMEM refuse it. */
+ * order of the calls, and answered when the cleaner has made it some: only DS_EINVAL and DS_ENOMEM
+ * refuse it. When the disk is given up the file of ds_slog_keep_tombstone() takes it, which is
+ * synced; with DS_EIO it is in that file at best. */
 DS_MUST_USE int ds_slog_put(struct ds_slog *s, const struct ds_slog_item *item, bool durable);
 DS_MUST_USE int ds_slog_tombstone(struct ds_slog *s, const void *key, size_t key_size, bool durable,
                                   uint64_t cookie);

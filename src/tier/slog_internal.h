@@ -57,6 +57,8 @@ struct slog_op {
     uint64_t kept_end; /* OP_TOMBSTONE: where its record in the file of tombstones ends; 0: none */
     bool quiet;        /* OP_TOMBSTONE: without an event */
     bool delayed;      /* OP_TOMBSTONE: see struct slog_kept */
+    bool owed;         /* the same */
+    bool last;         /* OP_TOMBSTONE: no segment takes it: see ds_slog_kept_last() */
     bool early;        /* OP_TOMBSTONE: the cleaner has written it: see copy_late() */
     struct slog_head head;                 /* OP_GET: what is expected */
     struct slog_op *next_long, *prev_long; /* OP_GET of more than one chunk: in the owner's list */
@@ -128,9 +130,10 @@ struct slog_kept {
     uint64_t head, tail; /* bytes given out and given back since the beginning */
     uint64_t reached;    /* the end of the last one that is done */
     uint64_t delayed;    /* that will be done after later ones: nothing is given back meanwhile */
-    uint64_t waiting;    /* tombstones under way that are not in the file */
+    uint64_t owed;       /* tombstones that may stand in what was found, and in no segment yet */
     bool began;          /* something was written */
     bool closed;         /* a tombstone could not be written to a segment */
+    bool unsynced;       /* writer: a sync of the file has failed */
     uint8_t *found;      /* what the file held at the beginning */
     uint64_t found_size;
 };
@@ -154,6 +157,7 @@ struct ds_slog {
     int dir, lock_fd, event_fd;
     struct slog_anchor anchor; /* number is not used */
     bool direct;
+    bool counts_names;      /* the file system tells what was removed */
     struct slog_ring *ring; /* NULL: small gets go to threads too */
 
     /* --- owner --- */
@@ -195,10 +199,12 @@ struct ds_slog {
     bool writer_started, reader_started[SLOG_THREADS_MAX], reader_ended[SLOG_THREADS_MAX];
     uint64_t syncs, io_errors, corrupt;
     bool stopped;
+    bool removed; /* that is why */
 
     /* --- writer --- */
     struct slog_stream streams[STREAMS];
-    uint8_t *scratch; /* SLOG_BUFFER */
+    struct slog_ops last; /* tombstones that wait for the sync of their file */
+    uint8_t *scratch;     /* SLOG_BUFFER */
     uint32_t crcs[SLOG_SEGMENT_MAX / SLOG_CHUNK + 1];
     unsigned errors_in_row; /* of writes */
 };
@@ -291,6 +297,7 @@ int ds_slog_kept_each(struct ds_slog *s, slog_kept_fn *each, void *arg);
 void ds_slog_kept_forget_found(struct ds_slog *s);
 void ds_slog_kept_close(struct ds_slog *s);
 bool ds_slog_kept_room(const struct ds_slog *s, uint64_t size);
+bool ds_slog_kept_last(struct ds_slog *s, struct slog_op *op); /* writing has ended */
 void ds_slog_kept_write(struct ds_slog *s, struct slog_op *op);
 void ds_slog_kept_done(struct ds_slog *s, const struct slog_op *op); /* of every tombstone */
 void ds_slog_kept_delay(struct ds_slog *s, struct slog_op *op);      /* its segment failed */
@@ -306,6 +313,7 @@ void ds_slog_tell_arrived(struct ds_slog *s, struct slog_op *op, uint64_t bytes)
 /* slog_writer.c */
 void ds_slog_write_batch(struct ds_slog *s, struct slog_ops *ops);
 int ds_slog_sync_streams(struct ds_slog *s);
+bool ds_slog_has_name(int fd);
 bool ds_slog_dirty_since(const struct ds_slog *s, int64_t *ret_ns);
 void ds_slog_writer_fini(struct ds_slog *s);
 int ds_slog_write_summary(struct ds_slog *s, int fd, uint64_t number, struct slog_trailer *t,

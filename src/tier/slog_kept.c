@@ -8,6 +8,8 @@
  * record may be overwritten when the tombstone stands in a segment too. What has not been
  * overwritten yet does no harm: that all puts of a key below an LSN are void stays true. LSNs go on
  * above those in the file, even where the segments have lost theirs.
+ *
+ * When segments are not written any more, the file is where tombstones go, until it is full.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -122,6 +124,7 @@ int ds_slog_kept_open(struct ds_slog *s)
     if (rc == 0 && size > 0 && size >= k->found_size && ds_sys_reserve(k->fd, 0, size) == 0 &&
         ds_sys_map(k->fd, size, true, &map) == 0) { /* without it tombstones wait for the writer */
         ds_sys_populate(map, size, true);
+        ds_sys_pin(map, size); /* a page that is read anew from a disk that fails is a SIGBUS */
         k->map = map;
         k->size = size;
     }
@@ -142,17 +145,19 @@ void ds_slog_kept_close(struct ds_slog *s)
     ds_sys_close(s->kept.fd);
 }
 
-bool ds_slog_kept_room(const struct ds_slog *s, uint64_t size)
+/* What was found stands in the file until the segments have tombstones in its place. */
+static bool has_room(const struct slog_kept *k, uint64_t size)
 {
-    const struct slog_kept *k = &s->kept;
     uint64_t at = k->size > 0 ? k->head % k->size : 0;
     uint64_t skip = at + size > k->size ? k->size - at : 0;
 
-    if (k->map == NULL || k->closed || k->head - k->tail + skip + size > k->size) {
-        return false;
-    }
-    /* What was found stands in the file until the segments have tombstones in its place. */
-    return k->began || k->waiting == 0;
+    return k->map != NULL && k->head - k->tail + skip + size <= k->size &&
+           (k->began || k->owed == 0);
+}
+
+bool ds_slog_kept_room(const struct ds_slog *s, uint64_t size)
+{
+    return !s->kept.closed && has_room(&s->kept, size);
 }
 
 /* What is left of a longer record behind the one that takes its place, up to the next record: a key
@@ -206,7 +211,7 @@ void ds_slog_kept_done(struct ds_slog *s, const struct slog_op *op)
 {
     struct slog_kept *k = &s->kept;
 
-    k->waiting -= op->kept_end == 0;
+    k->owed -= op->owed && op->rc == 0;
     k->delayed -= op->delayed;
     k->closed =
         k->closed || op->rc < 0; /* the file alone has it: nothing is overwritten any more */
@@ -220,4 +225,26 @@ void ds_slog_kept_delay(struct ds_slog *s, struct slog_op *op)
 {
     s->kept.delayed += op->kept_end != 0 && !op->delayed;
     op->delayed = op->kept_end != 0;
+}
+
+/* No segment takes tombstones any more: the file does, as many as it has room for, and the writer
+ * syncs it. Nothing of it is given back. One without room fails behind the writer, too: the owner
+ * counts on answers in the order of requests. false: it was here before. */
+bool ds_slog_kept_last(struct ds_slog *s, struct slog_op *op)
+{
+    struct slog_kept *k = &s->kept;
+
+    if (op->last) {
+        return false;
+    }
+    k->closed = true;
+    op->last = true;
+    op->number = 0;
+    op->stream = STREAM_PUT;
+    if (op->kept_end == 0 && has_room(k, slog_record_size(op->head.key_size, 0))) {
+        ds_slog_kept_write(s, op);
+    }
+    op->rc = op->kept_end != 0 ? 0 : DS_EIO;
+    slog_push(&s->to_write, op);
+    return true;
 }

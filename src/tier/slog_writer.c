@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -35,8 +36,34 @@ static void note_error(struct ds_slog *s, bool final)
     s->errors_in_row++;
     (void)pthread_mutex_lock(&s->lock);
     s->io_errors++;
-    s->stopped = s->stopped || final || s->errors_in_row >= SLOG_WRITE_ERRORS_MAX;
+    if (!s->stopped && (final || s->errors_in_row >= SLOG_WRITE_ERRORS_MAX)) {
+        s->stopped = true;
+        ds_slog_signal(s); /* nobody may be waiting for the sync that failed */
+    }
     (void)pthread_mutex_unlock(&s->lock);
+}
+
+bool ds_slog_has_name(int fd)
+{
+    struct stat st;
+
+    return ds_sys_fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
+/* What no name leads to ends with the process, however often it is synced. Who removes the
+ * directory removes all of it, one by one. */
+static bool is_removed(const struct ds_slog *s, int fd)
+{
+    return s->counts_names && (!ds_slog_has_name(fd) || !ds_slog_has_name(s->dir) ||
+                               (s->kept.fd >= 0 && !ds_slog_has_name(s->kept.fd)));
+}
+
+static void note_removed(struct ds_slog *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    s->removed = s->removed || !s->stopped;
+    (void)pthread_mutex_unlock(&s->lock);
+    note_error(s, true);
 }
 
 /* What a failed sync has lost cannot be known, and a second sync would not tell (Rebello et al.,
@@ -46,6 +73,10 @@ static int sync_fd(struct ds_slog *s, int fd)
     int rc = ds_failpoint("slog.sync.before");
 
     rc = rc < 0 ? rc : ds_sys_fdatasync(fd);
+    if (rc == 0 && is_removed(s, fd)) {
+        note_removed(s);
+        return DS_EIO;
+    }
     if (rc == 0) {
         (void)ds_failpoint("slog.sync.after");
         (void)pthread_mutex_lock(&s->lock);
@@ -357,7 +388,9 @@ static void open_segment(struct ds_slog *s, struct slog_op *op)
     rc = t->buf == NULL || s->scratch == NULL ? DS_ENOMEM
          : s->stopped                         ? DS_EIO
                                               : make_segment(s, op, &fd, t->buf);
-    if (rc == DS_EIO) {
+    if (rc == DS_EIO && is_removed(s, s->dir)) {
+        note_removed(s);
+    } else if (rc == DS_EIO) {
         note_error(s, false);
     }
     t->slot = op->slot;
@@ -489,6 +522,21 @@ static void finish_durable(struct ds_slog *s)
     }
 }
 
+/* The same of tombstones that only their file has: see ds_slog_kept_last(). */
+static void finish_last(struct ds_slog *s)
+{
+    struct slog_kept *k = &s->kept;
+    struct slog_op *op;
+
+    if (s->last.first != NULL && !k->unsynced) {
+        k->unsynced = k->fd < 0 || sync_fd(s, k->fd) < 0;
+    }
+    while ((op = slog_pop(&s->last)) != NULL) {
+        op->rc = k->unsynced ? DS_EIO : op->rc;
+        ds_slog_complete(s, op);
+    }
+}
+
 void ds_slog_write_batch(struct ds_slog *s, struct slog_ops *ops)
 {
     struct slog_op *op;
@@ -505,7 +553,11 @@ void ds_slog_write_batch(struct ds_slog *s, struct slog_ops *ops)
             free_segment(s, op);
             break;
         default:
-            write_record(s, op);
+            if (op->last) {
+                slog_push(&s->last, op);
+            } else {
+                write_record(s, op);
+            }
             break;
         }
     }
@@ -513,6 +565,7 @@ void ds_slog_write_batch(struct ds_slog *s, struct slog_ops *ops)
         flush(s, &s->streams[i]);
     }
     finish_durable(s);
+    finish_last(s);
 }
 
 void ds_slog_writer_fini(struct ds_slog *s)

@@ -26,6 +26,7 @@ struct ds_tiers {
     struct ds_worker *w;
     struct ds_slog *log;     /* NULL: no disk, or it cannot be used */
     bool failed;             /* the latter */
+    bool stopped;            /* the log is read, and not written any more */
     struct ds_l2 *l2;        /* NULL: no second level, or not entered yet */
     struct ds_l2_pool *pool; /* of l2 */
     bool spill;

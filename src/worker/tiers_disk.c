@@ -91,7 +91,8 @@ int ds_disk_start(struct ds_tiers *t, struct ds_tier_op *op)
     if (t->log == NULL && op->kind == DS_TIER_FETCH) {
         return DS_EIO;
     }
-    if (t->log == NULL || (op->kind == DS_TIER_SPILL && !t->spill)) {
+    if (t->log == NULL || (op->kind == DS_TIER_SPILL && !t->spill) ||
+        (t->stopped && op->kind != DS_TIER_FETCH)) {
         return DS_ENOTSUPPORTED;
     }
     if (op->kind == DS_TIER_FETCH) {
@@ -166,8 +167,8 @@ bool ds_disk_forget(struct ds_tiers *t, const uint8_t *key, uint32_t key_size, u
 
 int ds_disk_clean(struct ds_tiers *t, const struct ds_tier_op *op, uint64_t place)
 {
-    if (!t->spill) {
-        return DS_UNCHANGED;
+    if (!t->spill) { /* each tombstone is one less for a delete, when no more can be written */
+        return t->stopped ? 0 : DS_UNCHANGED;
     }
     if (t->log == NULL) { /* as below; the copy is there when the disk is */
         return 0;
@@ -186,7 +187,7 @@ static void answer(struct ds_tiers *t, const struct ds_slog_event *e)
     t->spilling -= op->kind == DS_TIER_SPILL ? op->size : 0;
     op->status = e->rc == DS_ENOTFOUND ? DS_ECORRUPT : e->rc;
     op->place = e->type == DS_SLOG_PUT_DONE ? e->at : op->place;
-    if (e->rc != 0 && e->rc != DS_ENOSPACE) {
+    if (e->rc != 0 && e->rc != DS_ENOSPACE && !(t->stopped && e->type == DS_SLOG_PUT_DONE)) {
         ds_log(DS_LOG_WARNING, "spill_directory: %s of %llu bytes: %s",
                e->type == DS_SLOG_PUT_DONE ? "write" : "read", (unsigned long long)op->size,
                ds_error_text(e->rc));
@@ -255,6 +256,30 @@ static void keep_slack(struct ds_tiers *t, uint64_t put)
     }
 }
 
+/* What it has is read as before, and uploaded. New write-back values go where those of a worker
+ * without a journal go: ds_disk_start() refuses them. */
+static void given_up(struct ds_tiers *t, int rc)
+{
+    const char *sets = t->w->config.l2 ? ", and write-back sets wait for second-level storage, as "
+                                         "write-through sets do"
+                                       : "";
+    char shown[DS_SYS_SHOWN_MAX];
+
+    t->stopped = true;
+    if (rc == DS_ENOTFOUND) {
+        ds_log(DS_LOG_ERROR,
+               "spill_directory: %s, or a file in it, was removed or replaced while in use: what "
+               "it held is lost when the worker ends. Nothing more is written%s. Make it, and "
+               "restart the worker",
+               ds_sys_show_path(t->disk_config.directory, shown), sets);
+    } else {
+        ds_log(DS_LOG_ERROR,
+               "spill_directory: %s is not written any more after errors (%s), but read. Nothing "
+               "is spilled%s. Mend the disk, and restart the worker",
+               ds_sys_show_path(t->disk_config.directory, shown), ds_error_text(rc), sets);
+    }
+}
+
 void ds_disk_poll(struct ds_tiers *t)
 {
     struct ds_slog_event events[EVENTS];
@@ -286,8 +311,7 @@ void ds_disk_poll(struct ds_tiers *t)
             case DS_SLOG_NOTE_DONE:
                 break;
             case DS_SLOG_ERROR:
-                ds_log(DS_LOG_ERROR, "spill_directory is not written any more after errors: %s",
-                       ds_error_text(events[i].rc));
+                given_up(t, events[i].rc);
                 break;
             }
         }
@@ -316,6 +340,7 @@ void ds_disk_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
     if (t->failed) { /* shown, with an error, though nothing is used */
         ret->disk_capacity = ds_max_u64(t->disk_config.size_limit, 1);
         ret->disk_errors = 1;
+        ret->disk_stopped = 1;
         return;
     }
     ds_slog_stats(t->log, &st);
@@ -326,6 +351,7 @@ void ds_disk_stats(const struct ds_tiers *t, struct ds_worker_stats *ret)
     ret->disk_rewritten = st.gc_bytes;
     ret->disk_errors = st.io_errors;
     ret->disk_corrupt = st.corrupt;
+    ret->disk_stopped = st.stopped;
 }
 
 int ds_disk_fd(const struct ds_tiers *t)

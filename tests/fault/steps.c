@@ -9,6 +9,8 @@
  *     gone    the same, after the end of the memory: what no lower tier promises may be missing
  *     lost    the same, after the end of the directories
  *     end     nothing fails any more: each mode works, all is deleted, and the accounts are exact
+ *
+ * fault_steps memory: no object belongs on disk. There is none for them.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -35,6 +37,7 @@ struct key {
 static struct key keys[KEYS];
 static struct ds_client *client;
 static uint8_t buf[LARGEST];
+static bool no_disk;
 static uint64_t numbers; /* of values, so far */
 static uint64_t failed;
 static _Atomic uint64_t violations;
@@ -229,7 +232,7 @@ static int look_at_all(void)
 static void load(void)
 {
     for (unsigned i = 0; i < KEYS; i++) {
-        (void)set(&keys[i], i % 4 == 0 ? DS_CACHE_DISK : DS_CACHE_MEMORY);
+        (void)set(&keys[i], i % 4 == 0 && !no_disk ? DS_CACHE_DISK : DS_CACHE_MEMORY);
     }
     for (unsigned i = 0; i < KEYS; i += 3) {
         (void)set(&keys[i], DS_CACHE_MEMORY);
@@ -321,12 +324,13 @@ static void obey(const char *line)
     (void)fflush(stdout);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static const enum ds_write_mode modes[] = {DS_WRITE_NONE, DS_WRITE_THROUGH, DS_WRITE_BACK,
                                                DS_WRITE_NONE_EVICT, DS_WRITE_BACK_EVICT};
     char line[16];
 
+    no_disk = argc > 1 && strcmp(argv[1], "memory") == 0;
     for (unsigned i = 0; i < KEYS; i++) {
         keys[i].mode = modes[i % 5];
         (void)snprintf(keys[i].name, sizeof(keys[i].name), "step%u%s", i,

@@ -52,7 +52,7 @@ class Steps:
 
     def __init__(self, node, spec):
         self.node, self.spec = node, spec
-        self.process = node.spawn("steps")
+        self.process = node.spawn("steps", *([] if "spill_directory" in node.flags else ["memory"]))
 
     def tell(self, command):
         self.process.stdin.write(command + "\n")
@@ -66,6 +66,7 @@ class Steps:
         if "VIOLATION" in text or not text.startswith("done"):
             print("".join(self.node.log_lines()[-80:]))
             raise AssertionError(f"{self.spec}, {command}: {text[-3000:]}")
+        return text.splitlines()[-1]
 
     def end(self):
         self.tell("end")

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -134,7 +135,7 @@ def test_a_killed_worker_serves_its_memory_without_the_disk(start_worker, spill,
         folder.write_text("not a directory")
         kill_worker(worker, eventually)
         status = figures(worker)
-        assert status["disk_errors"] == 1 and status["disk_capacity_bytes"] > 0
+        assert status["disk_errors"] == status["disk_stopped"] == 1 and status["disk_capacity_bytes"] > 0
         assert status["objects"] == 128 and status["spilled_objects"] >= spilled > 0
         found = readable(kv)
         assert len(found) == 128 - status["spilled_objects"]
@@ -179,6 +180,70 @@ def test_write_back_values_outlive_a_disk_that_was_away(start_worker, second, tm
         for key in keys:
             kv.set(key, value(key), BACK)
         without_its_disk(worker, journal, eventually, lambda: None)
+    worker.kill()
+    worker = start_worker(**second)
+    with client(worker) as kv:
+        assert readable(kv, keys) == keys
+
+
+def remove_all(folder):
+    shutil.rmtree(folder)
+
+
+def remove_segments(folder):
+    for path in segments(folder):
+        path.unlink()
+
+
+@pytest.mark.parametrize("option", ["spill_directory", "write_back_directory"])
+@pytest.mark.parametrize("remove", [remove_all, remove_segments])
+def test_a_journal_that_is_removed_acknowledges_nothing(start_worker, second, tmp_path, eventually, remove, option):
+    """Sets are stored in second-level storage at once, which the worker says and shows; its end takes nothing."""
+    folder = tmp_path / "journal"
+    second |= {option: folder, "l2_cache_async_write_rate_limit_mb": 1}
+    worker = start_worker(**second, log_dir=tmp_path)
+    log = tmp_path / "datasystem_worker.INFO.log"
+    before, after = KEYS[:4], KEYS[4:12]
+    with client(worker) as kv:
+        for key in before:
+            kv.set(key, value(key), BACK)
+        assert figures(worker)["disk_stopped"] == 0
+        eventually(lambda: figures(worker)["l2_waiting"] == 0)
+        remove(folder)
+        for key in after:
+            kv.set(key, value(key), BACK)
+        status = figures(worker)
+        assert (status["disk_stopped"], status["l2_waiting"]) == (1, 0)
+        assert re.search(r"^  stopped +1$", worker.dscli("status", "-w", worker.address), re.M)
+        assert log.read_text().count("was removed or replaced while in use") == 1
+        assert "write-back sets wait for second-level storage" in log.read_text()
+        kv.delete([before[0], after[0]])
+    worker.kill()
+    worker = start_worker(**second)
+    with client(worker) as kv:
+        assert figures(worker)["disk_stopped"] == 0
+        assert kv.exist([before[0], after[0]]) == [False] * 2
+        assert readable(kv, before + after) == before[1:] + after[1:]
+
+
+def test_a_killed_worker_journals_in_a_new_directory(start_worker, second, tmp_path, eventually):
+    journal = tmp_path / "journal"
+    second |= {"write_back_directory": journal, "l2_cache_async_write_rate_limit_mb": 1}
+    worker = start_worker(**second)
+    keys = KEYS[:16]
+    with client(worker) as kv:
+        for key in keys[:8]:
+            kv.set(key, value(key), BACK)
+        shutil.rmtree(journal)
+        kv.set(keys[8], value(keys[8]), BACK)
+        assert figures(worker)["disk_stopped"] == 1
+        kill_worker(worker, eventually)
+        assert figures(worker)["disk_stopped"] == 0
+        assert readable(kv, keys[:9]) == keys[:9]
+        for key in keys[9:]:
+            kv.set(key, value(key), BACK)
+        assert figures(worker)["l2_waiting"] > 0
+        eventually(lambda: figures(worker)["l2_waiting"] < 7)  # those of before were first
     worker.kill()
     worker = start_worker(**second)
     with client(worker) as kv:
