@@ -145,3 +145,24 @@ DS_TEST(second_journal__failures_do_not_fill_the_queue)
     }
     scene_end(&c);
 }
+
+/* As it was: whoever sets faster than is uploaded is told, whatever becomes of the journal. */
+DS_TEST(second_journal__a_full_queue_refuses_all_the_same)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    c.w.s->config.upload_max = 1;
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    CHECK_OK(set_l2(&c, "a", 1000, DS_WRITE_BACK));
+    settle_tiers(&c.w, &c.t);
+    CHECK_EQ(world_stats(&c.w).l2_waiting, 1);
+    c.t.fail = DS_EIO;
+    c.t.fail_l2 = 0;
+    CHECK_EQ(set_l2(&c, "b", 1100, DS_WRITE_BACK), DS_EQUEUEFULL);
+    CHECK_EQ(in_l2(&c, "b"), 0);
+    CHECK_OK(set_l2(&c, "a", 1200, DS_WRITE_BACK)); /* it has a place, and gives it back */
+    CHECK_EQ(in_l2(&c, "a"), 1200);
+    CHECK_OK(set_l2(&c, "b", 1100, DS_WRITE_BACK));
+    scene_end(&c);
+}
