@@ -148,6 +148,7 @@ int ds_store_spill(struct ds_store *s, uint32_t id)
         return DS_EAGAIN;
     }
     rc = ds_store_tier_begin(s, op);
+    s->exclusive = rc == DS_ENOTSUPPORTED ? 0 : s->exclusive;
     if (rc == 0) {
         s->leaving += ds_store_block(s->record[id].size);
     }
@@ -374,6 +375,7 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
     s->flags[op->id] &= (uint16_t)~FLAG_FAILED;
     if (op->status != 0) {
         s->stats.tier_errors++;
+        s->exclusive = 0; /* a copy there is worth more than a place for another one */
         s->disk_bad_until_ns = s->now.boot_ns + DISK_BAD_NS;
         if (ds_store_op_current(s, op)) {
             ds_store_rank(s, op->id);

@@ -115,3 +115,25 @@ DS_TEST(exclusive__what_is_to_live_on_disk_keeps_its_copy)
     CHECK(copied(&c, "disk"));
     scene_end(&c);
 }
+
+/* Nothing will be written there again: what has a copy is worth keeping. */
+static void keeps_copies_after(int status, bool given_up)
+{
+    struct scene c;
+
+    begin(&c, DS_WRITE_NONE_EVICT);
+    evictable(&c, "bad");
+    c.t.fail = status;
+    c.t.given_up = given_up;
+    scene_squeeze(&c);
+    c.t.fail = 0;
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "b", 0));
+    CHECK(copied(&c, "b"));
+    scene_end(&c);
+}
+
+DS_TEST(exclusive__copies_stay_on_a_disk_that_is_not_written)
+{
+    keeps_copies_after(DS_EIO, false);
+    keeps_copies_after(0, true);
+}
