@@ -539,12 +539,15 @@ uint64_t ds_slog_disk_use(const char *directory)
     return sum;
 }
 
+/* Small ones are cleaned at a lower price, but values of 2 MiB are to fit in, where there is room
+ * for 64 of those. */
 static uint64_t choose_segment_size(const struct ds_slog_config *c)
 {
-    uint64_t size = c->size_limit / 128 / SLOG_BLOCK * SLOG_BLOCK;
+    uint64_t size = ds_max_u64(c->size_limit / 128, ds_min_u64(c->size_limit / 64, 3u << 20));
 
-    return c->segment_size != 0 ? c->segment_size
-                                : ds_min_u64(ds_max_u64(size, 1u << 20), 256u << 20);
+    return c->segment_size != 0
+               ? c->segment_size
+               : ds_min_u64(ds_max_u64(size / SLOG_BLOCK * SLOG_BLOCK, 1u << 20), 256u << 20);
 }
 
 static int check_config(struct opening *o)
