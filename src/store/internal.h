@@ -142,6 +142,7 @@ struct ds_store {
     bool search_left;          /* make_room() found none, but has not looked at all */
     int64_t stuck_until_ns;    /* nothing can go: not looked at again before */
     uint64_t lower_freed;      /* bytes dropped from disk since it took something last */
+    int64_t lower_freed_ns;    /* when the last of them were */
     uint64_t unreadable;       /* spilled objects that have no copy: ds_store_lose() */
     uint64_t lower_max;        /* largest block that a spilled object will need again */
     uint64_t fetching;         /* bytes of blocks that objects are read back into */

@@ -430,19 +430,24 @@ struct room {
     bool fresh; /* something may go in a moment */
 };
 
+#define DROP_NS INT64_C(2000000000) /* what was dropped has become room by then, or never will */
+
 /* The disk is full: what may be dropped there makes room, in time. As long as that is likely to
- * come, DS_EAGAIN. */
+ * come, DS_EAGAIN. A large object needs more of it at once than the others. */
 static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
 {
+    uint64_t slack = ds_max_u64(s->disk_slack, block * 4);
+    uint64_t freed = s->lower_freed <= slack ? ds_store_drop_disk(s, block) : 0;
+    bool coming;
     int rc;
 
-    if (s->lower_freed <= s->disk_slack) {
-        s->lower_freed += ds_store_drop_disk(s, block);
-    }
+    s->lower_freed += freed;
+    s->lower_freed_ns = freed > 0 ? s->now.boot_ns : s->lower_freed_ns;
+    coming = s->lower_freed > 0 && s->lower_freed <= slack &&
+             s->now.boot_ns < s->lower_freed_ns + DROP_NS;
     rc = ds_store_spill(s, id);
     s->disk_tight = rc == DS_ENOSPACE;
-    return rc == DS_ENOSPACE && s->lower_freed > 0 && s->lower_freed <= s->disk_slack ? DS_EAGAIN
-                                                                                      : rc;
+    return rc == DS_ENOSPACE && coming ? DS_EAGAIN : rc;
 }
 
 /* Admission to the disk. What nobody has read since it was set is likely not to be read again: it

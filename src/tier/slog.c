@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The owner's side. It decides where each record goes before anything is written: so the limit is
- * kept at every moment, and a request that finds no room is refused at once.
+ * The owner's side.
  *
  * A place is  | segment number, low 24 bits | slot, 16 bits | offset / 64, 24 bits |
  */
@@ -18,8 +17,6 @@
 #include "base/sys_file.h"
 #include "tier/slog_internal.h"
 #include "tier/slog_ring.h"
-
-#define OPEN_AGAIN_NS 1000000000 /* after the disk was full */
 
 ds_slog_at ds_slog_at_of(uint32_t slot, uint64_t number, uint64_t offset)
 {
@@ -63,189 +60,6 @@ struct slog_op *ds_slog_op_new(enum slog_op_type type, const void *key, size_t k
     return op;
 }
 
-uint64_t ds_slog_value_max(const struct ds_slog *s, size_t key_size)
-{
-    uint64_t fixed = SLOG_BLOCK * 3 + 2 * SLOG_UNIT + slog_summary_size(key_size) +
-                     slog_record_size(key_size, 0) + slog_crcs_size(s->segment_size);
-
-    return s->segment_size > fixed ? s->segment_size - fixed : 0;
-}
-
-static bool fits(const struct ds_slog *s, const struct slog_segment *g, uint64_t size,
-                 uint64_t summary)
-{
-    return ds_align_up(g->end + size, SLOG_BLOCK) + SLOG_BLOCK + g->summary + summary +
-               sizeof(struct slog_trailer) <=
-           s->segment_size;
-}
-
-static void close_stream(struct ds_slog *s, int stream, struct slog_op *op)
-{
-    struct slog_segment *g = &s->segments[s->open[stream]];
-
-    op->stream = (uint8_t)stream;
-    op->slot = (uint32_t)s->open[stream];
-    op->number = g->number;
-    g->state = SEG_SEALED;
-    s->open[stream] = -1;
-    slog_push(&s->to_write, op);
-}
-
-static int open_stream(struct ds_slog *s, int stream, struct slog_op *op)
-{
-    uint32_t slot = 0;
-    struct slog_segment *g;
-
-    while (s->segments[slot].state != SEG_FREE) {
-        slot++;
-    }
-    g = &s->segments[slot];
-    *g = (struct slog_segment){.state = SEG_OPEN,
-                               .number = s->next_number++,
-                               .end = SLOG_BLOCK,
-                               .put_lsn_min = UINT64_MAX,
-                               .lsn_max = s->next_lsn,
-                               .fd = -1};
-    op->stream = (uint8_t)stream;
-    op->slot = slot;
-    op->number = g->number;
-    op->head.lsn = s->next_lsn;
-    op->segments_max = s->gc_max;
-    s->open[stream] = (int32_t)slot;
-    s->n_used++;
-    slog_push(&s->to_write, op);
-    return 0;
-}
-
-/* A stream with room for the record. */
-static int make_room(struct ds_slog *s, int stream, bool put, uint64_t size, uint64_t summary)
-{
-    bool reserved = stream == STREAM_PUT && ds_slog_room(s, STREAM_PUT, true) == 0;
-    struct slog_segment *g = s->open[stream] >= 0 ? &s->segments[s->open[stream]] : NULL;
-    struct slog_op *seal;
-    struct slog_op *open;
-
-    if (stream == STREAM_PUT && s->n_used + 2 <= s->segments_max) {
-        s->put_reserved = false;
-    }
-    if (stream == STREAM_PUT && put && s->put_reserved) {
-        return DS_ENOSPACE;
-    }
-    if (g != NULL && fits(s, g, size, summary)) {
-        return 0;
-    }
-    if (ds_slog_room(s, stream, put) == 0 || ds_monotonic_ns() < s->no_open_before_ns) {
-        return DS_ENOSPACE;
-    }
-    seal = ds_slog_op_new(OP_SEAL, NULL, 0);
-    open = ds_slog_op_new(OP_OPEN, NULL, 0);
-    if (seal == NULL || open == NULL) {
-        ds_free(seal);
-        ds_free(open);
-        return DS_ENOMEM;
-    }
-    if (g != NULL) {
-        close_stream(s, stream, seal);
-    } else {
-        ds_free(seal);
-    }
-    s->put_reserved = stream == STREAM_PUT ? reserved : s->put_reserved;
-    return open_stream(s, stream, open);
-}
-
-/* Gives the record its place and queues it. */
-int ds_slog_place(struct ds_slog *s, int stream, struct slog_op *op)
-{
-    uint64_t size = slog_record_size(op->head.key_size, op->head.value_size);
-    uint64_t summary = slog_summary_size(op->head.key_size);
-    struct slog_segment *g;
-    int rc = make_room(s, stream, op->head.type != SLOG_TOMBSTONE, size, summary);
-
-    if (rc < 0) {
-        return rc;
-    }
-    g = &s->segments[s->open[stream]];
-    op->stream = (uint8_t)stream;
-    op->slot = (uint32_t)s->open[stream];
-    op->number = g->number;
-    op->offset = g->end;
-    g->pending++;
-    g->end += size;
-    g->summary += summary;
-    g->lsn_max = ds_max_u64(g->lsn_max, op->head.lsn);
-    if (op->head.type == SLOG_PUT) {
-        g->live += size;
-        g->put_lsn_min = ds_min_u64(g->put_lsn_min, op->head.lsn);
-    } else {
-        g->keep += size;
-        g->keepers = true;
-    }
-    *(stream == STREAM_GC ? &s->stats.gc_bytes : &s->stats.put_bytes) += size;
-    slog_push(&s->to_write, op);
-    return 0;
-}
-
-/* Keeps the order of LSNs: the owner counts on answers in the order of requests. */
-static void push_late(struct ds_slog *s, struct slog_op *op)
-{
-    struct slog_op **at = &s->late.first;
-
-    if (s->late.last == NULL || s->late.last->head.lsn < op->head.lsn) {
-        slog_push(&s->late, op);
-        return;
-    }
-    while ((*at)->head.lsn < op->head.lsn) {
-        at = &(*at)->next;
-    }
-    op->next = *at;
-    *at = op;
-}
-
-/* A segment that is being filled by the cleaner takes tombstones too, as long as it may make
- * another one: each has killed a record at least as large, so it has what cleaning gains. */
-static bool place_with_copies(struct ds_slog *s, struct slog_op *op)
-{
-    const struct slog_segment *g =
-        s->open[STREAM_GC] >= 0 ? &s->segments[s->open[STREAM_GC]] : NULL;
-    bool placed =
-        g != NULL && ds_slog_room(s, STREAM_GC, false) > 0 &&
-        fits(s, g, slog_record_size(op->head.key_size, 0), slog_summary_size(op->head.key_size)) &&
-        ds_slog_place(s, STREAM_GC, op) == 0;
-
-    s->tombstones_with_copies += placed;
-    return placed;
-}
-
-/* What is dead may lie in the segments being filled: sealed, they can be cleaned. */
-static void seal_full(struct ds_slog *s)
-{
-    for (int i = 0; i < STREAMS && !s->gc.active && ds_slog_room(s, STREAM_GC, false) > 0; i++) {
-        struct slog_op *op = s->open[i] >= 0 ? ds_slog_op_new(OP_SEAL, NULL, 0) : NULL;
-
-        if (op != NULL) {
-            close_stream(s, i, op);
-        }
-    }
-}
-
-void ds_slog_place_late(struct ds_slog *s)
-{
-    struct slog_op *op;
-
-    while ((op = s->late.first) != NULL) {
-        struct slog_op *next = op->next;
-
-        if ((s->tombstones_with_copies > 0 || ds_slog_place(s, STREAM_PUT, op) < 0) &&
-            !place_with_copies(s, op)) {
-            seal_full(s);
-            ds_slog_wake_at(s, ds_monotonic_ns() + OPEN_AGAIN_NS);
-            return;
-        }
-        s->late.first = next;
-        s->late.last = next != NULL ? s->late.last : NULL;
-    }
-}
-
 /* The owner counts on answers in the order of requests, and the puts' stream is answered first. */
 static bool tombstone_must_wait(const struct ds_slog *s)
 {
@@ -255,6 +69,7 @@ static bool tombstone_must_wait(const struct ds_slog *s)
 static int submit(struct ds_slog *s, struct slog_op *op, enum slog_type type, bool durable,
                   uint64_t cookie)
 {
+    bool own = ds_slog_own_size(op) > s->segment_size;
     bool late = false;
     int rc;
 
@@ -266,7 +81,7 @@ static int submit(struct ds_slog *s, struct slog_op *op, enum slog_type type, bo
          : type == SLOG_TOMBSTONE && tombstone_must_wait(s) ? DS_ENOSPACE
                                                             : ds_slog_place(s, STREAM_PUT, op);
     if (type == SLOG_TOMBSTONE && rc == DS_ENOSPACE) { /* its LSN is given: no put overtakes it */
-        push_late(s, op);
+        ds_slog_push_late(s, op);
         late = true;
         rc = 0;
     } else if (type == SLOG_TOMBSTONE && rc == DS_EIO) { /* an answer like the others before it */
@@ -287,7 +102,10 @@ static int submit(struct ds_slog *s, struct slog_op *op, enum slog_type type, bo
         ds_slog_gc_step(s);
         ds_slog_flush(s);
     }
-    return rc == DS_ENOSPACE && type == SLOG_PUT && s->gc.active ? DS_EAGAIN : rc;
+    /* the cleaner gains a segment, and several where it can */
+    return rc == DS_ENOSPACE && type == SLOG_PUT && s->gc.active && (!own || s->wanted > 0)
+               ? DS_EAGAIN
+               : rc;
 }
 
 static bool key_ok(const void *key, size_t key_size)
@@ -396,7 +214,8 @@ static void begin_get(struct ds_slog *s, struct slog_op *op)
 
     from = s->direct ? from : op->offset;
     to = s->direct ? to : op->offset + size;
-    if (s->ring == NULL || size > SLOG_RING_BYTES_MAX || op->offset + size > s->segment_size ||
+    if (s->ring == NULL || size > SLOG_RING_BYTES_MAX ||
+        op->offset + size > s->segments[op->slot].size ||
         !ds_slog_ring_read(s->ring, op, s->segments[op->slot].fd, from, to - from)) {
         slog_push(&s->to_read, op);
     }
@@ -472,9 +291,9 @@ void ds_slog_dead(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t si
     uint64_t bytes = slog_record_size(key_size, size);
 
     if (g != NULL) {
-        uint64_t half = s->segment_size / 2;
+        uint64_t half = g->size / 2;
         bool crosses = (g->live > half) != (g->live - bytes > half) || g->live == bytes ||
-                       ds_slog_room(s, STREAM_PUT, true) == 0 || s->late.first != NULL;
+                       !ds_slog_room_suffices(s) || s->late.first != NULL;
 
         DS_ASSERT(g->live >= bytes);
         g->live -= bytes;
@@ -523,17 +342,27 @@ int ds_slog_fd(const struct ds_slog *s)
     return s->event_fd;
 }
 
-/* Once, until one can be made again. */
-static void tell_unmade(struct ds_slog *s, int rc)
+static uint32_t segments_n(const struct ds_slog *s)
 {
-    if (s->unmade_told || rc != DS_ENOSPACE) {
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        n += s->segments[i].state != SEG_FREE;
+    }
+    return n;
+}
+
+/* Once, until one can be made again. */
+static void tell_unmade(struct ds_slog *s, uint64_t size, int rc)
+{
+    if (s->unmade_told > 0 || rc != DS_ENOSPACE) {
         return; /* an error is told by who meets it */
     }
-    s->unmade_told = true;
+    s->unmade_told = size;
     ds_slog_notice(s,
                    "no file of %llu KiB can be made in %s, with %u there already%s. Until then "
                    "objects stay in memory, or are dropped where their mode allows it",
-                   (unsigned long long)(s->segment_size >> 10), s->shown, s->n_used - 1,
+                   (unsigned long long)(size >> 10), s->shown, segments_n(s) - 1,
                    ds_sys_file_advice(ENOSPC));
 }
 
@@ -543,16 +372,17 @@ static void opened(struct ds_slog *s, const struct slog_op *op)
     struct slog_segment *g = &s->segments[op->slot];
 
     if (op->rc == 0) {
-        s->unmade_told = false;
+        s->unmade_told = op->size >= s->unmade_told ? 0 : s->unmade_told;
         return;
     }
-    tell_unmade(s, op->rc);
-    s->no_open_before_ns = ds_monotonic_ns() + OPEN_AGAIN_NS;
+    tell_unmade(s, op->size, op->rc);
+    *(op->stream == STREAM_OWN ? &s->no_own_before_ns : &s->no_open_before_ns) =
+        ds_monotonic_ns() + SLOG_OPEN_AGAIN_NS;
     if (s->open[op->stream] == (int32_t)op->slot && g->number == op->number) {
         s->open[op->stream] = -1;
     }
     g->state = SEG_FREE; /* the operations behind fail one by one */
-    s->n_used--;
+    s->n_used -= g->units;
 }
 
 /* The record is there; or its space is dead, when it could not be written. */
@@ -648,7 +478,7 @@ static enum finish finish(struct ds_slog *s, struct slog_op *op, struct ds_slog_
             op->rc = 0; /* no segment could be made: once more, when the disk has room */
             op->number = 0;
             op->stream = STREAM_PUT;
-            push_late(s, op);
+            ds_slog_push_late(s, op);
             ds_slog_kept_delay(s, op);
             return AGAIN;
         }
@@ -733,6 +563,8 @@ void ds_slog_stats(const struct ds_slog *s, struct ds_slog_stats *ret)
 
         if (g->state != SEG_FREE) {
             ret->live_bytes += g->live;
+            ret->held_bytes +=
+                g->size > s->segment_size && g->live > 0 ? g->units * s->segment_size : g->live;
             ret->dead_bytes += g->end - SLOG_BLOCK - g->live;
         }
     }

@@ -5,7 +5,8 @@
  *
  * After Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File System"
  * (1992): records are appended to segments of one size; a full segment is sealed by a summary of
- * its records; the cleaner copies what still lives out of the emptiest segments and unlinks them.
+ * its records; the cleaner copies what still lives out of the emptiest segments and unlinks them. A
+ * value that does not fit a segment has one of its own, which counts for as many as it takes.
  * The index is the owner's: it keeps the place (ds_slog_at) of each record it cares for.
  *
  * Order is by LSN, a counter that goes on after a restart: the newest put of a key counts unless a
@@ -40,8 +41,8 @@ struct ds_slog_config {
     const char *directory; /* made if missing, mode 0700 */
     uint64_t size_limit;   /* bytes; the files never use more, cleaning included, however the
                             * processes before ended. A directory that was filled under a higher
-                            * limit shrinks to it; one segment may be made meanwhile for copies, if
-                            * that limit has room for it */
+                            * limit shrinks to it; two segments may be made meanwhile, for copies
+                            * and tombstones, if that limit has room for them */
     uint64_t segment_size; /* bytes, a multiple of 4096, at most 1 GiB; 0: chosen from the limit */
     uint32_t files_max;    /* segments, each of which has a descriptor; 0: no cap. The size limit is
                             * lowered to what these hold */
@@ -119,9 +120,11 @@ struct ds_slog_event {
 };
 
 struct ds_slog_stats {
-    uint64_t size_limit, segment_size, segments, segments_max; /* segments * size = bytes used */
-    uint64_t live_bytes, dead_bytes;                           /* of records */
-    uint64_t put_bytes, gc_bytes; /* written; amplification = 1+gc/put */
+    /* What counts in the limit: a larger one for several. segments * size: the most they take. */
+    uint64_t size_limit, segment_size, segments, segments_max;
+    uint64_t live_bytes, dead_bytes; /* of records */
+    uint64_t held_bytes;             /* by live ones: with the rest of segments of their own */
+    uint64_t put_bytes, gc_bytes;    /* written; amplification = 1+gc/put */
     uint64_t puts, tombstones, notes, gets, get_bytes, moves, segments_freed;
     uint64_t syncs, corrupt, io_errors;
     uint64_t queued; /* requests without their event */
@@ -155,17 +158,17 @@ DS_MUST_USE int ds_slog_adopted(struct ds_slog *s,
                                 void (*orphan)(void *arg, const void *key, size_t key_size),
                                 void *arg);
 
-/* The largest value that a record can hold with a key of that size. */
+/* The largest value that is taken with a key of that size: half of what puts may fill. */
 uint64_t ds_slog_value_max(const struct ds_slog *s, size_t key_size);
 
 /* Requests. 0: an event with the cookie will come. Other: nothing was begun. A durable one is
  * answered after a sync (many share one); others after the write, and are synced within a second.
  *
- * A put that finds no room is DS_EAGAIN while the cleaner works (ds_slog_fd() tells when it has a
- * segment), DS_ENOSPACE when nothing can be gained. A tombstone is taken without room too, in the
- * order of the calls, and answered when the cleaner has made it some: only DS_EINVAL and DS_ENOMEM
- * refuse it. When the disk is given up the file of ds_slog_keep_tombstone() takes it, which is
- * synced; with DS_EIO it is in that file at best. */
+ * A put that finds no room, or whose room is kept for a larger one, is DS_EAGAIN while the cleaner
+ * works (ds_slog_fd() tells when it has a segment), DS_ENOSPACE when nothing can be gained. A
+ * tombstone is taken without room too, in the order of the calls, and answered when the cleaner has
+ * made it some: only DS_EINVAL and DS_ENOMEM refuse it. When the disk is given up the file of
+ * ds_slog_keep_tombstone() takes it, which is synced; with DS_EIO it is in that file at best. */
 DS_MUST_USE int ds_slog_put(struct ds_slog *s, const struct ds_slog_item *item, bool durable);
 DS_MUST_USE int ds_slog_tombstone(struct ds_slog *s, const void *key, size_t key_size, bool durable,
                                   uint64_t cookie);

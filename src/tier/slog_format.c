@@ -36,7 +36,7 @@ void ds_slog_head_seal(const struct slog_anchor *a, uint64_t offset, struct slog
 /* What a head may say, whatever its checksum. */
 static bool plausible(const struct slog_head *h)
 {
-    return h->type >= SLOG_PUT && h->type <= SLOG_NOTE && h->value_size <= SLOG_SEGMENT_MAX &&
+    return h->type >= SLOG_PUT && h->type <= SLOG_NOTE && h->value_size <= SLOG_VALUE_MAX &&
            (h->type == SLOG_PUT || h->value_size == 0) && h->key_size > 0;
 }
 
@@ -71,6 +71,12 @@ void ds_slog_segment_head_seal(struct slog_segment_head *h)
     h->crc = ds_crc32c(0, h, sizeof(*h));
 }
 
+static bool size_is_sound(uint64_t size, uint64_t segment_size)
+{
+    return size == segment_size ||
+           (size > segment_size && size <= SLOG_OWN_MAX && size % SLOG_BLOCK == 0);
+}
+
 bool ds_slog_segment_head_check(const struct slog_anchor *a, uint64_t segment_size,
                                 const struct slog_segment_head *h)
 {
@@ -79,7 +85,8 @@ bool ds_slog_segment_head_check(const struct slog_anchor *a, uint64_t segment_si
     copy.crc = 0;
     return h->magic == SEGMENT_MAGIC && h->format == SLOG_FORMAT &&
            h->crc == ds_crc32c(0, &copy, sizeof(copy)) && h->number == a->number &&
-           h->segment_size == segment_size && memcmp(h->log_id, a->log_id, sizeof(h->log_id)) == 0;
+           size_is_sound(h->segment_size, segment_size) &&
+           memcmp(h->log_id, a->log_id, sizeof(h->log_id)) == 0;
 }
 
 static uint32_t trailer_crc(const struct slog_anchor *a, const struct slog_trailer *t)

@@ -3,6 +3,7 @@
  * slog_format.h - the bytes of a segment log (docs/segment-log.md), version 1. Little-endian.
  *
  *     segment:  header (4096) | record ... | gap | summary | trailer (64)
+ *               all of one size; a record that needs more has a larger one of its own
  *     record:   head (64) | key | value | crc of each MiB of the value | crc of those | to 64 bytes
  *     summary:  (head | key | to 8 bytes) ... of all records, written when the segment is full
  *
@@ -22,6 +23,9 @@
 #define SLOG_UNIT 64u         /* records start at multiples of it */
 #define SLOG_CHUNK (1u << 20) /* of a value: what has one checksum; DS_SLOG_PIECE */
 #define SLOG_SEGMENT_MAX (1ull << 30)
+#define SLOG_OWN_MAX (1ull << 38) /* a segment of one record */
+/* The checksums of a value are read at once: 256 GiB. */
+#define SLOG_VALUE_MAX ((SLOG_CHUNK / 4 - 1) * (uint64_t)SLOG_CHUNK)
 #define SLOG_RECORD_MAGIC 0x52474c53u
 
 enum slog_type { SLOG_PUT = 1, SLOG_TOMBSTONE = 2, SLOG_NOTE = 3 };
@@ -56,8 +60,8 @@ struct slog_segment_head {
     uint32_t crc; /* of all but itself */
     uint8_t log_id[16];
     uint64_t number;
-    uint64_t lsn_start; /* all LSNs given before it are lower */
-    uint64_t segment_size;
+    uint64_t lsn_start;    /* all LSNs given before it are lower */
+    uint64_t segment_size; /* of this file: more than the log's where it is a record's own */
     uint64_t segments_max; /* there could be so many when it was made; 0: it is not told */
 };
 _Static_assert(sizeof(struct slog_segment_head) == 64, "on disk");
@@ -97,6 +101,15 @@ static inline uint64_t slog_summary_size(uint64_t key_size)
     return sizeof(struct slog_head) + (key_size + 7) / 8 * 8;
 }
 
+/* Of the smallest segment that holds the record. */
+static inline uint64_t slog_file_size(uint64_t record, uint64_t summary)
+{
+    uint64_t end = (SLOG_BLOCK + record + SLOG_BLOCK - 1) / SLOG_BLOCK * SLOG_BLOCK;
+    uint64_t n = end + SLOG_BLOCK + summary + sizeof(struct slog_trailer);
+
+    return (n + SLOG_BLOCK - 1) / SLOG_BLOCK * SLOG_BLOCK;
+}
+
 /* Sets magic and crc. */
 void ds_slog_head_seal(const struct slog_anchor *a, uint64_t offset, struct slog_head *h,
                        const void *key);
@@ -111,7 +124,7 @@ uint32_t ds_slog_crcs_seal(const struct slog_head *h, const uint32_t *crcs);
 
 void ds_slog_segment_head_seal(struct slog_segment_head *h);
 
-/* Whether it is the head of this segment. */
+/* Whether it is the head of this segment, in a log of that segment size. */
 bool ds_slog_segment_head_check(const struct slog_anchor *a, uint64_t segment_size,
                                 const struct slog_segment_head *h);
 

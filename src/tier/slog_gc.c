@@ -26,16 +26,6 @@
 #define WAITS_MAX 5u                 /* of a segment: after 1, 4, 16 ... 256 and 1024 s */
 #define UNREAD_MAX 5u                /* within 85 s */
 
-/* Segments that a stream may still make. The last one is the cleaner's, the one before it is for
- * tombstones: what gives room must not wait for room. */
-uint32_t ds_slog_room(const struct ds_slog *s, int stream, bool put)
-{
-    uint32_t max = stream == STREAM_GC ? s->gc_max : s->segments_max;
-    uint32_t reserve = stream == STREAM_GC ? 0 : put ? 2 : 1;
-
-    return s->n_used + reserve < max ? max - reserve - s->n_used : 0;
-}
-
 static uint64_t dead_of(const struct slog_segment *g)
 {
     return g->end - SLOG_BLOCK - g->live - g->keep;
@@ -48,24 +38,26 @@ static bool cleanable(const struct slog_segment *g)
            (g->not_before_ns == 0 || ds_monotonic_ns() >= g->not_before_ns);
 }
 
-/* Whether to clean whatever has something dead: for a tombstone that waits, or when a full log
- * gains a segment by it. It ends: each segment cleaned has nothing dead any more. */
-static bool eager(const struct ds_slog *s)
+uint64_t ds_slog_gain(const struct ds_slog *s, bool all)
 {
-    uint64_t dead = 0;
+    const struct slog_segment *to =
+        s->open[STREAM_GC] >= 0 ? &s->segments[s->open[STREAM_GC]] : NULL;
+    uint64_t dead = all && to != NULL ? to->size - to->end : 0;
 
-    if (s->late.first != NULL) {
-        return true;
-    }
-    if (ds_slog_room(s, STREAM_PUT, true) > 0) {
-        return false;
-    }
-    for (uint32_t i = 0; i < s->n_slots && dead < s->segment_size; i++) {
+    for (uint32_t i = 0; i < s->n_slots; i++) {
         const struct slog_segment *g = &s->segments[i];
 
-        dead += cleanable(g) ? dead_of(g) : 0;
+        dead += g->state == SEG_CLEANING || cleanable(g) ? dead_of(g) : 0;
     }
-    return dead >= s->segment_size;
+    return dead;
+}
+
+/* Whether to clean whatever has something dead: for a tombstone that waits, or when a log without
+ * room gains a segment by it. It ends: each segment cleaned has nothing dead any more. */
+static bool eager(const struct ds_slog *s)
+{
+    return s->late.first != NULL ||
+           (!ds_slog_room_suffices(s) && ds_slog_gain(s, ds_slog_is_wanted(s)) >= s->segment_size);
 }
 
 /* What may stay of a segment that is cleaned: half of it while there is room, 7/8 if not. */
@@ -129,7 +121,9 @@ static bool worth(const struct ds_slog *s, uint32_t slot, uint64_t stays, uint64
         ds_slog_room(s, STREAM_GC, false) > 0 ||
         (to != NULL && to->end + to->summary + stays * 2 + 4 * SLOG_BLOCK <= s->segment_size);
 
-    return stays <= max && stays + SLOG_BLOCK < g->end && (place || stays == 0);
+    /* a value that has a segment of its own has no place in another */
+    return stays <= max && stays + SLOG_BLOCK < g->end && (place || stays == 0) &&
+           (g->live == 0 || g->size == s->segment_size);
 }
 
 static bool pick(const struct ds_slog *s, uint32_t *ret)
@@ -308,7 +302,7 @@ static bool may_copy(struct ds_slog *s)
     int64_t now = ds_monotonic_ns();
     int64_t rate = (int64_t)ds_min_u64(s->config.gc_bytes_per_s, INT64_MAX / 4);
 
-    if (rate == 0 || ds_slog_room(s, STREAM_PUT, true) == 0) {
+    if (rate == 0 || !ds_slog_room_suffices(s)) {
         s->gc.tokens = 0;
         return true;
     }
@@ -416,6 +410,7 @@ void ds_slog_gc_step(struct ds_slog *s)
             return;
         }
         if (!pick(s, &slot)) {
+            ds_slog_place_stuck(s);
             wake_for_put_off(s);
             return;
         }
@@ -450,12 +445,13 @@ void ds_slog_gc_step(struct ds_slog *s)
 static bool is_lost(const struct ds_slog *s)
 {
     uint32_t failing = 0;
+    uint32_t all = 0;
 
     for (uint32_t i = 0; i < s->n_slots; i++) {
+        all += s->segments[i].state != SEG_FREE;
         failing += s->segments[i].state != SEG_FREE && s->segments[i].put_off > 0;
     }
-    return s->segments[s->gc.slot].unread + 1 >= UNREAD_MAX &&
-           !ds_slog_disk_fails(failing, s->n_used - s->n_aside);
+    return s->segments[s->gc.slot].unread + 1 >= UNREAD_MAX && !ds_slog_disk_fails(failing, all);
 }
 
 static void moved(struct ds_slog *s, struct slog_op *op)
@@ -517,7 +513,7 @@ void ds_slog_gc_done(struct ds_slog *s, struct slog_op *op)
         s->gc.summary = NULL;
         s->gc.active = false;
         g->state = SEG_FREE;
-        s->n_used--;
+        s->n_used -= g->units;
         s->gc_max = ds_slog_gc_max(s, s->gc_max);
         s->stats.segments_freed++;
         break;

@@ -24,6 +24,7 @@
 #define SLOG_SLOTS_MAX 65536u
 #define SLOG_SIZE_RESERVED (64u << 10) /* of the limit: directory, identity, lock */
 #define SLOG_KEPT_MAX (1u << 20)       /* bytes of the file of tombstones */
+#define SLOG_OPEN_AGAIN_NS 1000000000  /* after the disk was full */
 
 enum slog_op_type {
     OP_PUT,
@@ -37,7 +38,13 @@ enum slog_op_type {
     OP_SUMMARY, /* reader */
 };
 
-enum { STREAM_PUT, STREAM_GC, STREAMS };
+enum { STREAM_PUT, STREAM_GC, STREAM_OWN, STREAMS };
+
+/* A segment's file, for who reads or seals it. */
+struct slog_file {
+    int fd;
+    uint64_t number, size;
+};
 
 struct slog_op {
     struct slog_op *next;
@@ -50,6 +57,7 @@ struct slog_op {
     uint64_t number, offset;
     uint32_t from_slot;    /* OP_MOVE */
     uint32_t segments_max; /* OP_OPEN */
+    uint64_t size;         /* OP_OPEN: of the segment */
     uint64_t from_number, from_offset;
     uint64_t cookie;
     uint64_t data_offset;
@@ -77,7 +85,9 @@ enum slog_state { SEG_FREE, SEG_OPEN, SEG_SEALED, SEG_CLEANING };
 
 struct slog_segment {
     enum slog_state state;
+    uint32_t units; /* of the limit: what its file takes, in ordinary segments */
     uint64_t number;
+    uint64_t size;        /* as it was made */
     uint64_t end;         /* of the records */
     uint64_t summary;     /* bytes that its summary will have */
     uint64_t live, keep;  /* bytes of live puts; of tombstones and notes */
@@ -109,10 +119,8 @@ struct slog_contents {
 
 /* The writer's end of a segment that is being filled. */
 struct slog_stream {
-    uint32_t slot;
-    uint64_t number;
-    int fd; /* -1: none */
-    int rc; /* why it could not be made */
+    struct slog_file file; /* fd -1: none */
+    int rc;                /* why it could not be made */
     uint8_t *buf;
     uint64_t base, fill; /* buf[0 .. fill) is at `base` of the file */
     struct slog_bytes summary;
@@ -162,8 +170,8 @@ struct ds_slog {
 
     /* --- owner --- */
     struct slog_segment *segments;
-    uint32_t n_slots, segments_max, n_used;
-    uint32_t n_aside;      /* files that were set aside: they count in n_used, too */
+    uint32_t n_slots;
+    uint32_t segments_max, n_used; /* units, those of files that were set aside included */
     uint32_t gc_max;       /* for the cleaner: more than segments_max while above a lowered limit */
     uint64_t newest;       /* the highest number that was found */
     uint64_t newest_max;   /* gc_max when that one was made; 0: not known */
@@ -180,9 +188,12 @@ struct ds_slog {
     struct slog_gc gc;
     struct slog_kept kept;
     int64_t no_open_before_ns; /* the disk was full */
+    int64_t no_own_before_ns;  /* for a segment larger than the others */
+    uint32_t wanted;           /* units that a put waits for, until: see slog_place.c */
+    int64_t wanted_until_ns;
     bool stopped_told, began, polling;
-    bool unmade_told;    /* that segments cannot be made */
-    ds_slog_at *adopted; /* until ds_slog_adopted() */
+    uint64_t unmade_told; /* that segments of this size cannot be made; 0: none */
+    ds_slog_at *adopted;  /* until ds_slog_adopted() */
     size_t adopted_n, adopted_room;
     uint64_t corrupt_read;
     struct ds_slog_stats stats;
@@ -205,7 +216,8 @@ struct ds_slog {
     struct slog_stream streams[STREAMS];
     struct slog_ops last; /* tombstones that wait for the sync of their file */
     uint8_t *scratch;     /* SLOG_BUFFER */
-    uint32_t crcs[SLOG_SEGMENT_MAX / SLOG_CHUNK + 1];
+    uint32_t *crcs;       /* of the value that is written */
+    uint64_t crcs_room;
     unsigned errors_in_row; /* of writes */
 };
 
@@ -252,11 +264,24 @@ static inline struct slog_anchor slog_anchor_of(const struct ds_slog *s, uint64_
     return a;
 }
 
-/* A directory above a lowered limit shrinks: no more than what there is and the cleaner's one, and
- * no more than `before`. */
+static inline struct slog_file slog_file_of(const struct slog_segment *g)
+{
+    return (struct slog_file){.fd = g->fd, .number = g->number, .size = g->size};
+}
+
+/* Ordinary segments that so many bytes count for. The clamp is above all that a limit allows. */
+static inline uint32_t slog_units(const struct ds_slog *s, uint64_t size)
+{
+    uint64_t n = size / s->segment_size + (size % s->segment_size != 0);
+
+    return (uint32_t)ds_min_u64(ds_max_u64(n, 1), SLOG_SLOTS_MAX);
+}
+
+/* A directory above a lowered limit shrinks: no more than what there is, one for copies and one for
+ * tombstones, and no more than `before`. */
 static inline uint32_t ds_slog_gc_max(const struct ds_slog *s, uint32_t before)
 {
-    uint32_t now = s->n_used < before ? s->n_used + 1 : before;
+    uint32_t now = (uint32_t)ds_min_u64(s->n_used + UINT64_C(2), before);
 
     return now > s->segments_max ? now : s->segments_max;
 }
@@ -264,7 +289,6 @@ static inline uint32_t ds_slog_gc_max(const struct ds_slog *s, uint32_t before)
 /* slog.c: the owner's side. */
 void ds_slog_progress(const struct ds_slog *s);
 struct slog_op *ds_slog_op_new(enum slog_op_type type, const void *key, size_t key_size);
-int ds_slog_place(struct ds_slog *s, int stream, struct slog_op *op);
 /* Durable: its answer lets the file of tombstones be written anew, and that may be what reaches the
  * disk first. */
 int ds_slog_bury_quietly(struct ds_slog *s, const void *key, size_t key_size);
@@ -272,12 +296,26 @@ ds_slog_at ds_slog_at_of(uint32_t slot, uint64_t number, uint64_t offset);
 struct slog_segment *ds_slog_find(const struct ds_slog *s, ds_slog_at at, uint32_t *ret_slot,
                                   uint64_t *ret_offset);
 void ds_slog_wake_at(struct ds_slog *s, int64_t ns);
+
+/* slog_place.c */
+/* Of the segment that a record would have for itself: more than segment_size where it must. */
+uint64_t ds_slog_own_size(const struct slog_op *op);
+int ds_slog_place(struct ds_slog *s, int stream, struct slog_op *op);
+/* Of tombstones: keeps the order of LSNs. */
+void ds_slog_push_late(struct ds_slog *s, struct slog_op *op);
 void ds_slog_place_late(struct ds_slog *s);
+void ds_slog_place_stuck(struct ds_slog *s); /* nothing can be cleaned */
+/* Segments that a stream may still make, `put`: for other than tombstones. */
+uint32_t ds_slog_room(const struct ds_slog *s, int stream, bool put);
+/* Whether those that puts wait for are there; whether one waits for several. */
+bool ds_slog_room_suffices(const struct ds_slog *s);
+bool ds_slog_is_wanted(const struct ds_slog *s);
 
 /* slog_gc.c */
 void ds_slog_gc_step(struct ds_slog *s);
 void ds_slog_gc_done(struct ds_slog *s, struct slog_op *op);
-uint32_t ds_slog_room(const struct ds_slog *s, int stream, bool put);
+/* Bytes that are dead in what may be cleaned now; `all`: with the rest of the copies' segment. */
+uint64_t ds_slog_gain(const struct ds_slog *s, bool all);
 
 /* Each record of a segment that its summary tells of, as long as that gives 0; what it gave last.
  */
@@ -316,7 +354,7 @@ int ds_slog_sync_streams(struct ds_slog *s);
 bool ds_slog_has_name(int fd);
 bool ds_slog_dirty_since(const struct ds_slog *s, int64_t *ret_ns);
 void ds_slog_writer_fini(struct ds_slog *s);
-int ds_slog_write_summary(struct ds_slog *s, int fd, uint64_t number, struct slog_trailer *t,
+int ds_slog_write_summary(struct ds_slog *s, const struct slog_file *f, struct slog_trailer *t,
                           const uint8_t *summary, uint8_t *buf);
 
 /* slog_read.c: blocking; `buf` is page-aligned, SLOG_BUFFER bytes. */
@@ -324,7 +362,7 @@ void ds_slog_note_read(struct ds_slog *s, int rc); /* counts it, if the disk fai
 int ds_slog_errno(ssize_t rc);                     /* a DS_E code for -errno */
 int ds_slog_read_range(struct ds_slog *s, int fd, uint64_t offset, uint64_t size, uint8_t *buf,
                        uint8_t **ret);
-int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
+int ds_slog_read_record(struct ds_slog *s, const struct slog_file *f, uint64_t offset,
                         const struct slog_head *want, const void *key, int out_fd,
                         uint64_t out_offset, uint8_t *buf);
 /* A record whose bytes are all at p. */
@@ -336,10 +374,10 @@ int ds_slog_summary_add(struct slog_bytes *b, const struct slog_head *h, const v
 void ds_slog_read(struct ds_slog *s, struct slog_op *op, uint8_t *buf);
 
 /* slog_scan.c: blocking, as above. The summary of a segment; by a scan where it is not sound. */
-int ds_slog_read_summary(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
+int ds_slog_read_summary(struct ds_slog *s, const struct slog_file *f, uint8_t *buf,
                          struct slog_contents *ret);
 /* The records of a segment without a sound summary. The trailer is filled but for its checksums. */
-int ds_slog_scan(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
+int ds_slog_scan(struct ds_slog *s, const struct slog_file *f, uint8_t *buf,
                  struct slog_contents *ret);
 
 /* slog_open.c */

@@ -263,7 +263,7 @@ static bool direct_works(struct ds_slog *s)
 static bool is_cut(const struct ds_slog *s, const struct slog_segment *g,
                    const struct slog_contents *c)
 {
-    return c->file_size < s->segment_size && (c->records > 0 || g->number + 1 < s->next_number);
+    return c->file_size < g->size && (c->records > 0 || g->number + 1 < s->next_number);
 }
 
 void ds_slog_tell_damage(struct ds_slog *s, uint32_t slot, const struct slog_contents *c)
@@ -283,54 +283,67 @@ void ds_slog_tell_damage(struct ds_slog *s, uint32_t slot, const struct slog_con
                    "bytes. %llu records were found, what else it held is lost: check the disk, and "
                    "what else writes there",
                    s->shown, name, (unsigned long long)c->damaged, (unsigned long long)c->file_size,
-                   (unsigned long long)s->segment_size, (unsigned long long)c->records);
+                   (unsigned long long)g->size, (unsigned long long)c->records);
 }
 
 /* A segment that a crash left open: what is sound becomes its summary. Where that cannot be
- * written, it is scanned again the next time. */
+ * written, it is scanned again the next time; so is one that was cut off by more than a unit, which
+ * may be taken by others. */
 static int seal_found(struct ds_slog *s, uint32_t slot, uint8_t *buf, struct slog_trailer *ret,
                       bool *ret_unmade)
 {
     struct slog_segment *g = &s->segments[slot];
+    struct slog_file f = slog_file_of(g);
     struct slog_contents c = {.summary = {NULL, 0, 0}};
-    int rc = ds_slog_scan(s, g->fd, g->number, buf, &c);
+    int rc = ds_slog_scan(s, &f, buf, &c);
 
     if (rc == 0) {
         ds_slog_tell_damage(s, slot, &c);
         *ret = c.trailer;
-        *ret_unmade = c.records == 0 && c.file_size < s->segment_size && !is_cut(s, g, &c);
+        *ret_unmade = c.records == 0 && c.file_size < g->size && !is_cut(s, g, &c);
     }
-    if (rc == 0 && c.summary.size > 0 && ds_sys_reserve(g->fd, 0, s->segment_size) == 0 &&
-        ds_sys_fsync(g->fd) == 0) {
+    if (rc == 0 && c.summary.size > 0 && slog_units(s, g->size) <= g->units &&
+        ds_sys_reserve(g->fd, 0, g->size) == 0 && ds_sys_fsync(g->fd) == 0) {
         (void)ds_failpoint("slog.recover.seal");
-        (void)!ds_slog_write_summary(s, g->fd, g->number, ret, c.summary.data, buf);
+        (void)!ds_slog_write_summary(s, &f, ret, c.summary.data, buf);
     }
     ds_free(c.summary.data);
     return rc;
 }
 
-/* Records are bound to their log, segment and place each by itself, so they are read all the same:
- * none verifies in a file that is another's. The head was synced before the first of them; one of
- * zeros without any is of a segment in the making. */
-static void check_segment_head(struct ds_slog *s, uint32_t slot, uint8_t *buf)
+/* Whether it verifies; it says how large the segment was made. */
+static bool read_segment_head(struct ds_slog *s, uint32_t slot, uint8_t *buf,
+                              struct slog_segment_head *ret)
 {
-    static const struct slog_segment_head none;
     struct slog_segment *g = &s->segments[slot];
     struct slog_anchor a = slog_anchor_of(s, g->number);
-    struct slog_segment_head h = none;
-    char name[SLOG_NAME_MAX];
     bool sound;
     uint8_t *p;
 
-    if (ds_slog_read_range(s, g->fd, 0, sizeof(h), buf, &p) == 0) {
-        memcpy(&h, p, sizeof(h));
+    *ret = (struct slog_segment_head){0};
+    if (ds_slog_read_range(s, g->fd, 0, sizeof(*ret), buf, &p) == 0) {
+        memcpy(ret, p, sizeof(*ret));
     }
-    sound = ds_slog_segment_head_check(&a, s->segment_size, &h);
+    sound = ds_slog_segment_head_check(&a, s->segment_size, ret);
+    g->size = sound ? ret->segment_size : g->size; /* else what the file has */
+    return sound;
+}
+
+/* Records are bound to their log, segment and place each by itself, so they are read all the same:
+ * none verifies in a file that is another's. The head was synced before the first of them; one of
+ * zeros without any is of a segment in the making. */
+static void judge_segment_head(struct ds_slog *s, uint32_t slot, const struct slog_segment_head *h,
+                               bool sound)
+{
+    static const struct slog_segment_head none;
+    struct slog_segment *g = &s->segments[slot];
+    char name[SLOG_NAME_MAX];
+
     if (g->number > s->newest) {
         s->newest = g->number;
-        s->newest_max = sound ? h.segments_max : 0;
+        s->newest_max = sound ? h->segments_max : 0;
     }
-    if (sound || (g->end == SLOG_BLOCK && memcmp(&h, &none, sizeof(h)) == 0)) {
+    if (sound || (g->end == SLOG_BLOCK && memcmp(h, &none, sizeof(none)) == 0)) {
         return;
     }
     s->corrupt_read++;
@@ -356,8 +369,8 @@ static bool discard_unmade(struct ds_slog *s, uint32_t slot, const char *name)
         s->stopped = true;
     }
     ds_sys_close(g->fd);
+    s->n_used -= g->units;
     *g = (struct slog_segment){.fd = -1};
-    s->n_used--;
     return true;
 }
 
@@ -366,8 +379,10 @@ static int load_segment(struct ds_slog *s, uint32_t slot, uint8_t *buf, int *ret
 {
     struct slog_segment *g = &s->segments[slot];
     struct slog_anchor a = slog_anchor_of(s, g->number);
+    struct slog_segment_head h;
     struct slog_trailer t;
     char name[SLOG_NAME_MAX];
+    bool sound;
     bool unmade = false;
     uint8_t *p;
     int rc;
@@ -378,11 +393,12 @@ static int load_segment(struct ds_slog *s, uint32_t slot, uint8_t *buf, int *ret
     if (g->fd < 0) {
         return ds_slog_errno(g->fd);
     }
-    rc = ds_slog_read_range(s, g->fd, s->segment_size - sizeof(t), sizeof(t), buf, &p);
+    sound = read_segment_head(s, slot, buf, &h);
+    rc = ds_slog_read_range(s, g->fd, g->size - sizeof(t), sizeof(t), buf, &p);
     if (rc == 0) {
         memcpy(&t, p, sizeof(t));
     }
-    if (rc < 0 || !ds_slog_trailer_check(&a, s->segment_size, &t)) {
+    if (rc < 0 || !ds_slog_trailer_check(&a, g->size, &t)) {
         rc = rc == DS_EIO ? rc : seal_found(s, slot, buf, &t, &unmade);
     }
     if (rc < 0) {
@@ -400,7 +416,7 @@ static int load_segment(struct ds_slog *s, uint32_t slot, uint8_t *buf, int *ret
     g->lsn_max = t.lsn_max;
     g->keepers = true;
     s->next_lsn = ds_max_u64(s->next_lsn, t.lsn_max + 1);
-    check_segment_head(s, slot, buf);
+    judge_segment_head(s, slot, &h, sound);
     return 0;
 }
 
@@ -442,16 +458,18 @@ static int set_aside_unread(struct opening *o, const int *errs)
 {
     struct ds_slog *s = o->s;
     uint32_t unread = 0;
+    uint32_t all = 0;
     int rc = 0;
 
     for (uint32_t i = 0; i < s->n_slots; i++) {
+        all += s->segments[i].number != 0;
         unread += is_unread(&s->segments[i]);
     }
-    if (ds_slog_disk_fails(unread, s->n_used - s->n_aside)) {
+    if (ds_slog_disk_fails(unread, all)) {
         return fail(o, DS_EIO,
                     "%u of %u segments of %s cannot be read: see the system log for errors of the "
                     "disk, and whose files these are. If they are lost, move them away",
-                    unread, s->n_used - s->n_aside, s->shown);
+                    unread, all, s->shown);
     }
     for (uint32_t i = 0; rc == 0 && i < s->n_slots; i++) {
         rc = is_unread(&s->segments[i]) ? ds_slog_set_aside(s, i, errs[i]) : 0;
@@ -474,16 +492,46 @@ static int load_segments(struct opening *o)
     return rc;
 }
 
-/* Which segment files there are. */
-static int list_segments(struct opening *o, bool fill, uint32_t *ret_slots, uint32_t *ret_n)
+/* What a file has, whatever it says of itself. */
+static uint64_t file_size(int dir, const char *name)
+{
+    struct stat st;
+
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0
+               ? (uint64_t)st.st_size
+               : 0;
+}
+
+/* The newest one in a slot counts. */
+static void enter_segment(struct ds_slog *s, uint32_t slot, uint64_t number, uint64_t size)
+{
+    struct slog_segment *g = slot < s->n_slots ? &s->segments[slot] : NULL;
+
+    s->n_used += slog_units(s, size);
+    if (g != NULL && number > g->number) {
+        g->number = number;
+        g->units = slog_units(s, size);
+        g->size =
+            ds_max_u64(ds_min_u64(size, SLOG_OWN_MAX) / SLOG_BLOCK * SLOG_BLOCK, s->segment_size);
+        s->next_number = ds_max_u64(s->next_number, number + 1);
+    }
+}
+
+/* What files there are. */
+struct listing {
+    uint32_t slots; /* that they need */
+    uint32_t n, n_aside;
+};
+
+/* `fill`: with the size of segments known, what each takes is entered. */
+static int list_segments(struct opening *o, bool fill, struct listing *ret)
 {
     struct ds_slog *s = o->s;
     int fd = ds_sys_openat(s->dir, ".", O_RDONLY | O_DIRECTORY, 0);
     DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-    uint32_t slots = 0;
-    uint32_t n = 0;
     struct dirent *e;
 
+    *ret = (struct listing){0};
     if (d == NULL) {
         ds_sys_close(fd);
         return fail(o, ds_slog_errno(fd < 0 ? fd : -ENOMEM), "cannot list %s: %s", s->shown,
@@ -495,7 +543,8 @@ static int list_segments(struct opening *o, bool fill, uint32_t *ret_slots, uint
         uint64_t lsn;
 
         if (parse_aside(e->d_name, &number, &lsn)) {
-            s->n_aside += !fill;
+            ret->n_aside++;
+            s->n_used += fill ? slog_units(s, file_size(dirfd(d), e->d_name)) : 0;
             s->doubt_lsn = ds_max_u64(s->doubt_lsn, lsn);
             s->next_number = ds_max_u64(s->next_number, number + 1);
             continue;
@@ -503,16 +552,13 @@ static int list_segments(struct opening *o, bool fill, uint32_t *ret_slots, uint
         if (!parse_name(e->d_name, &slot, &number)) {
             continue;
         }
-        slots = slot + 1 > slots ? slot + 1 : slots;
-        n++;
-        if (fill && slot < s->n_slots) {
-            s->segments[slot].number = ds_max_u64(s->segments[slot].number, number);
-            s->next_number = ds_max_u64(s->next_number, number + 1);
+        ret->slots = slot + 1 > ret->slots ? slot + 1 : ret->slots;
+        ret->n++;
+        if (fill) {
+            enter_segment(s, slot, number, file_size(dirfd(d), e->d_name));
         }
     }
     (void)closedir(d);
-    *ret_slots = slots;
-    *ret_n = n;
     return 0;
 }
 
@@ -602,21 +648,20 @@ static int check_files(struct opening *o, uint32_t n)
 static int open_directory(struct opening *o)
 {
     struct ds_slog *s = o->s;
-    uint32_t slots;
-    uint32_t n;
+    struct listing l;
     int rc = lock_directory(o);
 
-    rc = rc < 0 ? rc : list_segments(o, false, &slots, &n);
-    rc = rc < 0 ? rc : check_files(o, n);
-    rc = rc < 0 ? rc : n == 0 ? check_config(o) : 0;
-    rc = rc < 0 ? rc : identify(o, n > 0);
+    rc = rc < 0 ? rc : list_segments(o, false, &l);
+    rc = rc < 0 ? rc : check_files(o, l.n);
+    rc = rc < 0 ? rc : l.n == 0 ? check_config(o) : 0;
+    rc = rc < 0 ? rc : identify(o, l.n > 0);
     rc = rc < 0 ? rc : check_config(o); /* with the segment size that the directory has */
     if (rc < 0) {
         return rc;
     }
-    s->n_used = n + s->n_aside;
-    s->gc_max = ds_slog_gc_max(s, SLOG_SLOTS_MAX); /* until ds_slog_make_gc_room() */
-    s->n_slots = slots > s->gc_max ? slots : s->gc_max;
+    s->n_used = l.n + l.n_aside; /* each is one at least */
+    s->gc_max = ds_slog_gc_max(s, SLOG_SLOTS_MAX);
+    s->n_slots = l.slots > s->gc_max ? l.slots : s->gc_max;
     s->segments = ds_zalloc(s->n_slots * sizeof(*s->segments), "slog segments");
     if (s->segments == NULL) {
         return fail(o, DS_ENOMEM, "out of memory");
@@ -624,14 +669,16 @@ static int open_directory(struct opening *o)
     for (uint32_t i = 0; i < s->n_slots; i++) {
         s->segments[i].fd = -1;
     }
-    if (s->n_aside > 0) {
+    if (l.n_aside > 0) {
         ds_slog_notice(s,
                        "%u segments that could not be read lie in %s as *.bad and count in its "
                        "limit: remove them when nobody needs them",
-                       s->n_aside, s->shown);
+                       l.n_aside, s->shown);
     }
     s->direct = s->config.direct && direct_works(s);
-    rc = list_segments(o, true, &slots, &n);
+    s->n_used = 0;
+    rc = list_segments(o, true, &l);
+    s->gc_max = ds_slog_gc_max(s, SLOG_SLOTS_MAX); /* until ds_slog_make_gc_room() */
     s->next_lsn = ds_max_u64(s->next_lsn, s->doubt_lsn);
     return rc < 0 ? rc : load_segments(o);
 }
@@ -665,8 +712,9 @@ int ds_slog_open(const struct ds_slog_config *config, char *err, size_t err_size
     s->segment_size = choose_segment_size(config);
     s->dir = s->lock_fd = s->kept.fd = -1;
     s->next_lsn = s->next_number = 1;
-    s->open[STREAM_PUT] = s->open[STREAM_GC] = -1;
-    s->streams[STREAM_PUT].fd = s->streams[STREAM_GC].fd = -1;
+    for (int i = 0; i < STREAMS; i++) {
+        s->open[i] = s->streams[i].file.fd = -1;
+    }
     s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     rc = s->event_fd < 0 ? fail(&o, DS_ENOSPACE, "no descriptors left: raise the limit (ulimit -n)")
                          : open_directory(&o);

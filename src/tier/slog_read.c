@@ -73,14 +73,16 @@ static int take_chunk(const struct ds_slog *s, const uint8_t *p, size_t n, uint3
 }
 
 /* A value that does not fit into the buffer with its head. `op`: of a get, else NULL. */
-static int read_long(struct ds_slog *s, int fd, uint64_t value_at, const struct slog_head *h,
-                     int out_fd, uint64_t out_offset, struct slog_op *op, uint8_t *buf)
+static int read_long(struct ds_slog *s, const struct slog_file *f, uint64_t value_at,
+                     const struct slog_head *h, int out_fd, uint64_t out_offset, struct slog_op *op,
+                     uint8_t *buf)
 {
     uint64_t n = slog_chunks(h->value_size);
     uint32_t *crcs = ds_zalloc(n * 4, "slog crcs");
     uint8_t *p;
-    int rc = crcs == NULL ? DS_ENOMEM
-                          : ds_slog_read_range(s, fd, value_at + h->value_size, n * 4 + 4, buf, &p);
+    int rc = crcs == NULL
+                 ? DS_ENOMEM
+                 : ds_slog_read_range(s, f->fd, value_at + h->value_size, n * 4 + 4, buf, &p);
 
     rc = rc == 0 ? check_crcs(h, p, crcs) : rc;
     for (uint64_t i = 0; rc == 0 && i < n; i++) {
@@ -88,7 +90,10 @@ static int read_long(struct ds_slog *s, int fd, uint64_t value_at, const struct 
         uint64_t size = ds_min_u64(SLOG_CHUNK, h->value_size - at);
 
         (void)ds_failpoint("slog.read.piece");
-        rc = ds_slog_read_range(s, fd, value_at + at, size, buf, &p);
+        if (!s->began) { /* a scan by the owner, of what may be large */
+            ds_slog_progress(s);
+        }
+        rc = ds_slog_read_range(s, f->fd, value_at + at, size, buf, &p);
         rc = rc == 0 ? take_chunk(s, p, size, crcs[i], out_fd, out_offset + at) : rc;
         if (rc == 0 && op != NULL && i + 1 < n) {
             ds_slog_tell_arrived(s, op, at + size);
@@ -99,16 +104,16 @@ static int read_long(struct ds_slog *s, int fd, uint64_t value_at, const struct 
 }
 
 /* The head and, of a value of one chunk whose bytes are all there, the value. */
-static int take(struct ds_slog *s, uint64_t number, uint64_t offset, const struct slog_head *want,
-                const void *key, const uint8_t *p, uint64_t size, int out_fd, uint64_t out_offset,
-                struct slog_head *ret)
+static int take(struct ds_slog *s, const struct slog_file *f, uint64_t offset,
+                const struct slog_head *want, const void *key, const uint8_t *p, uint64_t size,
+                int out_fd, uint64_t out_offset, struct slog_head *ret)
 {
-    struct slog_anchor a = slog_anchor_of(s, number);
+    struct slog_anchor a = slog_anchor_of(s, f->number);
     uint64_t value = sizeof(*ret) + want->key_size;
     uint32_t crcs[2];
     int rc;
 
-    if (!ds_slog_head_check(&a, offset, s->segment_size, p, size, ret) ||
+    if (!ds_slog_head_check(&a, offset, f->size, p, size, ret) ||
         !same(ret, want, key, p + sizeof(*ret))) {
         return DS_ECORRUPT;
     }
@@ -123,14 +128,15 @@ static int take(struct ds_slog *s, uint64_t number, uint64_t offset, const struc
 int ds_slog_take_record(struct ds_slog *s, const struct slog_op *op, const uint8_t *p,
                         uint64_t size)
 {
+    struct slog_file f = slog_file_of(&s->segments[op->slot]);
     struct slog_head h;
 
-    return take(s, op->number, op->offset, &op->head, op->key, p, size, s->config.data_fd,
-                op->data_offset, &h);
+    return take(s, &f, op->offset, &op->head, op->key, p, size, s->config.data_fd, op->data_offset,
+                &h);
 }
 
 /* `op`: of a get, whose progress is told, else NULL. */
-static int read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
+static int read_record(struct ds_slog *s, const struct slog_file *f, uint64_t offset,
                        const struct slog_head *want, const void *key, int out_fd,
                        uint64_t out_offset, struct slog_op *op, uint8_t *buf)
 {
@@ -140,22 +146,22 @@ static int read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offs
     uint8_t *p;
     int rc;
 
-    if (offset > s->segment_size || size > s->segment_size - offset) {
+    if (offset > f->size || size > f->size - offset) {
         return DS_ECORRUPT;
     }
-    rc = ds_slog_read_range(s, fd, offset, first, buf, &p);
-    rc = rc < 0 ? rc : take(s, number, offset, want, key, p, first, out_fd, out_offset, &h);
+    rc = ds_slog_read_range(s, f->fd, offset, first, buf, &p);
+    rc = rc < 0 ? rc : take(s, f, offset, want, key, p, first, out_fd, out_offset, &h);
     if (rc == 0 && (first < size || h.value_size > SLOG_CHUNK)) {
-        rc = read_long(s, fd, offset + sizeof(h) + h.key_size, &h, out_fd, out_offset, op, buf);
+        rc = read_long(s, f, offset + sizeof(h) + h.key_size, &h, out_fd, out_offset, op, buf);
     }
     return rc;
 }
 
-int ds_slog_read_record(struct ds_slog *s, int fd, uint64_t number, uint64_t offset,
+int ds_slog_read_record(struct ds_slog *s, const struct slog_file *f, uint64_t offset,
                         const struct slog_head *want, const void *key, int out_fd,
                         uint64_t out_offset, uint8_t *buf)
 {
-    return read_record(s, fd, number, offset, want, key, out_fd, out_offset, NULL, buf);
+    return read_record(s, f, offset, want, key, out_fd, out_offset, NULL, buf);
 }
 
 int ds_slog_bytes_add(struct slog_bytes *b, const void *data, size_t size)
@@ -218,15 +224,15 @@ int ds_slog_summary_each(const struct ds_slog *s, uint32_t slot, const struct sl
 
 void ds_slog_read(struct ds_slog *s, struct slog_op *op, uint8_t *buf)
 {
-    int fd = s->segments[op->slot].fd;
+    struct slog_file f = slog_file_of(&s->segments[op->slot]);
 
     if (op->type == OP_GET) {
-        op->rc = read_record(s, fd, op->number, op->offset, &op->head, op->key, s->config.data_fd,
+        op->rc = read_record(s, &f, op->offset, &op->head, op->key, s->config.data_fd,
                              op->data_offset, op, buf);
     } else {
         struct slog_contents c = {.summary = {NULL, 0, 0}};
 
-        op->rc = ds_slog_read_summary(s, fd, op->number, buf, &c);
+        op->rc = ds_slog_read_summary(s, &f, buf, &c);
         op->summary = c.summary.data;
         op->summary_size = c.summary.size;
     }

@@ -155,9 +155,10 @@ static int load(struct recovery *r, uint32_t slot, uint8_t *buf)
 {
     struct ds_slog *s = r->s;
     struct slog_segment *g = &s->segments[slot];
+    struct slog_file f = slog_file_of(g);
     struct slog_contents c = {.summary = {NULL, 0, 0}};
     struct slog_bytes *b = &r->summaries[slot];
-    int rc = ds_slog_read_summary(s, g->fd, g->number, buf, &c);
+    int rc = ds_slog_read_summary(s, &f, buf, &c);
 
     if (rc < 0) {
         ds_free(c.summary.data);
@@ -336,7 +337,7 @@ int ds_slog_adopt(struct ds_slog *s, ds_slog_at at, size_t key_size, uint64_t si
     uint64_t bytes = slog_record_size(key_size, size);
     int rc;
 
-    if (g == NULL || size > s->segment_size || bytes > g->end - offset ||
+    if (g == NULL || size > g->size || bytes > g->end - offset ||
         bytes > g->end - SLOG_BLOCK - g->live) {
         return DS_ENOTFOUND;
     }

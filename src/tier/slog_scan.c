@@ -21,9 +21,8 @@
 
 struct scan {
     struct ds_slog *s;
-    int fd;
-    uint64_t number;
-    uint64_t end;    /* of the file */
+    const struct slog_file *file;
+    uint64_t end;    /* of the file, as it is */
     uint8_t *record; /* SLOG_BUFFER */
     bool unsound;    /* bytes since the last record that are none, and not zeros */
     struct slog_contents *to;
@@ -45,8 +44,11 @@ static int was_whole(const struct scan *c, uint64_t from, uint64_t to, bool *ret
     for (uint64_t at = from; at < to;) {
         uint64_t size = ds_min_u64(to, (at / SLOG_CHUNK + 1) * SLOG_CHUNK) - at;
         uint8_t *p;
-        int rc = ds_slog_read_range(c->s, c->fd, at, size, c->record, &p);
+        int rc = ds_slog_read_range(c->s, c->file->fd, at, size, c->record, &p);
 
+        if (!c->s->began) {
+            ds_slog_progress(c->s);
+        }
         if (rc == DS_ECORRUPT) { /* the file ends before */
             whole = false;
             break;
@@ -73,7 +75,7 @@ static int look(struct scan *c, uint64_t at, const struct slog_head *h, const ui
 {
     uint64_t value = at + sizeof(*h) + h->key_size;
     bool ended;
-    int rc = ds_slog_read_record(c->s, c->fd, c->number, at, h, key, -1, 0, c->record);
+    int rc = ds_slog_read_record(c->s, c->file, at, h, key, -1, 0, c->record);
 
     *ret = rc == 0;
     if (rc != DS_ECORRUPT) {
@@ -104,7 +106,7 @@ static int take(struct scan *c, uint64_t at, const struct slog_head *h, const ui
 static int scan_part(struct scan *c, uint64_t at, const uint8_t *p, uint64_t size,
                      uint64_t *ret_next)
 {
-    struct slog_anchor a = slog_anchor_of(c->s, c->number);
+    struct slog_anchor a = slog_anchor_of(c->s, c->file->number);
     uint64_t next = at + size;
     int rc = 0;
 
@@ -116,7 +118,7 @@ static int scan_part(struct scan *c, uint64_t at, const uint8_t *p, uint64_t siz
             next = at + i; /* this head may be cut off here */
             break;
         }
-        if (!ds_slog_head_check(&a, at + i, c->s->segment_size, p + i, size - i, &h)) {
+        if (!ds_slog_head_check(&a, at + i, c->file->size, p + i, size - i, &h)) {
             c->unsound = c->unsound || !is_zero(p + i, SLOG_UNIT);
             i += SLOG_UNIT;
             continue;
@@ -130,27 +132,26 @@ static int scan_part(struct scan *c, uint64_t at, const uint8_t *p, uint64_t siz
     return rc;
 }
 
-int ds_slog_scan(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
+int ds_slog_scan(struct ds_slog *s, const struct slog_file *f, uint8_t *buf,
                  struct slog_contents *ret)
 {
     uint8_t *second = ds_zalloc(SLOG_BUFFER + SLOG_BLOCK, "slog scan");
     struct scan c = {.s = s,
-                     .fd = fd,
-                     .number = number,
+                     .file = f,
                      .record = (uint8_t *)ds_align_up((uintptr_t)second, SLOG_BLOCK),
                      .to = ret};
     struct stat st = {0};
-    int rc = second == NULL ? DS_ENOMEM : ds_slog_errno(ds_sys_fstat(fd, &st));
+    int rc = second == NULL ? DS_ENOMEM : ds_slog_errno(ds_sys_fstat(f->fd, &st));
 
     ret->summary.size = 0;
     ret->records = ret->damaged = 0;
     ret->trailer = (struct slog_trailer){.data_end = SLOG_BLOCK, .put_lsn_min = UINT64_MAX};
-    c.end = ds_min_u64(s->segment_size, (uint64_t)st.st_size / SLOG_BLOCK * SLOG_BLOCK);
+    c.end = ds_min_u64(f->size, (uint64_t)st.st_size / SLOG_BLOCK * SLOG_BLOCK);
     for (uint64_t at = SLOG_BLOCK; rc == 0 && at < c.end;) {
         uint64_t size = ds_min_u64(SLOG_CHUNK, c.end - at);
         uint8_t *p;
 
-        rc = ds_slog_read_range(s, fd, at, size, buf, &p);
+        rc = ds_slog_read_range(s, f->fd, at, size, buf, &p);
         rc = rc == 0 ? scan_part(&c, at, p, size, &at) : rc;
     }
     ret->file_size = (uint64_t)st.st_size;
@@ -159,15 +160,15 @@ int ds_slog_scan(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
     return rc;
 }
 
-int ds_slog_read_summary(struct ds_slog *s, int fd, uint64_t number, uint8_t *buf,
+int ds_slog_read_summary(struct ds_slog *s, const struct slog_file *f, uint8_t *buf,
                          struct slog_contents *ret)
 {
-    struct slog_anchor a = slog_anchor_of(s, number);
+    struct slog_anchor a = slog_anchor_of(s, f->number);
     struct slog_bytes *b = &ret->summary;
     struct slog_trailer t;
     uint64_t start;
     uint8_t *p;
-    int rc = ds_slog_read_range(s, fd, s->segment_size - sizeof(t), sizeof(t), buf, &p);
+    int rc = ds_slog_read_range(s, f->fd, f->size - sizeof(t), sizeof(t), buf, &p);
 
     if (rc < 0 && rc != DS_ECORRUPT) {
         return rc;
@@ -175,25 +176,25 @@ int ds_slog_read_summary(struct ds_slog *s, int fd, uint64_t number, uint8_t *bu
     if (rc == 0) {
         memcpy(&t, p, sizeof(t));
     }
-    if (rc < 0 || !ds_slog_trailer_check(&a, s->segment_size, &t)) {
-        return ds_slog_scan(s, fd, number, buf, ret);
+    if (rc < 0 || !ds_slog_trailer_check(&a, f->size, &t)) {
+        return ds_slog_scan(s, f, buf, ret);
     }
     b->size = 0;
-    start = s->segment_size - sizeof(t) - t.summary_size;
+    start = f->size - sizeof(t) - t.summary_size;
     for (uint64_t at = 0; rc == 0 && at < t.summary_size;) {
         uint64_t n = ds_min_u64(SLOG_CHUNK, t.summary_size - at);
 
-        rc = ds_slog_read_range(s, fd, start + at, n, buf, &p);
+        rc = ds_slog_read_range(s, f->fd, start + at, n, buf, &p);
         rc = rc == 0 ? ds_slog_bytes_add(b, p, n) : rc;
         at += n;
     }
     if (rc == 0 && ds_crc32c(0, b->data, b->size) != t.summary_crc) {
-        rc = ds_slog_scan(s, fd, number, buf, ret);
+        rc = ds_slog_scan(s, f, buf, ret);
         ret->damaged += rc == 0; /* the summary */
         return rc;
     }
     ret->trailer = t;
     ret->damaged = 0;
-    ret->file_size = s->segment_size;
+    ret->file_size = f->size;
     return rc;
 }

@@ -90,7 +90,7 @@ static int sync_fd(struct ds_slog *s, int fd)
 
 static int sync_stream(struct ds_slog *s, struct slog_stream *t)
 {
-    int rc = t->fd >= 0 && t->dirty_since_ns != 0 ? sync_fd(s, t->fd) : 0;
+    int rc = t->file.fd >= 0 && t->dirty_since_ns != 0 ? sync_fd(s, t->file.fd) : 0;
 
     t->dirty_since_ns = rc == 0 ? 0 : t->dirty_since_ns;
     return rc;
@@ -98,10 +98,14 @@ static int sync_stream(struct ds_slog *s, struct slog_stream *t)
 
 int ds_slog_sync_streams(struct ds_slog *s)
 {
-    int rc = sync_stream(s, &s->streams[STREAM_PUT]);
-    int rc2 = sync_stream(s, &s->streams[STREAM_GC]);
+    int rc = 0;
 
-    return rc < 0 ? rc : rc2;
+    for (int i = 0; i < STREAMS; i++) {
+        int rc2 = sync_stream(s, &s->streams[i]);
+
+        rc = rc < 0 ? rc : rc2;
+    }
+    return rc;
 }
 
 bool ds_slog_dirty_since(const struct ds_slog *s, int64_t *ret_ns)
@@ -154,10 +158,10 @@ static int write_window(const struct slog_stream *t, uint64_t size)
 
 #ifdef DS_FAILPOINTS
     half = size / 2 / 512 * 512;
-    rc = rc < 0 ? rc : ds_sys_pwrite_all(t->fd, t->buf, half, t->base);
+    rc = rc < 0 ? rc : ds_sys_pwrite_all(t->file.fd, t->buf, half, t->base);
     rc = rc < 0 ? rc : ds_failpoint("slog.write.mid");
 #endif
-    return rc < 0 ? rc : ds_sys_pwrite_all(t->fd, t->buf + half, size - half, t->base + half);
+    return rc < 0 ? rc : ds_sys_pwrite_all(t->file.fd, t->buf + half, size - half, t->base + half);
 }
 
 /* Writes what the buffer holds. */
@@ -174,7 +178,7 @@ static void write_out(struct ds_slog *s, struct slog_stream *t, struct slog_op *
         s->errors_in_row = 0;
         t->dirty_since_ns = t->dirty_since_ns != 0 ? t->dirty_since_ns : ds_monotonic_ns();
         if (size == SLOG_WRITE && !s->direct) {
-            ds_sys_start_writeback(t->fd); /* so that a sync has little to wait for */
+            ds_sys_start_writeback(t->file.fd); /* so that a sync has little to wait for */
         }
     } else {
         note_error(s, false);
@@ -282,10 +286,11 @@ static int check_source(struct ds_slog *s, struct slog_op *op, struct slog_head 
     uint8_t *p;
     int rc = read_source(s, op, 0, size, &p);
 
-    if (rc == 0 && (!ds_slog_head_check(&a, op->from_offset, s->segment_size, p, size, ret) ||
-                    ret->lsn != op->head.lsn || ret->key_size != op->head.key_size ||
-                    ret->value_size != op->head.value_size ||
-                    memcmp(p + sizeof(*ret), op->key, ret->key_size) != 0)) {
+    if (rc == 0 &&
+        (!ds_slog_head_check(&a, op->from_offset, s->segments[op->from_slot].size, p, size, ret) ||
+         ret->lsn != op->head.lsn || ret->key_size != op->head.key_size ||
+         ret->value_size != op->head.value_size ||
+         memcmp(p + sizeof(*ret), op->key, ret->key_size) != 0)) {
         rc = DS_ECORRUPT;
     }
     return rc;
@@ -304,6 +309,20 @@ static int check_source_crcs(struct ds_slog *s, struct slog_op *op, const struct
                                                                         : DS_ECORRUPT;
 }
 
+/* For the checksums of a value and the one of these. */
+static int make_crcs_room(struct ds_slog *s, uint64_t value_size)
+{
+    uint64_t n = slog_chunks(value_size) + 1;
+    uint32_t *grown = n > s->crcs_room ? ds_realloc_array(s->crcs, n, 4, "slog crcs") : s->crcs;
+
+    if (grown == NULL) {
+        return DS_ENOMEM;
+    }
+    s->crcs = grown;
+    s->crcs_room = ds_max_u64(s->crcs_room, n);
+    return 0;
+}
+
 static void write_record(struct ds_slog *s, struct slog_op *op)
 {
     struct slog_stream *t = &s->streams[op->stream];
@@ -312,7 +331,7 @@ static void write_record(struct ds_slog *s, struct slog_op *op)
     uint64_t crcs = slog_crcs_size(op->head.value_size);
     struct slog_head source = {0};
 
-    if (t->fd < 0 || t->number != op->number) {
+    if (t->file.fd < 0 || t->file.number != op->number) {
         op->rc = t->rc < 0 ? t->rc : DS_EIO;
         ds_slog_complete(s, op);
         return;
@@ -321,7 +340,10 @@ static void write_record(struct ds_slog *s, struct slog_op *op)
     slog_push(&t->window, op);
     /* Without a value the summary, which was verified, has told all of it: a tombstone must not be
      * lost for an error of the disk. */
-    op->rc = op->type == OP_MOVE && op->head.value_size > 0 ? check_source(s, op, &source) : 0;
+    op->rc = make_crcs_room(s, op->head.value_size);
+    op->rc = op->rc == 0 && op->type == OP_MOVE && op->head.value_size > 0
+                 ? check_source(s, op, &source)
+                 : op->rc;
     if (op->rc < 0) {
         emit(s, t, op, NULL, total);
         return;
@@ -347,7 +369,7 @@ static int make_segment(struct ds_slog *s, const struct slog_op *op, int *ret_fd
     char name[SLOG_NAME_MAX];
     struct slog_segment_head h = {.number = op->number,
                                   .lsn_start = op->head.lsn,
-                                  .segment_size = s->segment_size,
+                                  .segment_size = op->size,
                                   .segments_max = op->segments_max};
     int fd;
     int rc = ds_failpoint("slog.open.before");
@@ -363,7 +385,7 @@ static int make_segment(struct ds_slog *s, const struct slog_op *op, int *ret_fd
     ds_slog_segment_head_seal(&h);
     memset(buf, 0, SLOG_BLOCK);
     memcpy(buf, &h, sizeof(h));
-    rc = ds_sys_reserve(fd, 0, s->segment_size);
+    rc = ds_sys_reserve(fd, 0, op->size);
     rc = rc == 0 ? ds_sys_pwrite_all(fd, buf, SLOG_BLOCK, 0) : rc;
     rc = rc == 0 ? ds_failpoint("slog.open.mid") : rc;
     rc = rc == 0 ? ds_sys_fsync(fd) : rc;
@@ -393,9 +415,7 @@ static void open_segment(struct ds_slog *s, struct slog_op *op)
     } else if (rc == DS_EIO) {
         note_error(s, false);
     }
-    t->slot = op->slot;
-    t->number = op->number;
-    t->fd = fd;
+    t->file = (struct slog_file){.fd = fd, .number = op->number, .size = op->size};
     t->rc = rc;
     t->base = SLOG_BLOCK;
     t->fill = 0;
@@ -409,11 +429,11 @@ static void open_segment(struct ds_slog *s, struct slog_op *op)
 }
 
 /* The end of a segment: the summary ends where the trailer begins. `buf` has SLOG_WRITE bytes. */
-int ds_slog_write_summary(struct ds_slog *s, int fd, uint64_t number, struct slog_trailer *t,
+int ds_slog_write_summary(struct ds_slog *s, const struct slog_file *f, struct slog_trailer *t,
                           const uint8_t *summary, uint8_t *buf)
 {
-    struct slog_anchor a = slog_anchor_of(s, number);
-    uint64_t start = s->segment_size - sizeof(*t) - t->summary_size;
+    struct slog_anchor a = slog_anchor_of(s, f->number);
+    uint64_t start = f->size - sizeof(*t) - t->summary_size;
     uint64_t base = start / SLOG_BLOCK * SLOG_BLOCK;
     uint64_t done = 0;
 
@@ -422,8 +442,8 @@ int ds_slog_write_summary(struct ds_slog *s, int fd, uint64_t number, struct slo
     }
     t->summary_crc = ds_crc32c(0, summary, t->summary_size);
     ds_slog_trailer_seal(&a, t);
-    while (base < s->segment_size) {
-        uint64_t size = ds_min_u64(SLOG_WRITE, s->segment_size - base);
+    while (base < f->size) {
+        uint64_t size = ds_min_u64(SLOG_WRITE, f->size - base);
         uint64_t skip = base < start ? start - base : 0;
         uint64_t n = ds_min_u64(size - skip, t->summary_size - done);
         int rc;
@@ -433,10 +453,10 @@ int ds_slog_write_summary(struct ds_slog *s, int fd, uint64_t number, struct slo
             memcpy(buf + skip, summary + done, n);
         }
         done += n;
-        if (base + size == s->segment_size) {
+        if (base + size == f->size) {
             memcpy(buf + size - sizeof(*t), t, sizeof(*t));
         }
-        rc = ds_sys_pwrite_all(fd, buf, size, base);
+        rc = ds_sys_pwrite_all(f->fd, buf, size, base);
         if (rc < 0) {
             return ds_slog_errno(rc);
         }
@@ -462,21 +482,21 @@ static void seal(struct ds_slog *s, struct slog_op *op)
                                    .put_lsn_min = t->put_lsn_min};
 
     flush(s, t);
-    if (t->fd >= 0 && t->number == op->number && sync_stream(s, t) == 0 && !s->stopped) {
+    if (t->file.fd >= 0 && t->file.number == op->number && sync_stream(s, t) == 0 && !s->stopped) {
         trailer.summary_size = t->summary.size;
         trailer.lsn_max = t->lsn_max;
         trailer.put_lsn_min = t->put_lsn_min;
         op->rc = ds_failpoint("slog.seal.before");
         if (op->rc == 0) {
-            op->rc = ds_slog_write_summary(s, t->fd, t->number, &trailer, t->summary.data, t->buf);
+            op->rc = ds_slog_write_summary(s, &t->file, &trailer, t->summary.data, t->buf);
             (void)ds_failpoint("slog.seal.after");
         }
         if (op->rc == DS_EIO) {
             note_error(s, false);
         }
     }
-    t->fd = -1; /* the descriptor stays with the segment, for reads */
-    op->rc = 0; /* without a summary the segment is scanned */
+    t->file.fd = -1; /* the descriptor stays with the segment, for reads */
+    op->rc = 0;      /* without a summary the segment is scanned */
     ds_slog_complete(s, op);
 }
 
@@ -486,8 +506,9 @@ static void free_segment(struct ds_slog *s, struct slog_op *op)
     char name[SLOG_NAME_MAX];
     int rc;
 
-    flush(s, &s->streams[STREAM_PUT]);
-    flush(s, &s->streams[STREAM_GC]);
+    for (int i = 0; i < STREAMS; i++) {
+        flush(s, &s->streams[i]);
+    }
     rc = s->stopped ? DS_EIO : ds_slog_sync_streams(s);
     rc = rc == 0 ? ds_failpoint("slog.gc.unlink") : rc;
     if (rc == 0) {
@@ -575,4 +596,5 @@ void ds_slog_writer_fini(struct ds_slog *s)
         ds_free(s->streams[i].summary.data);
     }
     ds_sys_unmap(s->scratch, SLOG_BUFFER);
+    ds_free(s->crcs);
 }

@@ -227,7 +227,7 @@ static uint64_t over(const struct ds_tiers *t, const struct ds_slog_stats *st)
     uint64_t begin = (uint64_t)(puts * high);
     uint64_t end = ds_min_u64((uint64_t)(puts * low), begin);
 
-    return st->live_bytes > (t->over > 0 ? end : begin) ? st->live_bytes - end : 0;
+    return st->held_bytes > (t->over > 0 ? end : begin) ? st->held_bytes - end : 0;
 }
 
 /*
@@ -626,6 +626,7 @@ static int open_log(struct ds_tiers *t, bool wait)
 
 int ds_disk_enter(struct ds_tiers *t, bool adopts)
 {
+    struct ds_slog_stats st;
     int rc;
 
     t->disk_config.data_fd = t->w->data_fd;
@@ -643,7 +644,8 @@ int ds_disk_enter(struct ds_tiers *t, bool adopts)
         return go_without(t, rc);
     }
     if (rc == 0) {
-        ds_store_set_disk_slack(t->w->store, ds_slog_value_max(t->log, 1) * 4);
+        ds_slog_stats(t->log, &st);
+        ds_store_set_disk_slack(t->w->store, st.segment_size * 4);
         tell_if_capped(t);
     }
     if (t->entered + t->refused > 0) {

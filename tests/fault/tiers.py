@@ -226,8 +226,9 @@ def kill_workers_on_s3(kills, seconds=3600):
 
 
 def kill_workers_with_large_values(kills, seconds=3600):
-    """As kill_workers(), with values that are read while they come from disk."""
-    return kill_workers(kills, LARGE_POINTS, seconds, keys=240, largest=4 << 20, spill_file_max_size_mb=8)
+    """As kill_workers(), with values that are read while they come from disk, most of which have a
+    segment of their own there."""
+    return kill_workers(kills, LARGE_POINTS, seconds, keys=240, largest=4 << 20, spill_file_max_size_mb=1)
 
 
 def kill_workers_on_directory(kills, seconds=3600):

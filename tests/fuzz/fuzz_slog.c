@@ -96,6 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *buf;
     struct slog_anchor a = {{1}, 7};
     struct slog_contents c = {.summary = {NULL, 0, 0}};
+    struct slog_file f;
     int fd;
 
     if (size == 0) { /* the first byte says what is made right */
@@ -121,7 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         seal_trailer(&a, segment);
     }
     must(write(fd, segment, SEGMENT) == SEGMENT);
-    must(ds_slog_read_summary(s, fd, 7, buf, &c) == 0);
+    f = (struct slog_file){.fd = fd, .number = a.number, .size = SEGMENT};
+    must(ds_slog_read_summary(s, &f, buf, &c) == 0);
     walk(&c.summary, c.trailer.data_end);
     (void)close(fd);
     ds_free(c.summary.data);

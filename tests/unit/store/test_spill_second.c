@@ -107,7 +107,7 @@ DS_TEST(spill_second__a_full_memory_keeps_a_block_for_its_readers)
     CHECK(on_disk(&c, "a"));
     CHECK_EQ(c.w.s->lower.n, 0);
     c.t.capacity = 0;
-    c.w.s->lower_freed = 1; /* the log has not made room of what was dropped */
+    c.w.s->lower_freed = MIB; /* the log has not made room of what was dropped */
     put_plain(&c, "none", DS_WRITE_NONE);
     CHECK_EQ(ds_store_make_room(c.w.s, MIB), DS_ROOM_NONE);
     for (unsigned i = 0; rc == 0; i++) {

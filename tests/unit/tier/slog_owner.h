@@ -167,13 +167,19 @@ static inline void owner_remove_files(struct owner *o)
     CHECK_EQ(rmdir(o->dir), 0);
 }
 
+/* What is not in the directory. */
+static inline void owner_release(struct owner *o)
+{
+    (void)munmap(o->data, DATA_SIZE);
+    ds_window_close(o->config.window);
+    (void)close(o->config.data_fd);
+}
+
 static inline void owner_fini(struct owner *o, bool clean)
 {
     o->s = ds_slog_close(o->s, clean);
     owner_remove_files(o);
-    (void)munmap(o->data, DATA_SIZE);
-    ds_window_close(o->config.window);
-    (void)close(o->config.data_fd);
+    owner_release(o);
 }
 
 /* What a get has brought is the beginning of the value. */

@@ -47,7 +47,7 @@ DS_TEST(slog_format__a_trailer_is_bound_to_its_segment)
 
 static void copy_file(const char *from_dir, const char *to_dir, const char *name)
 {
-    static uint8_t bytes[65536];
+    static uint8_t bytes[2 * 65536];
     char path[512];
     int from;
     int to;
@@ -133,5 +133,39 @@ DS_TEST(slog_format__reads_the_golden_file_of_tombstones)
     owner_reopen(&o, false);
     CHECK_EQ(o.recovered, 8u);
     CHECK_EQ(o.recs[5].at, 0u);
+    owner_fini(&o, true);
+}
+
+/* A segment of a value's own beside it, of key 20; written as above, when that directory is there.
+ */
+DS_TEST(slog_format__reads_the_golden_segment_of_a_large_value)
+{
+    static const char *const files[] = {"identity", "0000-0000000000000001.seg",
+                                        "0001-0000000000000002.seg", "0002-0000000000000003.seg"};
+    struct owner o;
+
+    owner_init(&o, 1 << 20, 65536, false);
+    for (int way = 0; way < 2; way++) {
+        bool write = way == 0 && getenv("DS_GOLDEN_WRITE") != NULL;
+
+        o.s = ds_slog_close(o.s, true);
+        owner_remove_files(&o);
+        CHECK_EQ(mkdir(o.dir, 0700), 0);
+        for (unsigned i = 0; i < (write ? 3u : 4u); i++) {
+            copy_file(GOLDEN, o.dir, files[i]);
+        }
+        owner_reopen(&o, false);
+        if (write) {
+            o.version = 20;
+            CHECK_OK(put(&o, 20, 70000, true));
+            o.s = ds_slog_close(o.s, true);
+            copy_file(o.dir, GOLDEN, files[3]);
+        }
+    }
+    CHECK_EQ(o.recovered, 10u);
+    CHECK_EQ(o.recs[20].size, 70000u);
+    CHECK_EQ(stats_of(&o).segments, 4u);
+    CHECK_EQ(stats_of(&o).corrupt, 0u);
+    CHECK_OK(get(&o, 20));
     owner_fini(&o, true);
 }

@@ -250,8 +250,7 @@ static void check_removed(void (*removes)(struct owner *o))
     if (stat(o.dir, &st) == 0) {
         owner_remove_files(&o);
     }
-    (void)munmap(o.data, DATA_SIZE);
-    (void)close(o.config.data_fd);
+    owner_release(&o);
 }
 
 DS_TEST(slog_given_up__nothing_is_acknowledged_that_no_name_leads_to)

@@ -18,6 +18,7 @@
 #define N_MAX 8u /* segments */
 #define LIMIT_OF(n) ((n) * (uint64_t)SEGMENT + RESERVED)
 #define USED_KEYS 100u /* with values of 3000 bytes on average more than puts may fill */
+#define LARGE_KEYS 5u  /* of these: some have a segment of their own */
 #define STEP 29
 #define FLOOD 400u
 
@@ -42,15 +43,17 @@ static void begin(struct owner *o, uint64_t limit)
 
 /* --- what the files take --- */
 
-/* A segment counts whole, whatever it has of its size: that may come. */
+/* A segment counts whole, whatever it has of its size: that may come. One that is larger than the
+ * others counts as several. */
 static uint64_t size_of(const struct fs_state *s)
 {
     uint64_t sum = 0;
 
     for (int i = 0; i < s->n_entries; i++) {
-        uint64_t least = strstr(fs_names[s->entry[i].name], ".seg") != NULL ? SEGMENT : 0;
+        bool segment = strstr(fs_names[s->entry[i].name], ".seg") != NULL;
+        uint64_t size = s->file[s->entry[i].file].size;
 
-        sum += ds_max_u64(s->file[s->entry[i].file].size, least);
+        sum += segment ? ds_max_u64(ds_align_up(size, SEGMENT), SEGMENT) : size;
     }
     return sum;
 }
@@ -110,6 +113,11 @@ static void flood(struct owner *o, uint64_t *x)
     }
 }
 
+static uint64_t next_size(unsigned k, uint64_t *x)
+{
+    return next(x) % (k < LARGE_KEYS ? 2 * SEGMENT : 6000);
+}
+
 /* A request of a log that is mostly full. */
 static int ask(struct owner *o, uint64_t *x)
 {
@@ -119,7 +127,7 @@ static int ask(struct owner *o, uint64_t *x)
     int rc;
 
     fs_note(FS_BEGIN, k, remove ? 0 : o->version + 1, durable);
-    rc = remove ? del(o, k, durable) : put(o, k, next(x) % 6000, durable);
+    rc = remove ? del(o, k, durable) : put(o, k, next_size(k, x), durable);
     if (rc == 0) {
         fs_note(FS_ACK, k, remove ? 0 : o->version, durable);
     } else if (rc == DS_EAGAIN) {

@@ -16,9 +16,10 @@
 
 #define SEGMENT (64u << 10)
 #define KEPT 4096u
-#define LIMIT (9u * SEGMENT + (64u << 10) + KEPT)
+#define LIMIT (24u * SEGMENT + (64u << 10) + KEPT)
 #define USED_KEYS 40u
-#define STEP 5 /* events from one moment that is looked at to the next */
+#define LARGE_KEYS 5u /* of these: have values with a segment of their own, too */
+#define STEP 5        /* events from one moment that is looked at to the next */
 
 static uint8_t mapped[KEPT]; /* the file of tombstones, as it was when it was looked at last */
 
@@ -84,6 +85,11 @@ static void keep_many(struct owner *o, unsigned first)
     ds_failpoint_arm(NULL);
 }
 
+static uint64_t size_for(unsigned k, uint64_t x)
+{
+    return k < LARGE_KEYS && (x >> 30) % 2 == 0 ? SEGMENT + (x >> 40) % SEGMENT : (x >> 40) % 9000;
+}
+
 static void work(struct owner *o, uint64_t *x, int rounds)
 {
     for (int i = 0; i < rounds; i++) {
@@ -105,7 +111,7 @@ static void work(struct owner *o, uint64_t *x, int rounds)
             continue;
         }
         fs_note(FS_BEGIN, k, remove ? 0 : o->version + 1, durable);
-        rc = remove ? del(o, k, durable) : put(o, k, (*x >> 40) % 9000, durable);
+        rc = remove ? del(o, k, durable) : put(o, k, size_for(k, *x), durable);
         if (rc == DS_EAGAIN) {
             wait_a_little(o);
             continue;
