@@ -56,6 +56,7 @@ struct keeper {
     bool served; /* some worker was ready: there may be objects */
     bool stopping;
     bool upgrading;
+    bool given_up; /* this worker: SIGKILL is on its way, or at work, which may take a while */
     unsigned failed_starts; /* in a row, weighted; see STARTS_MAX */
     bool killed;            /* the last worker ended by SIGKILL */
     int64_t started_ns;
@@ -115,6 +116,7 @@ static int spawn(struct keeper *k)
     k->link = pair[0];
     k->child = true;
     k->ready = false;
+    k->given_up = false;
     k->started_ns = ds_monotonic_ns();
     k->progress_ns = k->started_ns;
     if (ds_vault_send(&k->vault, k->link, DS_LINK_FD) != 0 ||
@@ -317,6 +319,7 @@ static void give_up_worker(struct keeper *k)
     }
     ds_log(DS_LOG_ERROR, "worker %d is not %s in time: killed", (int)k->pid,
            k->upgrading ? "gone" : "ready");
+    k->given_up = true;
     (void)kill(k->pid, SIGKILL);
 }
 
@@ -326,10 +329,11 @@ static void wait_for_events(struct keeper *k)
                           {.fd = k->pidfd, .events = POLLIN},
                           {.fd = k->link, .events = POLLIN}};
     int64_t left_ns = give_up_ns(k) - ds_monotonic_ns();
-    int timeout = k->ready ? -1 : left_ns > 0 ? (int)(left_ns / 1000000) + 1 : 0;
+    bool hurry = !k->ready && !k->given_up;
+    int timeout = !hurry ? -1 : left_ns > 0 ? (int)(left_ns / 1000000) + 1 : 0;
     int n = poll(p, 3, timeout);
 
-    if (n == 0 && !k->ready && left_ns <= 0) {
+    if (n == 0 && hurry && left_ns <= 0) {
         give_up_worker(k);
     }
     if (n > 0 && p[0].revents != 0) {

@@ -126,6 +126,7 @@ def test_upgrade_to_a_program_that_hangs_gives_the_old_one_back(loaded):
     done = upgrade(loaded, script(loaded.folder, "#!/bin/sh\nexec sleep 60\n"))
     assert done.returncode != 0, done.stdout
     assert "no progress for 5 s" in done.stdout + done.stderr, done.stdout + done.stderr
+    assert sum("is not ready in time: killed" in line for line in loaded.log_lines()) == 1
     assert sorted(loaded.processes().values()) == ["dskeeper", "dsworker"]
 
 
