@@ -34,6 +34,7 @@
 #define KEYS 32u
 #define VIEWS 12u
 #define LOCKS 2u
+#define LATCH_MS 3000
 #define BATCH 8u
 #define BIG (256u * 1024)
 #define HISTORY 256u
@@ -406,6 +407,13 @@ static void do_feed(struct me *me)
     atomic_store(&shared->fed[to], n + 1);
 }
 
+/* A call with a limit of its own may say, a second past it, that nobody answered: an upgrade that
+ * hangs takes longer than that. Sooner it may not. */
+static bool is_late(int rc, int64_t since, int64_t wait_ms)
+{
+    return rc == DS_ETIMEOUT && now_ns() - since >= (wait_ms + 1000) * 1000000;
+}
+
 static void do_take(struct me *me, int64_t wait_ms)
 {
     uint64_t fed = atomic_load(&shared->fed[me->number]);
@@ -423,9 +431,7 @@ static void do_take(struct me *me, int64_t wait_ms)
     k = bytes_of(key);
     since = now_ns();
     rc = ds_kv_get(me->client, key, strlen(key), wait_ms, &view);
-    /* A get with a limit of its own may say, a second past it, that nobody answered: an upgrade
-     * that hangs takes longer than that. Sooner it may not. */
-    late = rc == DS_ETIMEOUT && now_ns() - since >= (wait_ms + 1000) * 1000000;
+    late = is_late(rc, since, wait_ms);
     took("waiting get", key, rc == DS_ENOTFOUND || late ? 0 : rc, since, wait_ms);
     if (rc == DS_ENOTFOUND && fed > me->taken) {
         violation(&shared->violations, "message %s is lost", key);
@@ -483,8 +489,9 @@ static void do_latch(struct me *me)
         return;
     }
     since = now_ns();
-    rc = ds_buffer_latch_write(b, 3000);
-    took("latch", key, rc, since, 1000); /* the others hold it for moments only */
+    rc = ds_buffer_latch_write(b, LATCH_MS);
+    /* The others hold it for moments only. */
+    took("latch", key, is_late(rc, since, LATCH_MS) ? 0 : rc, since, 1000);
     if (rc == 0) {
         words = ds_buffer_mutable_data(b);
         if (words == NULL || words[0] != words[1]) {
