@@ -220,6 +220,7 @@ def test_a_file_system_that_runs_out_of_inodes_is_told_and_used_again(folder):
         wait_until(lambda: spilled(node), "objects on disk")
         assert sum("df -i" in line for line in node.log_lines()) == 1
         steps.tell("look")
+        steps.end()
     finally:
         node.clean_up()
 
