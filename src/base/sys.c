@@ -310,6 +310,7 @@ int ds_sys_thread(pthread_t *thread, void *(*main)(void *arg), void *arg)
         return rc;
     }
     (void)sigfillset(&all);
+    (void)sigdelset(&all, SIGBUS); /* of a fault: blocked, it ends the process (shm/window.h) */
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     rc = -pthread_create(thread, NULL, main, arg);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -33,7 +33,8 @@ static void on_bus_error(int sig)
     if (fault_exit != NULL) {
         siglongjmp(*fault_exit, 1);
     }
-    (void)signal(sig, SIG_DFL); /* the same access again ends the process */
+    (void)signal(sig, SIG_DFL);
+    (void)raise(sig);
 }
 
 static bool guard(void)
@@ -41,6 +42,15 @@ static bool guard(void)
     struct sigaction a = {.sa_handler = on_bus_error, .sa_flags = SA_NODEFER};
 
     return sigaction(SIGBUS, &a, NULL) == 0;
+}
+
+static void unblock(void)
+{
+    sigset_t bus;
+
+    (void)sigemptyset(&bus);
+    (void)sigaddset(&bus, SIGBUS);
+    (void)pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
 }
 
 struct ds_window *ds_window_open(int fd, uint64_t size, uint64_t table_max)
@@ -141,6 +151,7 @@ static bool copy(uint8_t *to, const void *from, size_t size)
         return true;
     }
     fault_exit = NULL;
+    unblock(); /* who wraps handlers, as sanitizers do, may block signals in them */
     return false;
 }
 

@@ -62,8 +62,8 @@ static void leave_no_copy(struct ds_store *s, uint32_t id)
 {
     const struct ds_record *r = &s->record[id];
 
-    if (s->exclusive >= r->size && ds_store_droppable(s, id) && !ds_store_second_hides(s, id) &&
-        (r->kind & DS_KIND_DISK) == 0) {
+    if (s->exclusive > 0 && s->exclusive >= r->size && ds_store_droppable(s, id) &&
+        !ds_store_second_hides(s, id) && (r->kind & DS_KIND_DISK) == 0) {
         s->exclusive -= r->size;
         ds_store_forget(s, id, true);
     }

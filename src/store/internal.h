@@ -419,6 +419,9 @@ void ds_store_changed(struct ds_store *s, uint32_t id);
  * from there after a restart. */
 void ds_store_forget(struct ds_store *s, uint32_t id, bool bury);
 
+/* Its last write failed a moment ago. */
+bool ds_store_disk_bad(const struct ds_store *s);
+
 /* The copy that a finished op has made is void, as with ds_store_forget(). */
 void ds_store_forget_copy(struct ds_store *s, const struct ds_tier_op *op, bool bury);
 

@@ -323,11 +323,11 @@ static void unnest(struct ds_store *s, uint32_t id)
     s->unnesting = false;
 }
 
-/* A copy on disk carries the same expiry: it need not be buried. With a journal there may be a
- * newer copy beside it, of a set that a kill cut short. */
+/* A copy on disk carries the same expiry: it need not be buried. With a journal, which only what L2
+ * gets goes to, there may be a newer copy beside it, of a set that a kill cut short. */
 static bool over(const struct ds_store *s, uint32_t id)
 {
-    return !s->config.journal && ds_store_over(s, id);
+    return !(s->config.journal && s->config.l2) && ds_store_over(s, id);
 }
 
 static void end_object(struct ds_store *s, uint32_t id, enum ds_gone why, bool shows, bool bury)
@@ -437,10 +437,14 @@ struct room {
 static int spill_instead(struct ds_store *s, uint32_t id, uint64_t block)
 {
     uint64_t slack = ds_max_u64(s->disk_slack, block * 4);
-    uint64_t freed = s->lower_freed <= slack ? ds_store_drop_disk(s, block) : 0;
+    uint64_t freed;
     bool coming;
     int rc;
 
+    if (ds_store_disk_bad(s)) {
+        return DS_ENOSPACE; /* it is not full: what it has stays */
+    }
+    freed = s->lower_freed <= slack ? ds_store_drop_disk(s, block) : 0;
     s->lower_freed += freed;
     s->lower_freed_ns = freed > 0 ? s->now.boot_ns : s->lower_freed_ns;
     coming = s->lower_freed > 0 && s->lower_freed <= slack &&

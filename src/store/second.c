@@ -225,12 +225,12 @@ static bool erase_older(struct ds_store *s, const uint8_t *key, uint32_t key_siz
     return false;
 }
 
-/* The key of `o` has an older value in L2. An object that the key has by now is numbered, since
+/* The key has an older value in L2. An object that the key has by now is numbered, since
  * ds_store_second_erasing(), or L2 is to have it; without one, the next is to be. */
-static void remember(struct ds_store *s, const struct ds_second_op *o)
+static void remember(struct ds_store *s, const uint8_t *key, uint32_t key_size)
 {
-    if (ds_store_find_any(s, o->key, o->op.key_size) == DS_ID_NONE) {
-        ds_gone_add(s->gone, o->hash, DS_GONE_L2, s->now.boot_ns, true);
+    if (ds_store_find_any(s, key, key_size) == DS_ID_NONE) {
+        ds_gone_add(s->gone, ds_store_key_hash(s, key, key_size), DS_GONE_L2, s->now.boot_ns, true);
     }
 }
 
@@ -246,7 +246,7 @@ static void end_op(struct ds_store *s, struct ds_second_op *o)
     unlink_op(s, o);
     if (o->erase_below != 0 && !has_replaced(o) &&
         !erase_older(s, o->key, o->op.key_size, o->erase_below)) {
-        remember(s, o);
+        remember(s, o->key, o->op.key_size);
     }
     ds_free(o);
 }
@@ -519,6 +519,27 @@ static int publish(struct ds_store *s, struct session *by, struct ds_store_set *
     return 0;
 }
 
+/* The set begins anew, without the journal if that has not taken it. What `o` was to erase when it
+ * is done is for the work that takes its place. */
+static int begin_anew(struct ds_store *s, struct ds_second_op *o, const struct ds_store_set *set)
+{
+    bool journal = o->op.status == 0;
+    uint64_t below = o->erase_below;
+    int rc;
+
+    free_op(s, o);
+    rc = journal ? start_set(s, set) : begin_set(s, set, DS_TIER_STORE);
+    if (below != 0) {
+        o = ds_store_op_find(s, set->key, set->key_size);
+        if (o != NULL) {
+            o->erase_below = ds_max_u64(o->erase_below, below);
+        } else if (!erase_older(s, set->key, set->key_size, below)) {
+            remember(s, set->key, set->key_size);
+        }
+    }
+    return rc;
+}
+
 int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, uint32_t i,
                         struct ds_store_set *set)
 {
@@ -544,13 +565,11 @@ int ds_store_second_set(struct ds_store *s, struct session *by, unsigned slot, u
         consume(s, o);
         if (o->op.status == 0 && o->voided) {
             ds_store_forget_copy(s, &o->op, false);
-            free_op(s, o);
-            return start_set(s, set);
+            return begin_anew(s, o, set);
         }
         if (o->op.status != 0 && o->op.kind == DS_TIER_JOURNAL) {
             unjournal(s, o);
-            free_op(s, o);
-            return begin_set(s, set, DS_TIER_STORE); /* durable all the same */
+            return begin_anew(s, o, set); /* durable all the same */
         }
         return o->op.status == 0 ? publish(s, by, set, &o->op) : o->op.status;
     }
@@ -689,7 +708,7 @@ static void erased(struct ds_store *s, const struct ds_second_op *o)
     s->erasing--;
     if (o->op.status != 0 && o->op.status != DS_ESTALE && o->erase_below == 0) {
         s->stats.l2_unerased++;
-        remember(s, o);
+        remember(s, o->key, o->op.key_size);
     } else if (o->op.status == 0) {
         ds_gone_hide(s->gone, o->hash);
     }

@@ -126,6 +126,11 @@ int ds_store_tier_begin(struct ds_store *s, struct ds_tier_op *op)
     return rc;
 }
 
+bool ds_store_disk_bad(const struct ds_store *s)
+{
+    return s->now.boot_ns < s->disk_bad_until_ns;
+}
+
 int ds_store_spill(struct ds_store *s, uint32_t id)
 {
     struct ds_tier_op *op;
@@ -137,7 +142,7 @@ int ds_store_spill(struct ds_store *s, uint32_t id)
     if ((s->flags[id] & FLAG_BUSY) != 0) {
         return DS_EAGAIN;
     }
-    if (s->now.boot_ns < s->disk_bad_until_ns) {
+    if (ds_store_disk_bad(s)) {
         return DS_ENOSPACE; /* a writer is told, not kept waiting for a disk that fails */
     }
     if (ds_store_need_place(s, id) != 0) {
@@ -148,7 +153,6 @@ int ds_store_spill(struct ds_store *s, uint32_t id)
         return DS_EAGAIN;
     }
     rc = ds_store_tier_begin(s, op);
-    s->exclusive = rc == DS_ENOTSUPPORTED ? 0 : s->exclusive;
     if (rc == 0) {
         s->leaving += ds_store_block(s->record[id].size);
     }
@@ -375,7 +379,7 @@ static void spilled(struct ds_store *s, const struct ds_tier_op *op)
     s->flags[op->id] &= (uint16_t)~FLAG_FAILED;
     if (op->status != 0) {
         s->stats.tier_errors++;
-        s->exclusive = 0; /* a copy there is worth more than a place for another one */
+        ds_store_keep_copies(s);
         s->disk_bad_until_ns = s->now.boot_ns + DISK_BAD_NS;
         if (ds_store_op_current(s, op)) {
             ds_store_rank(s, op->id);
@@ -488,6 +492,11 @@ uint64_t ds_store_drop_disk(struct ds_store *s, uint64_t bytes)
 uint64_t ds_store_disk_dropped(const struct ds_store *s)
 {
     return s->disk_dropped;
+}
+
+void ds_store_keep_copies(struct ds_store *s)
+{
+    s->exclusive = 0;
 }
 
 void ds_store_set_disk_slack(struct ds_store *s, uint64_t bytes)

@@ -119,6 +119,9 @@ void ds_store_set_disk_slack(struct ds_store *s, uint64_t bytes);
  * bounded number was looked at. What was dropped. */
 uint64_t ds_store_drop_disk(struct ds_store *s, uint64_t bytes);
 
+/* The disk is not written any more: what has a copy there keeps it, whatever was dropped before. */
+void ds_store_keep_copies(struct ds_store *s);
+
 /* Bytes that it has dropped since the store was made. */
 uint64_t ds_store_disk_dropped(const struct ds_store *s);
 

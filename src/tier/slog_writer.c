@@ -50,12 +50,20 @@ bool ds_slog_has_name(int fd)
     return ds_sys_fstat(fd, &st) == 0 && st.st_nlink > 0;
 }
 
+/* Not when the file system does not tell. */
+static bool is_nameless(int fd)
+{
+    struct stat st;
+
+    return ds_sys_fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
 /* What no name leads to ends with the process, however often it is synced. Who removes the
  * directory removes all of it, one by one. */
 static bool is_removed(const struct ds_slog *s, int fd)
 {
-    return s->counts_names && (!ds_slog_has_name(fd) || !ds_slog_has_name(s->dir) ||
-                               (s->kept.fd >= 0 && !ds_slog_has_name(s->kept.fd)));
+    return s->counts_names &&
+           (is_nameless(fd) || is_nameless(s->dir) || (s->kept.fd >= 0 && is_nameless(s->kept.fd)));
 }
 
 static void note_removed(struct ds_slog *s)

@@ -266,6 +266,7 @@ static void given_up(struct ds_tiers *t, int rc)
     char shown[DS_SYS_SHOWN_MAX];
 
     t->stopped = true;
+    ds_store_keep_copies(t->w->store);
     if (rc == DS_ENOTFOUND) {
         ds_log(DS_LOG_ERROR,
                "spill_directory: %s, or a file in it, was removed or replaced while in use: what "

@@ -148,8 +148,37 @@ DS_TEST(window__lives_without_pages)
     (void)close(other);
 }
 
-/* What it had no part in ends the process as ever. */
-DS_TEST(window__leaves_other_faults_alone)
+static void *write_without_pages(void *arg)
+{
+    struct ds_window *w = arg;
+    int other = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    CHECK_GE(other, 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(ds_window_write(w, other, 2 * REGION, "abc", 3), -EBADF);
+    }
+    (void)close(other);
+    return NULL;
+}
+
+/* Threads that begin with all signals blocked write, too. */
+DS_TEST(window__lives_without_pages_in_any_thread)
+{
+    int fd = segment();
+    struct ds_window *w = ds_window_open(fd, SIZE, SIZE);
+    pthread_t thread;
+
+    CHECK(w != NULL);
+    enter_all(w, fd);
+    CHECK_EQ(ftruncate(fd, 0), 0);
+    CHECK_OK(ds_sys_thread(&thread, write_without_pages, w));
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    (void)write_without_pages(w);
+    ds_window_close(w);
+    (void)close(fd);
+}
+
+static void check_dies(bool sent)
 {
     int status = 0;
     pid_t child = fork();
@@ -159,12 +188,23 @@ DS_TEST(window__leaves_other_faults_alone)
         volatile uint8_t *p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
         (void)ds_window_open(fd, SIZE, SIZE);
-        (void)!ftruncate(fd, 0);
-        p[0] = 1;
+        if (sent) {
+            (void)kill(getpid(), SIGBUS);
+        } else {
+            (void)!ftruncate(fd, 0);
+            p[0] = 1;
+        }
         _exit(0);
     }
     CHECK_EQ(waitpid(child, &status, 0), child);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
+
+/* What it had no part in ends the process as ever. */
+DS_TEST(window__leaves_other_faults_alone)
+{
+    check_dies(false);
+    check_dies(true);
 }
 
 struct task {

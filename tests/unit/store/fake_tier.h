@@ -58,7 +58,6 @@ struct fake_tier {
     bool journal_limited;
     bool hold_burials; /* tombstones stay unwritten */
     bool keeps;        /* those of plain modes are safe at once */
-    bool given_up;     /* the disk is read only */
     bool gone;         /* the disk knows that it has no copy of what is to be read */
     bool ahead;        /* the clocks of others are, in L2 */
     bool silent;       /* L2 is not asked */
@@ -108,9 +107,6 @@ static inline int fake_start(void *arg, struct ds_tier_op *op)
     CHECK(op->key_size < 80);
     if (op->kind == DS_TIER_FETCH && t->gone) {
         return DS_ECORRUPT;
-    }
-    if (t->given_up && (op->kind == DS_TIER_SPILL || op->kind == DS_TIER_JOURNAL)) {
-        return DS_ENOTSUPPORTED;
     }
     if (t->silent && op->kind > DS_TIER_JOURNAL) {
         t->rejected++;

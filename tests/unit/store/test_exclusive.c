@@ -116,15 +116,14 @@ DS_TEST(exclusive__what_is_to_live_on_disk_keeps_its_copy)
     scene_end(&c);
 }
 
-/* Nothing will be written there again: what has a copy is worth keeping. */
-static void keeps_copies_after(int status, bool given_up)
+/* A copy there is worth more than a place for another one. */
+DS_TEST(exclusive__copies_stay_on_a_disk_that_fails)
 {
     struct scene c;
 
     begin(&c, DS_WRITE_NONE_EVICT);
     evictable(&c, "bad");
-    c.t.fail = status;
-    c.t.given_up = given_up;
+    c.t.fail = DS_EIO;
     scene_squeeze(&c);
     c.t.fail = 0;
     CHECK_OK(ask_disk(&c, DS_OP_GET, "b", 0));
@@ -134,6 +133,25 @@ static void keeps_copies_after(int status, bool given_up)
 
 DS_TEST(exclusive__copies_stay_on_a_disk_that_is_not_written)
 {
-    keeps_copies_after(DS_EIO, false);
-    keeps_copies_after(0, true);
+    struct scene c;
+
+    begin(&c, DS_WRITE_NONE_EVICT);
+    ds_store_keep_copies(c.w.s);
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "b", 0));
+    CHECK(copied(&c, "b"));
+    scene_end(&c);
+}
+
+/* It takes no place of anybody. */
+DS_TEST(exclusive__an_empty_value_keeps_its_copy)
+{
+    struct scene c;
+
+    scene_init(&c, MIB);
+    CHECK_OK(set_mode(&c, "empty", 0, DS_WRITE_NONE_EVICT, 0));
+    scene_squeeze(&c);
+    CHECK(spilled(&c, "empty"));
+    CHECK_OK(ask_disk(&c, DS_OP_GET, "empty", 0));
+    CHECK(copied(&c, "empty"));
+    scene_end(&c);
 }

@@ -437,6 +437,47 @@ DS_TEST(second_drop__what_a_set_has_not_replaced_is_erased_behind_it)
     fails_over_it(4, true);
 }
 
+/* The journal fails, and so does what is tried instead. */
+static void fails_without_its_journal(bool silent)
+{
+    struct scene c;
+
+    hide_for_now(&c);
+    c.w.s->config.journal = true;
+    post_set(&c, 4, "a", 700, DS_WRITE_BACK, 0, 0);
+    settle(&c.w);
+    CHECK_EQ(c.t.n, 1);
+    c.w.now.boot_ns += 200 * MS;
+    settle(&c.w);
+    CHECK_EQ(id_of(&c.w, "a"), DS_ID_NONE);
+    c.t.fail = DS_EIO;
+    c.t.fail_l2 = DS_EUNAVAILABLE;
+    c.t.silent = silent;
+    CHECK(fake_work(&c.t));
+    settle(&c.w);
+    if (!silent) {
+        CHECK(fake_work(&c.t));
+        settle(&c.w);
+    }
+    CHECK_EQ(req_result(c.p, 4, 0)->status, DS_EUNAVAILABLE);
+    c.t.fail = c.t.fail_l2 = 0;
+    c.t.silent = false;
+    if (silent) {
+        CHECK_EQ(in_l2(&c, "a"), 1000);
+        hidden_again(&c);
+    } else {
+        settle_tiers(&c.w, &c.t);
+        nothing_shows(&c);
+    }
+    scene_end(&c);
+}
+
+DS_TEST(second_drop__what_a_set_has_not_replaced_without_its_journal_is_erased_behind_it)
+{
+    fails_without_its_journal(false);
+    fails_without_its_journal(true);
+}
+
 DS_TEST(second_drop__a_set_before_that_hides_what_is_left)
 {
     struct scene c;

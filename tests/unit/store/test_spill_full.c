@@ -68,3 +68,20 @@ DS_TEST(spill_full__what_gives_no_room_is_not_waited_for)
     CHECK(spilled(&c, "large"));
     scene_end(&c);
 }
+
+/* It is not full: what it has is read as before. */
+DS_TEST(spill_full__nothing_is_dropped_from_a_disk_that_fails)
+{
+    struct scene c;
+
+    full_disk(&c, 8, 30 * KIB);
+    c.t.fail = DS_EIO;
+    for (int i = 0; i < 10; i++) {
+        (void)make_room(&c);
+        c.w.now.boot_ns += 20 * MS;
+    }
+    CHECK_EQ(world_stats(&c.w).tier_errors, 1);
+    CHECK_EQ(world_stats(&c.w).spilled_objects, 8);
+    CHECK_EQ(world_stats(&c.w).drops, 0);
+    scene_end(&c);
+}
