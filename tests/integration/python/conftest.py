@@ -11,7 +11,7 @@ import pytest
 from yr.datasystem.kv_client import KVClient
 from yr.datasystem.object_client import ObjectClient
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "l2"))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2] / "l2")]
 from s3_stub import ACCESS, BUCKET, REGION, SECRET, Stub  # noqa: E402
 
 _numbers = itertools.count()

@@ -3,7 +3,6 @@
 
 import fcntl
 import functools
-import hashlib
 import json
 import os
 import re
@@ -17,23 +16,14 @@ import time
 import pytest
 
 from yr.datasystem.errors import DsError
-from yr.datasystem.kv_client import KVClient
 from yr.datasystem.object_client import WriteMode
+
+from tier_nodes import client, value  # found through conftest.py
 
 MIB = 1 << 20
 BACK = WriteMode.WRITE_BACK_L2_CACHE
 EVICTABLE = WriteMode.NONE_L2_CACHE_EVICT
 KEYS = [f"k{i}" for i in range(128)]
-
-
-def value(key, size=MIB):
-    return (hashlib.sha256(key.encode()).digest() * (size // 32 + 1))[:size]
-
-
-def client(worker):
-    kv = KVClient(worker.host, worker.port)
-    kv.init()
-    return kv
 
 
 def figures(worker):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values larger than a segment of the disk: each has a segment of its own there."""
 
-import hashlib
 import os
 import signal
 
@@ -11,6 +10,8 @@ from yr.datasystem.errors import OutOfMemoryError
 from yr.datasystem.kv_client import KVClient
 from yr.datasystem.object_client import WriteMode
 
+from tier_nodes import start_again, used, value  # found through conftest.py
+
 MIB = 1 << 20
 BACK = WriteMode.WRITE_BACK_L2_CACHE
 EVICTABLE = WriteMode.NONE_L2_CACHE_EVICT
@@ -18,34 +19,14 @@ SEGMENT = MIB
 LARGE = [2 * MIB + 4097, 5 * MIB, 9 * MIB - 1, SEGMENT, 3 * MIB + 5, 700_000]
 
 
-def value(key, size):
-    return (hashlib.sha256(key.encode()).digest() * (size // 32 + 1))[:size]
-
-
 def size_of(i):
     return LARGE[i % len(LARGE)]
-
-
-def used(folder):
-    total = 0
-    for entry in os.scandir(folder):
-        try:
-            total += entry.stat().st_blocks * 512
-        except FileNotFoundError:  # a segment was cleaned meanwhile
-            pass
-    return total
 
 
 def kill_worker(kv, eventually):
     before = kv.worker_stats()["worker_pid"]
     os.kill(before, signal.SIGKILL)
     eventually(lambda: kv.worker_stats()["worker_pid"] != before)
-
-
-def start_again(start_worker, worker, **flags):
-    """A new node, with nothing of the old one but what its flags name."""
-    worker.kill()
-    return start_worker(**flags)
 
 
 @pytest.fixture(name="spill")

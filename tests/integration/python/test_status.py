@@ -2,7 +2,6 @@
 """What dscli status and worker_stats() say of memory, disk and second-level storage."""
 
 import ctypes
-import hashlib
 import json
 import os
 import platform
@@ -15,23 +14,14 @@ import subprocess
 import pytest
 
 from yr.datasystem.errors import DsError
-from yr.datasystem.kv_client import KVClient
 from yr.datasystem.object_client import WriteMode
+
+from tier_nodes import client, value  # found through conftest.py
 
 MIB = 1 << 20
 THROUGH = WriteMode.WRITE_THROUGH_L2_CACHE
 BACK = WriteMode.WRITE_BACK_L2_CACHE
 EVICTABLE = WriteMode.NONE_L2_CACHE_EVICT
-
-
-def value(key, size=MIB):
-    return (hashlib.sha256(key.encode()).digest() * (size // 32 + 1))[:size]
-
-
-def client(worker):
-    kv = KVClient(worker.host, worker.port)
-    kv.init()
-    return kv
 
 
 def figures(worker):

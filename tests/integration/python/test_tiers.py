@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Below memory: spill to a local disk, write modes with a second level in a directory."""
 
-import hashlib
 import os
 import shutil
 import signal
@@ -18,38 +17,13 @@ from yr.datasystem.kv_client import KVClient, ReadParam
 from yr.datasystem.object_client import CacheType, ConsistencyType, ObjectClient, WriteMode
 
 from s3_stub import ACCESS, BUCKET, REGION, SECRET  # found through conftest.py
+from tier_nodes import client, start_again, used, value  # found through conftest.py
 
 ROOT = Path(__file__).resolve().parents[3]
 MIB = 1 << 20
 NONE = WriteMode.NONE_L2_CACHE
 THROUGH = WriteMode.WRITE_THROUGH_L2_CACHE
 BACK = WriteMode.WRITE_BACK_L2_CACHE
-
-
-def value(key, size=MIB):
-    return (hashlib.sha256(key.encode()).digest() * (size // 32 + 1))[:size]
-
-
-def used(folder):
-    total = 0
-    for entry in os.scandir(folder):
-        try:
-            total += entry.stat().st_blocks * 512
-        except FileNotFoundError:  # a segment was cleaned meanwhile
-            pass
-    return total
-
-
-def client(worker):
-    kv = KVClient(worker.host, worker.port)
-    kv.init()
-    return kv
-
-
-def start_again(start_worker, worker, **flags):
-    """A new node, with nothing of the old one but what its flags name."""
-    worker.kill()
-    return start_worker(**flags)
 
 
 @pytest.fixture(name="spill")

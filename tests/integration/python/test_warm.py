@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A start without the old memory: what second-level storage has, too, comes from the disk, unless others wrote it."""
 
-import hashlib
 import json
 import os
 import signal
@@ -10,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from yr.datasystem.errors import DsError
-from yr.datasystem.kv_client import KVClient
 from yr.datasystem.object_client import WriteMode
+
+from tier_nodes import client, start_again, value  # found through conftest.py
 
 MIB = 1 << 20
 THROUGH = WriteMode.WRITE_THROUGH_L2_CACHE
@@ -22,22 +22,6 @@ KEYS = [f"k{i}" for i in range(160)]
 @pytest.fixture(name="spill")
 def spill_fixture(tmp_path):
     return {"spill_directory": tmp_path / "spill", "spill_size_limit": 1 << 29}
-
-
-def value(key, size=MIB):
-    return (hashlib.sha256(key.encode()).digest() * (size // 32 + 1))[:size]
-
-
-def client(worker):
-    kv = KVClient(worker.host, worker.port)
-    kv.init()
-    return kv
-
-
-def start_again(start_worker, worker, **flags):
-    """A new node, with nothing of the old one but what its flags name."""
-    worker.kill()
-    return start_worker(**flags)
 
 
 def fill(worker, mode, eventually):

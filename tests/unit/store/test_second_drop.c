@@ -391,6 +391,20 @@ DS_TEST(second_drop__what_a_delete_erases_is_not_erased_twice)
     scene_end(&c);
 }
 
+/* What was to be erased stays hidden while L2 cannot be asked, and is erased else. */
+static void shows_nothing_in_the_end(struct scene *c, bool silent)
+{
+    c->t.silent = false;
+    if (silent) {
+        CHECK_EQ(in_l2(c, "a"), 1000);
+        hidden_again(c);
+    } else {
+        settle_tiers(&c->w, &c->t);
+        nothing_shows(c);
+    }
+    scene_end(c);
+}
+
 /* The time of the value is over while L2 works on the key, which fails. `silent`: L2 cannot be
  * asked once more. */
 static void fails_over_it(unsigned slot, bool silent)
@@ -414,15 +428,7 @@ static void fails_over_it(unsigned slot, bool silent)
     c.t.fail_l2 = 0;
     settle(&c.w);
     CHECK_EQ(req_result(c.p, slot, 0)->status, DS_EUNAVAILABLE);
-    c.t.silent = false;
-    if (silent) {
-        CHECK_EQ(in_l2(&c, "a"), 1000);
-        hidden_again(&c);
-    } else {
-        settle_tiers(&c.w, &c.t);
-        nothing_shows(&c);
-    }
-    scene_end(&c);
+    shows_nothing_in_the_end(&c, silent);
 }
 
 DS_TEST(second_drop__what_a_delete_has_not_erased_is_erased_behind_it)
@@ -461,15 +467,7 @@ static void fails_without_its_journal(bool silent)
     }
     CHECK_EQ(req_result(c.p, 4, 0)->status, DS_EUNAVAILABLE);
     c.t.fail = c.t.fail_l2 = 0;
-    c.t.silent = false;
-    if (silent) {
-        CHECK_EQ(in_l2(&c, "a"), 1000);
-        hidden_again(&c);
-    } else {
-        settle_tiers(&c.w, &c.t);
-        nothing_shows(&c);
-    }
-    scene_end(&c);
+    shows_nothing_in_the_end(&c, silent);
 }
 
 DS_TEST(second_drop__what_a_set_has_not_replaced_without_its_journal_is_erased_behind_it)
