@@ -351,7 +351,7 @@ void ds_slog_tell_arrived(struct ds_slog *s, struct slog_op *op, uint64_t bytes)
 /* slog_writer.c */
 void ds_slog_write_batch(struct ds_slog *s, struct slog_ops *ops);
 int ds_slog_sync_streams(struct ds_slog *s);
-bool ds_slog_has_name(int fd);
+bool ds_slog_is_nameless(int fd);
 bool ds_slog_dirty_since(const struct ds_slog *s, int64_t *ret_ns);
 void ds_slog_writer_fini(struct ds_slog *s);
 int ds_slog_write_summary(struct ds_slog *s, const struct slog_file *f, struct slog_trailer *t,

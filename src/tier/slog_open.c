@@ -723,7 +723,7 @@ int ds_slog_open(const struct ds_slog_config *config, char *err, size_t err_size
         destroy(s);
         return rc;
     }
-    s->counts_names = ds_slog_has_name(s->dir) && ds_slog_has_name(s->lock_fd);
+    s->counts_names = !ds_slog_is_nameless(s->dir) && !ds_slog_is_nameless(s->lock_fd);
     s->ring = config->try_uring ? ds_slog_ring_open(s->event_fd, s->lock_fd) : NULL;
     *ret = s;
     return 0;

@@ -43,15 +43,8 @@ static void note_error(struct ds_slog *s, bool final)
     (void)pthread_mutex_unlock(&s->lock);
 }
 
-bool ds_slog_has_name(int fd)
-{
-    struct stat st;
-
-    return ds_sys_fstat(fd, &st) == 0 && st.st_nlink > 0;
-}
-
 /* Not when the file system does not tell. */
-static bool is_nameless(int fd)
+bool ds_slog_is_nameless(int fd)
 {
     struct stat st;
 
@@ -62,8 +55,8 @@ static bool is_nameless(int fd)
  * directory removes all of it, one by one. */
 static bool is_removed(const struct ds_slog *s, int fd)
 {
-    return s->counts_names &&
-           (is_nameless(fd) || is_nameless(s->dir) || (s->kept.fd >= 0 && is_nameless(s->kept.fd)));
+    return s->counts_names && (ds_slog_is_nameless(fd) || ds_slog_is_nameless(s->dir) ||
+                               (s->kept.fd >= 0 && ds_slog_is_nameless(s->kept.fd)));
 }
 
 static void note_removed(struct ds_slog *s)
