@@ -626,8 +626,10 @@ DS_TEST_TIMEOUT(slog_limit__above_a_lowered_one_that_of_before_holds, 600)
 
             CHECK(o.recs[k].at == 0 || del(&o, k, false) == 0);
         }
-        (void)usleep((unsigned)next(&x) % 3000);
-        (void)!ds_slog_poll(o.s, &(struct ds_slog_event){0}, 1);
+        for (int j = 0; j <= i / 20; j++) { /* each life makes a segment: later ones clean more */
+            (void)usleep((unsigned)next(&x) % 3000);
+            (void)!ds_slog_poll(o.s, &(struct ds_slog_event){0}, 1);
+        }
         (void)pthread_mutex_lock(&fs_lock);
         to = fs_n;
         (void)pthread_mutex_unlock(&fs_lock);
